@@ -1,0 +1,103 @@
+"""The label spaces are as their authors define them, and a user's own file is checked."""
+
+import json
+
+import numpy as np
+import pytest
+
+from training.data.classes import CITYSCAPES_LABEL_IDS, CITYSCAPES_NAMES, IGNORE, LABEL_SPACES, load_label_space
+from training.errors import UserError
+
+
+def test_cityscapes_label_ids_are_paired_by_name():
+    official = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13,
+                27: 14, 28: 15, 31: 16, 32: 17, 33: 18}  # fmt: skip
+    assert {raw: i for raw, i in CITYSCAPES_LABEL_IDS.items() if i != IGNORE} == official
+    assert sorted(CITYSCAPES_LABEL_IDS) == list(range(35))
+
+
+@pytest.mark.parametrize("space", LABEL_SPACES.values(), ids=LABEL_SPACES)
+def test_space_is_complete_and_consistent(space):
+    assert len(space.colors) == len(set(space.names)) == space.count
+    assert len(space.from_cityscapes) == 19
+    assert {i for i in space.from_cityscapes if i != IGNORE} == set(range(space.count))  # every class can be taught
+    assert next(iter(space.class_sets.values())) == tuple(range(space.count))
+
+
+@pytest.mark.parametrize("name", ["cityscapes19", "synthia16", "cross_city13"])
+def test_subsets_keep_the_cityscapes_names(name):
+    space = LABEL_SPACES[name]
+    for cityscapes_id, own_id in enumerate(space.from_cityscapes):
+        assert own_id == IGNORE or space.names[own_id] == CITYSCAPES_NAMES[cityscapes_id]
+
+
+def test_synthia_reports_16_and_13_classes():
+    space = LABEL_SPACES["synthia16"]
+    assert [len(ids) for ids in space.class_sets.values()] == [16, 13]
+    left_out = set(range(16)) - set(space.class_sets["13"])
+    assert {space.names[i] for i in left_out} == {"wall", "fence", "pole"}
+
+
+def test_camvid_groups_cityscapes_classes():
+    expected = {10: 0, 2: 1, 3: 1, 5: 2, 0: 3, 1: 4, 8: 5, 9: 5, 6: 6, 7: 6, 4: 7, 13: 8, 14: 8, 15: 8, 16: 8, 11: 9,
+                12: 10, 17: 10, 18: 10}  # fmt: skip
+    space = LABEL_SPACES["camvid11"]
+    assert dict(enumerate(space.from_cityscapes)) == expected
+    assert space.raw_ids[11] == IGNORE
+    assert space.raw_ids[10] == 10
+
+
+def test_robotcar_groups_cityscapes_classes():
+    expected = {0: 8, 1: 7, 2: 6, 6: 5, 7: 4, 10: 0, 11: 1, 12: 1, 13: 3, 14: 3, 15: 3, 17: 2, 18: 2}
+    space = LABEL_SPACES["robotcar9"]
+    assert {i: own for i, own in enumerate(space.from_cityscapes) if own != IGNORE} == expected
+
+
+def test_colorize_and_lookup():
+    space = LABEL_SPACES["cityscapes19"]
+    label = np.array([[0, 13], [IGNORE, 18]], np.uint8)
+    assert space.colorize(label).tolist() == [[[128, 64, 128], [0, 0, 142]], [[0, 0, 0], [119, 11, 32]]]
+    table = space.lookup({7: 0, 33: 18})
+    assert (table[7], table[33], table[8]) == (0, 18, IGNORE)
+    assert table.dtype == np.uint8
+    assert table.shape == (256,)
+
+
+def test_own_space_from_json(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"name": "mine", "names": ["road", "rest"], "raw_ids": {"7": 0, "9": 255}}))
+    space = load_label_space(path)
+    assert (space.name, space.count, space.raw_ids) == ("mine", 2, {7: 0, 9: IGNORE})
+    assert space.from_cityscapes == (0,) + (IGNORE,) * 18  # paired by name
+    assert len(set(space.colors)) == 2
+    assert space.class_sets == {"2": (0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[1]", "must hold an object"),
+        ({"names": []}, "1 to 254 different"),
+        ({"names": ["a", "a"]}, "1 to 254 different"),
+        ({"names": ["a"], "colours": []}, "unknown key 'colours'"),
+        ({"names": ["a"], "colors": [[0, 0]]}, "1 triples"),
+        ({"names": ["a"], "raw_ids": {"7": 1}}, "raw_ids"),
+        ({"names": ["a"], "raw_ids": {"x": 0}}, "raw_ids"),
+        ({"names": ["a"], "raw_ids": [0]}, "raw_ids"),
+        ({"names": ["a"], "from_cityscapes": [0] * 18}, "19 numbers"),
+        ({"names": ["a"], "class_sets": {"some": [3]}}, "class_sets"),
+    ],
+)
+def test_contradictory_space_is_refused(tmp_path, content, message):
+    path = tmp_path / "mine.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(UserError, match=message):
+        load_label_space(path)
+
+
+def test_unknown_and_missing_space():
+    with pytest.raises(UserError, match="choose cityscapes19, synthia16"):
+        load_label_space("citiscapes")
+    with pytest.raises(UserError, match="No such file"):
+        load_label_space("nowhere/my.json")

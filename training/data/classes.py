@@ -1,0 +1,242 @@
+"""Label spaces: which classes a network tells apart, their colours, and how other data sets' ids map onto them.
+
+NumPy only: the exported model's helpers and the web page import this module without TensorFlow.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from training.errors import UserError
+
+IGNORE = 255
+
+CITYSCAPES_NAMES = (
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
+    "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+)  # fmt: skip
+CITYSCAPES_COLORS = (
+    (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153), (250, 170, 30),
+    (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142),
+    (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
+)  # fmt: skip
+
+# Name of every labelID of the Cityscapes annotation; GTA5 and NTHU Cross-City label files use the same numbers.
+CITYSCAPES_LABEL_NAMES = (
+    "unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground", "road",
+    "sidewalk", "parking", "rail track", "building", "wall", "fence", "guard rail", "bridge", "tunnel", "pole",
+    "polegroup", "traffic light", "traffic sign", "vegetation", "terrain", "sky", "person", "rider", "car", "truck",
+    "bus", "caravan", "trailer", "train", "motorcycle", "bicycle", "license plate",
+)  # fmt: skip
+CITYSCAPES_LABEL_IDS: Mapping[int, int] = {
+    label_id: CITYSCAPES_NAMES.index(name) if name in CITYSCAPES_NAMES else IGNORE
+    for label_id, name in enumerate(CITYSCAPES_LABEL_NAMES)
+}
+"""Cityscapes labelID (0-34) -> Cityscapes train id or IGNORE, paired by class name."""
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The classes of a network: train id `i` has name `names[i]` and colour `colors[i]`.
+
+    `from_cityscapes[t]` is this space's id of Cityscapes train id `t`, or IGNORE. `raw_ids` maps the numbers in the
+    label PNGs of a `folders` data set to train ids (None: the PNGs hold train ids). `class_sets` names the subsets
+    whose mean IoU is reported; the first holds every class.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    from_cityscapes: tuple[int, ...]
+    raw_ids: Mapping[int, int] | None = field(default=None, hash=False)
+    class_sets: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
+
+    @property
+    def count(self) -> int:
+        """Number of classes."""
+        return len(self.names)
+
+    def colorize(self, labels: np.ndarray) -> np.ndarray:
+        """Train ids uint8 [...] -> RGB uint8 [..., 3]; IGNORE and ids outside the space become black."""
+        palette = np.zeros((256, 3), np.uint8)
+        palette[: self.count] = self.colors
+        return palette[labels]
+
+    def lookup(self, mapping: Mapping[int, int]) -> np.ndarray:
+        """Table uint8 [256] of `mapping` (id -> train id); what it does not name becomes IGNORE."""
+        table = np.full(256, IGNORE, np.uint8)
+        table[list(mapping)] = list(mapping.values())
+        return table
+
+
+def _subset(name: str, cityscapes_ids: tuple[int, ...], class_sets: Mapping[str, tuple[int, ...]]) -> LabelSpace:
+    """A space made of some Cityscapes classes, numbered in the given order."""
+    return LabelSpace(
+        name=name,
+        names=tuple(CITYSCAPES_NAMES[i] for i in cityscapes_ids),
+        colors=tuple(CITYSCAPES_COLORS[i] for i in cityscapes_ids),
+        from_cityscapes=tuple(cityscapes_ids.index(i) if i in cityscapes_ids else IGNORE for i in range(19)),
+        class_sets=class_sets,
+    )
+
+
+_SYNTHIA_16 = (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 15, 17, 18)  # without terrain, truck, train
+_CROSS_CITY_13 = (0, 1, 2, 6, 7, 8, 10, 11, 12, 13, 15, 17, 18)
+
+# CamVid's 32 classes in the grouping of the SegNet authors (Badrinarayanan et al. 2017).
+_CAMVID_11 = LabelSpace(
+    name="camvid11",
+    names=(
+        "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
+    ),
+    colors=(
+        (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0), (192, 128, 128),
+        (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
+    ),
+    from_cityscapes=(3, 4, 1, 1, 7, 2, 6, 6, 5, 5, 0, 9, 10, 8, 8, 8, 8, 10, 10),
+    raw_ids={**{i: i for i in range(11)}, 11: IGNORE},
+    class_sets={"11": tuple(range(11))},
+)  # fmt: skip
+
+# Cityscapes -> Oxford RobotCar with 9 classes, as HIAST and MRNet use it; trains have no counterpart there.
+_ROBOTCAR_9 = LabelSpace(
+    name="robotcar9",
+    names=(
+        "sky", "person", "two-wheel", "vehicle", "traffic sign", "traffic light", "building", "sidewalk", "road",
+    ),
+    colors=tuple(CITYSCAPES_COLORS[i] for i in (10, 11, 18, 13, 7, 6, 2, 1, 0)),
+    from_cityscapes=(
+        8, 7, 6, IGNORE, IGNORE, IGNORE, 5, 4, IGNORE, IGNORE, 0, 1, 1, 3, 3, 3, IGNORE, 2, 2,
+    ),
+    class_sets={"9": tuple(range(9))},
+)  # fmt: skip
+
+LABEL_SPACES: dict[str, LabelSpace] = {
+    space.name: space
+    for space in (
+        _subset("cityscapes19", tuple(range(19)), {"19": tuple(range(19))}),
+        _subset(
+            "synthia16", _SYNTHIA_16, {"16": tuple(range(16)), "13": tuple(i for i in range(16) if i not in (3, 4, 5))}
+        ),
+        _subset("cross_city13", _CROSS_CITY_13, {"13": tuple(range(13))}),
+        _ROBOTCAR_9,
+        _CAMVID_11,
+    )
+}
+
+
+def load_label_space(name_or_json_path: str | Path) -> LabelSpace:
+    """A built-in label space by name, or the user's own from a JSON file.
+
+    The file holds {"name", "names", "colors"} and, if wanted, "raw_ids", "from_cityscapes" (19 ids, 255 = no such
+    class; without it classes are paired by name) and "class_sets".
+
+    Raises:
+        UserError: unknown name, unreadable file, or contents that contradict each other.
+    """
+    if str(name_or_json_path) in LABEL_SPACES:
+        return LABEL_SPACES[str(name_or_json_path)]
+    path = Path(name_or_json_path)
+    if path.suffix != ".json":
+        raise UserError(
+            f"Unknown label space '{name_or_json_path}': choose {', '.join(LABEL_SPACES)}, "
+            "or give the path of a .json file."
+        )
+    return _parse_label_space(path, _read_json(path))
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"Cannot read the label space file {path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise UserError(f"The label space file {path} is not valid JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise UserError(f'The label space file {path} must hold an object such as {{"name": ..., "names": [...]}}.')
+    return content
+
+
+def _parse_label_space(path: Path, content: dict) -> LabelSpace:
+    known = {"name", "names", "colors", "raw_ids", "from_cityscapes", "class_sets"}
+    if unknown := sorted(set(content) - known):
+        raise UserError(f"{path} has the unknown key {unknown[0]!r}: a label space knows {', '.join(sorted(known))}.")
+    names = _string_list(path, content.get("names"))
+    raw_ids = content.get("raw_ids")
+    return LabelSpace(
+        name=str(content.get("name", path.stem)),
+        names=names,
+        colors=_colors(path, content.get("colors"), len(names)),
+        from_cityscapes=_from_cityscapes(path, content.get("from_cityscapes"), names),
+        raw_ids=None if raw_ids is None else _raw_ids(path, raw_ids, len(names)),
+        class_sets=_class_sets(path, content.get("class_sets"), len(names)),
+    )
+
+
+def _string_list(path: Path, names: object) -> tuple[str, ...]:
+    valid = isinstance(names, list) and names and all(isinstance(name, str) and name for name in names)
+    if not valid or len(set(names)) != len(names) or len(names) > 254:
+        raise UserError(f'"names" in {path} must be a list of 1 to 254 different class names.')
+    return tuple(names)
+
+
+def _colors(path: Path, colors: object, count: int) -> tuple[tuple[int, int, int], ...]:
+    """The file's colours, or well separated ones when it has none."""
+    if colors is None:
+        hues = np.arange(count) * 0.61803398875 % 1.0  # golden-ratio steps keep neighbours apart
+        wheel = np.clip(np.abs((hues[:, None] * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
+        return tuple(tuple(int(value) for value in row) for row in 40 + 200 * wheel)
+    valid = isinstance(colors, list) and len(colors) == count and all(_is_ids(c, 3, 256) for c in colors)
+    if not valid:
+        raise UserError(f'"colors" in {path} must hold {count} triples [red, green, blue] of 0-255, one for each name.')
+    return tuple(tuple(color) for color in colors)
+
+
+def _is_ids(values: object, length: int, below: int) -> bool:
+    """Is it a list of `length` integers, each 0 <= value < below or IGNORE?"""
+    return (
+        isinstance(values, list)
+        and len(values) == length
+        and all(type(value) is int and (0 <= value < below or value == IGNORE) for value in values)
+    )
+
+
+def _from_cityscapes(path: Path, ids: object, names: tuple[str, ...]) -> tuple[int, ...]:
+    if ids is None:
+        return tuple(names.index(name) if name in names else IGNORE for name in CITYSCAPES_NAMES)
+    if not _is_ids(ids, 19, len(names)):
+        raise UserError(
+            f'"from_cityscapes" in {path} must hold 19 numbers: for every Cityscapes train id the class here '
+            f"(0-{len(names) - 1}), or 255 where there is none."
+        )
+    return tuple(ids)
+
+
+def _raw_ids(path: Path, raw_ids: object, count: int) -> dict[int, int]:
+    try:
+        table = {int(raw): train_id for raw, train_id in raw_ids.items()}
+    except (AttributeError, ValueError):
+        table = {}
+    valid = all(0 <= raw <= 255 for raw in table) and _is_ids(list(table.values()), len(table), count)
+    if not table or not valid:
+        raise UserError(
+            f'"raw_ids" in {path} must map numbers 0-255 in the label files to classes 0-{count - 1} or 255 (ignored), '
+            'for example {"7": 0, "8": 1}.'
+        )
+    return table
+
+
+def _class_sets(path: Path, class_sets: object, count: int) -> dict[str, tuple[int, ...]]:
+    everything = {str(count): tuple(range(count))}
+    if class_sets is None:
+        return everything
+    valid = isinstance(class_sets, dict) and all(
+        isinstance(ids, list) and ids and _is_ids(ids, len(ids), count) and IGNORE not in ids
+        for ids in class_sets.values()
+    )
+    if not valid:
+        raise UserError(f'"class_sets" in {path} must map a name to a list of classes 0-{count - 1}.')
+    return everything | {str(name): tuple(ids) for name, ids in class_sets.items()}

@@ -1,0 +1,112 @@
+"""From `settings.Domain` descriptions to data sets: the one place that knows which reader serves which name."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from training.data import datasets
+from training.data.classes import LabelSpace, load_label_space
+from training.data.samples import Dataset, check_no_overlap
+from training.data.streetsim.frames import ensure_frames
+from training.errors import UserError
+from training.settings import Domain, Experiment
+
+PRIOR_LABELS = 500  # source labels that class shares are counted from, at most
+
+
+@dataclass(frozen=True)
+class Domains:
+    """The data sets of an experiment; what it does not have is None."""
+
+    label_space: LabelSpace
+    warm_up: Dataset  # labelled: the source, or the target for the oracle
+    source: Dataset
+    target: Dataset  # without labels, whatever its files hold
+    evaluation: Dataset | None
+    source_evaluation: Dataset  # held-out source images; some of the training images where none are named
+
+    @cached_property
+    def source_shares(self) -> np.ndarray:
+        """Class shares of the source labels, float64 `[classes]`, from evenly spaced labels."""
+        counts = np.zeros(256, np.int64)
+        for label in source_labels(self.source):
+            counts += np.bincount(label.ravel(), minlength=256)
+        counts = counts[: self.label_space.count]
+        return counts / max(counts.sum(), 1)
+
+
+def _some(source: Dataset, most: int = 100) -> Dataset:
+    return source.subset(np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).round().astype(int)))
+
+
+def source_labels(source: Dataset, most: int = PRIOR_LABELS):
+    """Train-id labels, evenly spaced over the data set."""
+    for index in np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).round().astype(int)):
+        yield source.read_label(int(index))
+
+
+def load_domains(experiment: Experiment) -> Domains:
+    """Find, check and, for streetsim, render every data set of the experiment.
+
+    Raises:
+        UserError: a folder is missing or odd, the target overlaps the evaluation images, or the oracle has no labels.
+    """
+    data, oracle = experiment.data, experiment.recipe.warm_up.domain == "target"
+    space = load_label_space(data.label_space)
+    target = load_domain(data.target, space, data.size, labelled=True if oracle else None)
+    source = load_domain(data.source, space, data.size)
+    if oracle and not target.labelled:
+        raise UserError(f"the oracle recipe trains on target labels, but the target '{target.name}' has none")
+    evaluation = evaluation_of(experiment)
+    if evaluation is not None:
+        check_no_overlap(target, evaluation)
+    return Domains(
+        label_space=space,
+        warm_up=target if oracle else source,
+        source=source,
+        target=target.without_labels(),
+        evaluation=evaluation,
+        source_evaluation=load_domain(data.source_evaluation, space, data.size) or _some(source),
+    )
+
+
+def evaluation_of(experiment: Experiment) -> Dataset | None:
+    """The labelled target images of an experiment, or None where it has none."""
+    data = experiment.data
+    domain = _evaluation(data.evaluation, data.target)
+    return load_domain(domain, load_label_space(data.label_space), data.size)
+
+
+def load_domain(domain: Domain | None, space: LabelSpace, size, labelled: bool | None = True) -> Dataset | None:
+    """The data set of one domain, or None for None.
+
+    `labelled`: True = labels are required, None = they are taken where the data set has them (a target).
+    """
+    if domain is None:
+        return None
+    if domain.reader == "streetsim":
+        folder = ensure_frames(domain.style, domain.split, domain.count, size, domain.seed)
+        frames = datasets.streetsim(folder, domain.count, space)
+        return replace(frames, name=f"streetsim {domain.style} {domain.split}")
+    if domain.root is None:
+        raise UserError(f"the data set '{domain.reader}' needs a folder: give --source-root or --target-root")
+    root = Path(domain.root).expanduser()
+    reader = getattr(datasets, domain.reader if domain.reader != "images" else "image_folder")
+    if domain.reader == "cross_city":
+        return reader(root, domain.city, domain.split, space, labelled)
+    if domain.reader in ("cityscapes", "bdd100k", "robotcar", "camvid"):
+        return reader(root, domain.split, space, labelled)
+    return reader(root, space)
+
+
+def _evaluation(evaluation: Domain | None, target: Domain) -> Domain | None:
+    """The labelled images to score on: those named, or a CamVid-like `val` beside the target's `train/images`."""
+    if evaluation is not None or target.reader != "images" or target.root is None:
+        return evaluation
+    root = Path(target.root).expanduser().resolve()
+    for beside in (root.parent.parent / "val", root.parent / "val"):
+        if (beside / "images").is_dir() and (beside / "labels").is_dir():
+            return Domain(reader="folders", root=str(beside))
+    return None

@@ -1,0 +1,174 @@
+"""tf.data streams: frames are decoded (once, if they fit in memory), augmented, batched and fetched ahead.
+
+Batch k of a training stream depends on the seed and k alone, whatever the parallelism and wherever the stream starts.
+"""
+
+import os
+import re
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+import tensorflow as tf
+
+from training.data.augment import Augmentation, augment, check_augmentation, draw
+from training.data.images import image_size, resize_image, resize_label
+from training.data.samples import Dataset
+from training.data.sampling import checked_indices, sample_order
+from training.errors import UserError
+
+__all__ = ["Augmentation", "evaluation_stream", "readable", "reraise_as_user_error", "training_stream"]
+
+CACHE_BYTES = 600_000_000
+"""Decoded frames are kept in memory up to this size."""
+
+_MARK = re.compile(r"<<streetshift:(.*?):streetshift>>", re.DOTALL)
+
+
+def training_stream(
+    dataset: Dataset,
+    size: tuple[int, int],
+    augmentation: Augmentation,
+    batch_size: int,
+    steps: int,
+    seed: int,
+    start_step: int = 0,
+    indices: np.ndarray | None = None,
+    cache: bool | None = None,
+) -> tf.data.Dataset:
+    """Augmented batches start_step .. steps-1 of a training stage.
+
+    Args:
+        dataset: samples without label get one that is all IGNORE.
+        size: (height, width) the whole image is first brought to, before random scale and crop.
+        indices: the samples to draw from, None = all.
+        cache: decode the frames that occur once and keep them; None = if they take less than CACHE_BYTES.
+
+    Returns:
+        `steps - start_step` batches {"image": float32 [b, *crop, 3] in [0, 255], "label": uint8 [b, *crop],
+        "index": int32 [b]}. Resuming at start_step gives the tail of the whole stream.
+
+    Raises:
+        UserError: impossible crop, nothing to train on; a damaged file (at once when cached; otherwise while
+            iterating, as a TensorFlow error that `reraise_as_user_error` turns into the sentence).
+    """
+    check_augmentation(augmentation, size)
+    chosen = checked_indices(indices, len(dataset))
+    positions = np.arange(start_step * batch_size, steps * batch_size, dtype=np.int64)
+    order = chosen[sample_order(len(chosen), start_step * batch_size, steps * batch_size, seed)]
+    used = np.unique(order)  # a short or resumed stage needs fewer frames than there are
+    fits = len(used) * size[0] * size[1] * 4 < CACHE_BYTES
+    decoded = _decode_all(dataset, used, size) if (fits if cache is None else cache) else None
+    load = _frame_loader(dataset, size, decoded)
+
+    def view(index: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
+        frame = tf.ensure_shape(_numpy_frame(load, index), (*size, 4))
+        image, label = augment(frame[..., :3], frame[..., 3], draw(seed, position), augmentation)
+        return {"image": image, "label": label, "index": tf.cast(index, tf.int32)}
+
+    stream = tf.data.Dataset.from_tensor_slices((order, positions))
+    stream = stream.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    stream = stream.batch(batch_size, drop_remainder=True).prefetch(2)
+    stream.decoded_frames = decoded  # lives as long as the stream and whatever is derived from it
+    return stream
+
+
+def evaluation_stream(dataset: Dataset, size: tuple[int, int] | None, batch_size: int) -> tf.data.Dataset:
+    """All images in order, not augmented.
+
+    Args:
+        size: (height, width) to resize to (area average when shrinking, bilinear when enlarging); None keeps every
+            image as it is, one at a time when the sizes differ.
+
+    Returns:
+        batches {"image": float32 [b, h, w, 3] in [0, 255], "index": int32 [b]}; the last may be smaller.
+    """
+
+    def load(index: int) -> np.ndarray:
+        image = dataset.read_image(index)
+        return image if size is None else resize_image(image, size)
+
+    def frame(index: tf.Tensor) -> dict[str, tf.Tensor]:
+        image = tf.ensure_shape(_numpy_frame(load, index), (*(size or (None, None)), 3))
+        return {"image": tf.cast(image, tf.float32), "index": tf.cast(index, tf.int32)}
+
+    if size is None and len({image_size(sample.image) for sample in dataset.samples}) > 1:
+        batch_size = 1
+    stream = tf.data.Dataset.range(len(dataset)).map(frame, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return stream.batch(batch_size).prefetch(2)
+
+
+def _load_frame(dataset: Dataset, index: int, size: tuple[int, int]) -> np.ndarray:
+    """Image and label of one sample at `size`, as uint8 [h, w, 4] with the label in channel 3."""
+    image, label = dataset.read_pair(index)
+    return np.dstack([resize_image(image, size), resize_label(label, size)])
+
+
+@dataclass(eq=False)
+class _DecodedFrames:
+    """Frames of some samples in memory: `pixels` uint8 [n, h, w, 4]; `slots[index]` is the place of a sample."""
+
+    pixels: np.ndarray
+    slots: np.ndarray
+
+
+def _decode_all(dataset: Dataset, chosen: np.ndarray, size: tuple[int, int]) -> _DecodedFrames:
+    """All chosen frames; decoders release the interpreter lock, so threads help."""
+    pixels = np.empty((len(chosen), *size, 4), np.uint8)
+    slots = np.full(len(dataset), -1)
+    slots[chosen] = np.arange(len(chosen))
+
+    def load(slot: int) -> None:
+        pixels[slot] = _load_frame(dataset, int(chosen[slot]), size)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(load, range(len(chosen))))
+    return _DecodedFrames(pixels, slots)
+
+
+def _frame_loader(
+    dataset: Dataset, size: tuple[int, int], decoded: _DecodedFrames | None
+) -> Callable[[int], np.ndarray]:
+    """A function sample index -> frame uint8 [h, w, 4], from memory or from disk.
+
+    TensorFlow keeps Python functions of a data set for ever, so this one must not own the frames; the stream does.
+    (As a captured tensor they would be copied by every iterator.)
+    """
+    kept = None if decoded is None else weakref.ref(decoded)
+
+    def load(index: int) -> np.ndarray:
+        frames = None if kept is None else kept()
+        return _load_frame(dataset, index, size) if frames is None else frames.pixels[frames.slots[index]]
+
+    return load
+
+
+def _numpy_frame(load: Callable[[int], np.ndarray], index: tf.Tensor) -> tf.Tensor:
+    """Run `load` inside tf.data; a UserError passes through TensorFlow's own error as a marked message."""
+
+    def guarded(value: np.ndarray) -> np.ndarray:
+        try:
+            return load(int(value))
+        except UserError as error:
+            raise ValueError(f"<<streetshift:{error}:streetshift>>") from error
+
+    return tf.numpy_function(guarded, [index], tf.uint8, stateful=False)
+
+
+def readable(stream: tf.data.Dataset) -> Iterator[dict[str, tf.Tensor]]:
+    """The batches of a stream; a damaged file met on the way is raised as the UserError that names it."""
+    try:
+        yield from stream
+    except tf.errors.OpError as error:
+        reraise_as_user_error(error)
+
+
+def reraise_as_user_error(error: BaseException) -> NoReturn:
+    """Raise the UserError that a stream's TensorFlow error carries; any other error is raised as it is."""
+    found = _MARK.search(str(error))
+    if found:
+        raise UserError(found.group(1)) from error
+    raise error

@@ -1,0 +1,178 @@
+"""Pairs of domains, declared once: where images come from, at which size they are used, and the schedule that fits.
+
+The embedded pairs (`streetsim`, `streetsim_dusk`) need no file; `streetsim_camvid` and `folders` take the user's
+photos; the others read the published data sets where they lie (`--source-root`, `--target-root`).
+"""
+
+from training.settings import Augmentation, Data, Domain, Optimizer, Stage
+
+SMALL_WARM_UP = Stage(
+    steps=900,
+    batch_size=12,
+    optimizer=Optimizer(learning_rate=2e-3, ramp_steps=50, clip_norm=5.0),
+    augmentation=Augmentation(scale=(0.7, 1.5)),
+)
+SMALL_ROUND = Stage(
+    steps=200,
+    batch_size=8,
+    optimizer=Optimizer(learning_rate=5e-4, clip_norm=5.0),
+    augmentation=Augmentation(scale=(0.7, 1.5), jitter=0.5),
+    average_weights=0.98,
+)
+PHOTO_WARM_UP = Stage(
+    steps=1200,
+    batch_size=8,
+    optimizer=Optimizer(learning_rate=5e-4, ramp_steps=50, clip_norm=5.0),
+    augmentation=Augmentation(scale=(0.6, 1.6)),
+    batch_norm="frozen",
+)
+PHOTO_ROUND = Stage(
+    steps=250,
+    batch_size=4,
+    optimizer=Optimizer(learning_rate=2e-4, clip_norm=5.0),
+    augmentation=Augmentation(scale=(0.6, 1.6), jitter=1.0, blur=0.3),
+    batch_norm="frozen",
+    average_weights=0.99,
+)
+PAPER_WARM_UP = Stage(
+    steps=100_000,
+    batch_size=4,
+    optimizer=Optimizer("sgd", learning_rate=2.5e-4, head_multiple=10.0),
+    augmentation=Augmentation(scale=(0.5, 1.5)),
+    batch_norm="frozen",
+)
+PAPER_ROUND = Stage(
+    steps=1250,  # two passes over 748 source and 505 target images, one of each a step
+    batch_size=1,
+    optimizer=Optimizer("sgd", learning_rate=5e-5, schedule="constant", head_multiple=10.0),
+    augmentation=Augmentation(scale=(0.5, 1.5)),
+    batch_norm="frozen",
+)
+
+
+def _streets(style: str, split: str, count: int) -> Domain:
+    return Domain(reader="streetsim", style=style, split=split, count=count)
+
+
+def _published(
+    title: str, source: Domain, target: Domain, evaluation: Domain, label_space: str, note: str = ""
+) -> Data:
+    return Data(
+        title=title,
+        label_space=label_space,
+        source=source,
+        target=target,
+        evaluation=evaluation,
+        size=(1024, 2048),
+        crop=(512, 1024),
+        warm_up=PAPER_WARM_UP,
+        adaptation=PAPER_ROUND,
+        network="deeplab_v2_resnet101",
+        weights="imagenet",
+        output_stride=8,
+        note=note,
+    )
+
+
+DATA: dict[str, Data] = {
+    "streetsim": Data(
+        title="procedural game streets -> procedural city streets (embedded)",
+        label_space="cityscapes19",
+        source=_streets("game", "train", 600),
+        source_evaluation=_streets("game", "val", 100),
+        target=_streets("city", "train", 400),
+        evaluation=_streets("city", "val", 100),
+        size=(128, 256),
+        crop=(128, 256),
+        warm_up=SMALL_WARM_UP,
+        adaptation=SMALL_ROUND,
+        loss_stride=4,
+        mined_crops=False,
+        minimum_source_images=400,
+    ),
+    "streetsim_dusk": Data(
+        title="procedural game streets -> procedural streets at dusk (embedded, harder)",
+        label_space="cityscapes19",
+        source=_streets("game", "train", 600),
+        source_evaluation=_streets("game", "val", 100),
+        target=_streets("dusk", "train", 400),
+        evaluation=_streets("dusk", "val", 100),
+        size=(128, 256),
+        crop=(128, 256),
+        warm_up=SMALL_WARM_UP,
+        adaptation=SMALL_ROUND,
+        loss_stride=4,
+        mined_crops=False,
+        minimum_source_images=400,
+    ),
+    "streetsim_camvid": Data(
+        title="procedural streets -> your street photos, 11 CamVid classes",
+        label_space="camvid11",
+        source=_streets("random", "train", 1000),
+        source_evaluation=_streets("random", "val", 100),
+        target=Domain(reader="images"),
+        size=(240, 320),
+        crop=(240, 320),
+        warm_up=PHOTO_WARM_UP,
+        adaptation=PHOTO_ROUND,
+        mined_crops=False,
+        minimum_source_images=400,
+        network="deeplab_v3plus_mobilenet_v2",
+        weights="imagenet",
+        note="--target-root: any folder of photos; labelled photos are found beside it (val/) or given by --eval-root",
+    ),
+    "folders": Data(
+        title="your labelled images -> your unlabelled images",
+        label_space="cityscapes19",
+        source=Domain(reader="folders"),
+        target=Domain(reader="images"),
+        size=(256, 512),
+        crop=(256, 512),
+        warm_up=PHOTO_WARM_UP,
+        adaptation=PHOTO_ROUND,
+        mined_crops=False,
+        minimum_source_images=400,
+        network="deeplab_v3plus_mobilenet_v2",
+        weights="imagenet",
+        note="--source-root with images/ and labels/, --target-root, --classes; --eval-root and --size if you like",
+    ),
+    "gta5_cityscapes": _published(
+        "GTA5 -> Cityscapes",
+        Domain(reader="gta5"),
+        Domain(reader="cityscapes", split="train"),
+        Domain(reader="cityscapes", split="val"),
+        "cityscapes19",
+    ),
+    "synthia_cityscapes": _published(
+        "SYNTHIA-RAND-CITYSCAPES -> Cityscapes",
+        Domain(reader="synthia"),
+        Domain(reader="cityscapes", split="train"),
+        Domain(reader="cityscapes", split="val"),
+        "synthia16",
+        note="reports the 16 and the 13 class mIoU",
+    ),
+    "gta5_bdd100k": _published(
+        "GTA5 -> BDD100K",
+        Domain(reader="gta5"),
+        Domain(reader="bdd100k", split="train"),
+        Domain(reader="bdd100k", split="val"),
+        "cityscapes19",
+    ),
+    "cityscapes_robotcar": _published(
+        "Cityscapes -> Oxford RobotCar",
+        Domain(reader="cityscapes", split="train"),
+        Domain(reader="robotcar", split="train"),
+        Domain(reader="robotcar", split="val"),
+        "robotcar9",
+    ),
+    **{
+        f"cityscapes_{city.lower()}": _published(
+            f"Cityscapes -> NTHU Cross-City, {city}",
+            Domain(reader="cityscapes", split="train"),
+            Domain(reader="cross_city", split="train", city=city),
+            Domain(reader="cross_city", split="test", city=city),
+            "cross_city13",
+        )
+        for city in ("Rome", "Rio", "Tokyo", "Taipei")
+    },
+}
