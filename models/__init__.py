@@ -1,0 +1,1 @@
+"""The networks: plain functional Keras, from an image to logits and features; they know nothing of training."""

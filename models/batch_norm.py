@@ -1,0 +1,101 @@
+"""Batch normalisation with TensorFlow's fused operator and an explicit policy for its statistics."""
+
+import keras
+import tensorflow as tf
+
+STATISTICS = ("train", "frozen")
+
+
+@keras.saving.register_keras_serializable("streetshift")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` computed by one fused operator: a fifth to two fifths less time on a CPU.
+
+    Outputs, gradients and moving statistics equal Keras' up to rounding, in float32 and under mixed precision.
+
+    Args:
+        statistics: what `training=True` means. "train": normalise with the batch's statistics and update the moving
+            ones. "frozen": normalise with the moving statistics and leave them alone; gamma and beta still learn.
+            Self-training on two domains lives or dies by this choice, so every stage of a run states it
+            (`set_batch_norm`). It is read when a graph is traced: change it before `compile` or a new `tf.function`.
+        **keywords: as in Keras; `synchronized=True` (statistics over all replicas) uses Keras' own computation.
+    """
+
+    def __init__(self, *, statistics: str = "train", **keywords):
+        super().__init__(**keywords)
+        self.statistics = checked_statistics(statistics)
+
+    def call(self, inputs, training=None, mask=None):
+        training = bool(training) and self.trainable and self.statistics == "train"
+        if self.synchronized or self.renorm or mask is not None or not channels_are_last(self.axis, inputs.shape):
+            return super().call(inputs, training=training, mask=mask)
+        return self.normalise_with_batch(inputs) if training else self.normalise_with_moving(inputs)
+
+    def normalise_with_batch(self, inputs):
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs, self.scale_or_ones(), self.offset_or_zeros(), epsilon=self.epsilon, is_training=True
+        )
+        # The operator returns the unbiased variance, n / (n - 1) times the one Keras averages.
+        pixels = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), variance.dtype)
+        self.move(self.moving_mean, mean)
+        self.move(self.moving_variance, variance * (pixels - 1) / pixels)
+        return outputs
+
+    def normalise_with_moving(self, inputs):
+        outputs, _, _ = tf.compat.v1.nn.fused_batch_norm(
+            inputs,
+            self.scale_or_ones(),
+            self.offset_or_zeros(),
+            tf.convert_to_tensor(self.moving_mean),
+            tf.convert_to_tensor(self.moving_variance),
+            epsilon=self.epsilon,
+            is_training=False,
+        )
+        return outputs
+
+    def move(self, moving, batch_value):
+        moving.assign(moving * self.momentum + batch_value * (1.0 - self.momentum))
+
+    def scale_or_ones(self):
+        return tf.convert_to_tensor(self.gamma) if self.scale else tf.ones_like(self.moving_variance)
+
+    def offset_or_zeros(self):
+        return tf.convert_to_tensor(self.beta) if self.center else tf.zeros_like(self.moving_mean)
+
+    def get_config(self):
+        return {**super().get_config(), "statistics": self.statistics}
+
+
+def set_batch_norm(model: keras.Model, statistics: str) -> int:
+    """Set the policy of every batch-norm layer of `model`, nested models included; returns how many there are.
+
+    Call it before the training function is traced (before `compile`, or before a new `tf.function`).
+
+    Raises:
+        ValueError: `statistics` is neither "train" nor "frozen".
+    """
+    checked_statistics(statistics)
+    layers = batch_norm_layers(model)
+    for layer in layers:
+        layer.statistics = statistics
+    return len(layers)
+
+
+def batch_norm_layers(model: keras.Model) -> list[BatchNormalization]:
+    """Every `BatchNormalization` of `model`, nested models included, in graph order."""
+    found = []
+    for layer in model.layers:
+        if isinstance(layer, BatchNormalization):
+            found.append(layer)
+        elif isinstance(layer, keras.Model):
+            found += batch_norm_layers(layer)
+    return found
+
+
+def checked_statistics(statistics: str) -> str:
+    if statistics not in STATISTICS:
+        raise ValueError(f'batch-norm statistics are "train" or "frozen", not "{statistics}"')
+    return statistics
+
+
+def channels_are_last(axis: int, shape) -> bool:
+    return len(shape) == 4 and axis in (-1, 3)

@@ -1,0 +1,121 @@
+"""Every network by name, for `--list` and for checks that must not wait for TensorFlow."""
+
+from dataclasses import dataclass
+
+PUBLISHED = "https://storage.googleapis.com/tensorflow/keras-applications"
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a person choosing a network wants to know.
+
+    strides: what `output_stride` may be: image pixels a cell of the backbone's last map, in each direction, and of the
+        logits too unless a decoder makes these finer (`logits_stride`). default_stride: the first choice.
+    parameters: weights at 19 classes, moving statistics included.
+    imagenet: where the backbone's ImageNet weights are published, or None if they are not.
+    """
+
+    title: str
+    paper: str
+    backbone: str
+    default_stride: int
+    strides: tuple[int, ...]
+    parameters: int
+    imagenet: str | None
+    note: str
+    logits_stride: int | None = None
+
+
+NETWORKS: dict[str, Network] = {
+    "compact": Network(
+        title="Compact",
+        paper="this project",
+        backbone="compact",
+        default_stride=4,
+        strides=(4,),
+        parameters=1_388_659,
+        imagenet=None,
+        note="the default: trains from scratch in minutes on two CPU cores",
+    ),
+    "deeplab_v2_mobilenet_v2": Network(
+        title="DeepLab-v2, MobileNetV2 1.0",
+        paper="Chen et al., TPAMI 2018; Sandler et al., CVPR 2018",
+        backbone="mobilenet_v2",
+        default_stride=16,
+        strides=(8, 16),
+        parameters=2_062_220,
+        imagenet=f"{PUBLISHED}/mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+        note="real photos on a CPU, with ImageNet weights and frozen batch-norm statistics",
+    ),
+    "deeplab_v2_mobilenet_v2_035": Network(
+        title="DeepLab-v2, MobileNetV2 0.35",
+        paper="Chen et al., TPAMI 2018; Sandler et al., CVPR 2018",
+        backbone="mobilenet_v2_035",
+        default_stride=16,
+        strides=(8, 16),
+        parameters=338_412,
+        imagenet=f"{PUBLISHED}/mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5",
+        note="the smallest with ImageNet weights",
+    ),
+    "deeplab_v3plus_mobilenet_v2": Network(
+        title="DeepLab-v3+, MobileNetV2 1.0",
+        paper="Chen et al., ECCV 2018; Sandler et al., CVPR 2018",
+        backbone="mobilenet_v2",
+        default_stride=16,
+        strides=(8, 16),
+        parameters=2_303_731,
+        imagenet=f"{PUBLISHED}/mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+        note="sees thin things in small frames: its decoder works at stride 4",
+        logits_stride=4,
+    ),
+    "deeplab_v2_resnet18_v2": Network(
+        title="DeepLab-v2, ResNet-18 v2 (keras-cv)",
+        paper="Chen et al., TPAMI 2018; He et al., ECCV 2016",
+        backbone="resnet18_v2",
+        default_stride=8,
+        strides=(8, 16),
+        parameters=11_533_772,
+        imagenet=None,
+        note="from scratch on a GPU, where the compact network is too small",
+    ),
+    "deeplab_v2_resnet50": Network(
+        title="DeepLab-v2, ResNet-50",
+        paper="Chen et al., TPAMI 2018; He et al., CVPR 2016",
+        backbone="resnet50",
+        default_stride=8,
+        strides=(8, 16),
+        parameters=24_988_620,
+        imagenet=f"{PUBLISHED}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        note="half the papers' network in time and memory",
+    ),
+    "deeplab_v2_resnet101": Network(
+        title="DeepLab-v2, ResNet-101",
+        paper="Chen et al., TPAMI 2018; He et al., CVPR 2016",
+        backbone="resnet101",
+        default_stride=8,
+        strides=(8, 16),
+        parameters=44_059_084,
+        imagenet=f"{PUBLISHED}/resnet/resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        note="the network of CRST, IAST and HIAST; a GPU is advised",
+    ),
+    "fcn8s_vgg16": Network(
+        title="FCN-8s, VGG16",
+        paper="Long et al., CVPR 2015; Simonyan and Zisserman, ICLR 2015",
+        backbone="vgg16",
+        default_stride=8,
+        strides=(8,),
+        parameters=134_353_017,
+        imagenet=f"{PUBLISHED}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5",
+        note="the smaller network of CBST's tables; a GPU is advised",
+    ),
+    "wide_resnet38": Network(
+        title="ResNet-38 (Model A1)",
+        paper="Wu et al., 2016",
+        backbone="wide_resnet38",
+        default_stride=8,
+        strides=(8,),
+        parameters=124_081_107,
+        imagenet=None,
+        note="the larger network of CBST's tables; its ImageNet weights exist for MXNet only; a GPU is advised",
+    ),
+}

@@ -1,0 +1,46 @@
+"""The default network: small, made for a CPU, trained from scratch."""
+
+import keras
+from keras import layers
+
+from models.layers import ResizeLike, convolution, convolution_block, image_input, normalised_relu, scaled_to_unit
+
+
+def compact(classes: int) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
+    image = image_input()
+    x = convolution_block(scaled_to_unit(image), 24, 4, stride=2, name="stem")
+    x = convolution_block(x, 48, 4, stride=2, name="down_4")
+    quarter = residual_block(x, 48, name="stage_4")
+    x = convolution_block(quarter, 96, 4, stride=2, name="down_8")
+    x = residual_block(x, 96, name="stage_8a")
+    eighth = residual_block(x, 96, name="stage_8b")
+    x = convolution_block(eighth, 128, 4, stride=2, name="down_16")
+    x = residual_block(x, 128, name="stage_16a")
+    x = residual_block(x, 128, name="stage_16b")
+    x = with_scene_context(x, 128)
+    x = merged(x, eighth, 64, name="merge_8")
+    features = merged(x, quarter, 64, name="merge_4")
+    logits = layers.Conv2D(classes, 1, name="head_classes")(features)
+    return image, logits, features
+
+
+def residual_block(x, filters: int, dilation: int = 1, *, name: str):
+    y = convolution_block(x, filters, dilation=dilation, name=f"{name}_1")
+    y = convolution(y, filters, dilation=dilation, name=f"{name}_2")
+    y = layers.Add(name=f"{name}_add")([x, y])
+    return normalised_relu(y, name=f"{name}_2")
+
+
+def with_scene_context(x, filters: int):
+    """Adds what the whole image says, to every pixel."""
+    scene = layers.GlobalAveragePooling2D(keepdims=True, name="scene_mean")(x)
+    scene = layers.Conv2D(filters, 1, activation="relu", name="scene_1")(scene)
+    scene = layers.Conv2D(filters, 1, name="scene_2")(scene)
+    return layers.Add(name="scene_add")([x, scene])
+
+
+def merged(coarse, fine, filters: int, *, name: str):
+    """Brings `coarse` to the grid of `fine`, reduces both to `filters`, sums and mixes them."""
+    lifted = ResizeLike(name=f"{name}_resize")(convolution(coarse, filters, 1, name=f"{name}_coarse"), fine)
+    joined = layers.Add(name=f"{name}_add")([lifted, convolution(fine, filters, 1, name=f"{name}_fine")])
+    return convolution_block(normalised_relu(joined, name=f"{name}_joined"), filters, name=f"{name}_mix")

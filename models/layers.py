@@ -1,0 +1,90 @@
+"""Small layers that Keras lacks or gets wrong with unknown sizes."""
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from models.batch_norm import BatchNormalization
+
+
+@keras.saving.register_keras_serializable("streetshift")
+class ResizeLike(layers.Layer):
+    """Bilinearly resizes `x` `[b, h, w, c]` to the height and width of `reference`; the sizes may be unknown.
+
+    `keras.ops.image.resize` fails on unknown sizes in graph mode (Keras 3.15).
+    """
+
+    def call(self, x, reference):
+        return tf.cast(tf.image.resize(x, tf.shape(reference)[1:3]), x.dtype)
+
+    def compute_output_shape(self, x_shape, reference_shape):
+        return (*reference_shape[:3], x_shape[-1])
+
+
+@keras.saving.register_keras_serializable("streetshift")
+class ReverseChannels(layers.Layer):
+    """RGB to BGR, for backbones whose ImageNet weights were converted from Caffe."""
+
+    def call(self, x):
+        return tf.gather(x, [2, 1, 0], axis=-1)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def image_input() -> keras.KerasTensor:
+    """The input every network shares: RGB `[batch, height, width, 3]` in [0, 255], any size."""
+    return keras.Input((None, None, 3), name="image", dtype="float32")
+
+
+def scaled_to_unit(image):
+    """[0, 255] -> [-1, 1], in float32 also under mixed precision: a picture has more than bfloat16's 8 bits."""
+    return layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="normalise")(image)
+
+
+def caffe_normalised(image):
+    """BGR minus the ImageNet mean, as the ResNet v1 and VGG weights of Keras Applications expect."""
+    offset = [-103.939, -116.779, -123.68]
+    image = ReverseChannels(dtype="float32", name="bgr")(image)
+    return layers.Rescaling(1.0, offset=offset, dtype="float32", name="normalise")(image)
+
+
+def standardised(image):
+    """RGB minus the ImageNet mean, divided by its standard deviation."""
+    mean, deviation = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+    scale = [1 / d for d in deviation]
+    offset = [-m / d for m, d in zip(mean, deviation, strict=True)]
+    return layers.Rescaling(scale, offset=offset, dtype="float32", name="normalise")(image)
+
+
+def convolution(x, filters: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1, name: str):
+    """A convolution without bias, to be followed by batch normalisation."""
+    return layers.Conv2D(
+        filters,
+        kernel,
+        strides=stride,
+        dilation_rate=dilation,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+
+
+def normalised_relu(x, *, momentum: float = 0.99, epsilon: float = 1e-3, name: str):
+    """Batch normalisation, then ReLU."""
+    x = BatchNormalization(momentum=momentum, epsilon=epsilon, name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def convolution_block(x, filters: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1, name: str):
+    """Convolution, batch normalisation, ReLU."""
+    return normalised_relu(convolution(x, filters, kernel, stride=stride, dilation=dilation, name=name), name=name)
+
+
+def outputs(logits, features) -> dict[str, keras.KerasTensor]:
+    """The two outputs every network shares, in float32 under every precision policy."""
+    return {
+        "logits": layers.Activation("linear", dtype="float32", name="logits")(logits),
+        "features": layers.Activation("linear", dtype="float32", name="features")(features),
+    }

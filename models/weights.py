@@ -1,0 +1,184 @@
+"""Starting weights: ImageNet's, a file's, or none; and a report of what was loaded and what was not."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from models.backbones import pristine
+from models.catalogue import NETWORKS, Network
+
+VARIABLE = re.compile(r"layers/(?P<layer>[^/]+)/vars/\d+")
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be had or do not fit; the text is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """What `load_weights` did.
+
+    origin: "none", "imagenet" or the file's path. kind: "nothing", "backbone" or "checkpoint" (the whole network).
+    loaded: names of the layers that got weights. missing: layers the source lacks, left as they were (random).
+    mismatched: layers the source holds in another shape, left as they were.
+    """
+
+    origin: str
+    kind: str
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    mismatched: tuple[str, ...]
+
+    def __str__(self):
+        if self.kind == "nothing":
+            return "all layers start at random"
+        text = f"{self.kind} weights from {self.origin}: {len(self.loaded)} layers loaded"
+        for state, names in (("start at random", self.missing), ("differ in shape", self.mismatched)):
+            if names:
+                text += f"; {len(names)} {state} ({', '.join(names[:6])}{' ...' if len(names) > 6 else ''})"
+        return text
+
+
+def load_weights(model: keras.Model, weights: str | Path) -> LoadedWeights:
+    """Load starting weights into a network of `build_segmenter`.
+
+    Args:
+        model: built by `build_segmenter`; its name is the key in `NETWORKS`.
+        weights: "none"; "imagenet" (the backbone's weights as Keras Applications publishes them, cached or downloaded);
+            or a file: the backbone's weights (Keras Applications without top, `.weights.h5` or the published `.h5`),
+            or a whole checkpoint of the same network.
+
+    Raises:
+        WeightsError: no such file, a file of something else, another number of classes, or no download possible.
+    """
+    if weights == "none":
+        return LoadedWeights("none", "nothing", (), tuple(layer.name for layer in layers_with_weights(model)), ())
+    network = NETWORKS[model.name]
+    if weights == "imagenet":
+        return copied(imagenet_backbone(network), model, "imagenet")
+    path = Path(weights)
+    shapes = shapes_in(path)
+    if set(shapes) == set(shapes_of(model)):
+        return load_checkpoint(model, path, shapes)
+    return copied(backbone_of_file(network, path, shapes), model, str(path))
+
+
+def load_checkpoint(model: keras.Model, path: Path, shapes: dict[str, tuple[int, ...]]) -> LoadedWeights:
+    """Load a file whose variables have the paths of `model`'s; their shapes may still differ."""
+    expected = shapes_of(model)
+    differing = [name for name, shape in expected.items() if shapes[name] != shape]
+    if differing:
+        classes = model.output["logits"].shape[-1]
+        found, wanted = shapes[differing[0]], expected[differing[0]]
+        raise WeightsError(
+            f"{path} holds a {model.name} with another number of classes than the {classes} of this label space "
+            f"(a layer is {found} there and {wanted} here): choose the label space it was trained for, or other weights"
+        )
+    model.load_weights(path)
+    return LoadedWeights(str(path), "checkpoint", tuple(layer.name for layer in layers_with_weights(model)), (), ())
+
+
+def imagenet_backbone(network: Network) -> keras.Model:
+    """The backbone as Keras Applications publishes it, from its cache or the network."""
+    if network.imagenet is None:
+        raise WeightsError(
+            f"no ImageNet weights are published for {network.title}: "
+            "pass --weights none, or --weights FILE with a checkpoint"
+        )
+    try:
+        # FCN-8s alone uses the classifier's dense layers too.
+        return pristine(network.backbone, weights="imagenet", top=network.backbone == "vgg16")
+    except Exception as error:  # Keras raises a bare Exception when a download fails
+        raise WeightsError(
+            f"the ImageNet weights of {network.title} are neither cached nor could they be downloaded "
+            f"({first_line(error)}): connect to the internet once, or pass --weights FILE with a copy of "
+            f"{network.imagenet}, or --weights none"
+        ) from error
+
+
+def backbone_of_file(network: Network, path: Path, shapes: dict[str, tuple[int, ...]]) -> keras.Model:
+    """The backbone with the weights of a Keras Applications file."""
+    misfit = (
+        f"{path} fits neither {network.title} nor its backbone: pass a checkpoint of this network"
+        + (f", or a copy of {network.imagenet}" if network.imagenet else "")
+        + ", or --weights none"
+    )
+    if network.imagenet is None:
+        raise WeightsError(misfit)
+    backbone = pristine(network.backbone, top=has_classifier(path))
+    if shapes and shapes != shapes_of(backbone):  # Keras would say so too, in a hundred warnings
+        raise WeightsError(misfit)
+    try:
+        backbone.load_weights(path)
+    except (ValueError, KeyError, OSError) as error:
+        raise WeightsError(f"{misfit} ({first_line(error)})") from error
+    return backbone
+
+
+def copied(source: keras.Model, model: keras.Model, origin: str) -> LoadedWeights:
+    """Copy weights layer by layer, by name: converted backbones keep the names, not the order, of their layers.
+
+    A dense layer's kernel fits a convolution over the same inputs (VGG16's fc1 is a 7x7 convolution), so equal sizes
+    suffice.
+    """
+    by_name = {layer.name: layer.get_weights() for layer in layers_with_weights(source)}
+    loaded, missing, mismatched = [], [], []
+    for layer in layers_with_weights(model):
+        values, shapes = by_name.get(layer.name), [weight.shape for weight in layer.weights]
+        if values is None:
+            missing.append(layer.name)
+        elif [value.size for value in values] != [int(np.prod(shape)) for shape in shapes]:
+            mismatched.append(layer.name)
+        else:
+            layer.set_weights([value.reshape(shape) for value, shape in zip(values, shapes, strict=True)])
+            loaded.append(layer.name)
+    return LoadedWeights(origin, "backbone", tuple(loaded), tuple(missing), tuple(mismatched))
+
+
+def layers_with_weights(model: keras.Model) -> list[keras.Layer]:
+    return [layer for layer in model.layers if layer.weights]
+
+
+def shapes_of(model: keras.Model) -> dict[str, tuple[int, ...]]:
+    """`{path in a .weights.h5 file: shape}`: Keras names layers there by class, numbered in order of the graph."""
+    seen, shapes = Counter(), {}
+    for layer in model.layers:
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
+        name = f"{kind}_{seen[kind]}" if seen[kind] else kind
+        seen[kind] += 1
+        shapes |= {f"layers/{name}/vars/{i}": tuple(weight.shape) for i, weight in enumerate(layer.weights)}
+    return shapes
+
+
+def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
+    """`{path in the file: shape}` of the variables of a `.weights.h5` file; empty for the older `.h5` layout."""
+    if not path.is_file():
+        raise WeightsError(
+            f"no weights file at {path}: pass --weights imagenet, none, or the path of a .weights.h5 file"
+        )
+    try:
+        with h5py.File(path) as file:
+            return {name: shape for name, shape in datasets_in(file) if VARIABLE.fullmatch(name)}
+    except OSError as error:
+        raise WeightsError(f"{path} is not an HDF5 weights file ({first_line(error)}): expected .weights.h5") from error
+
+
+def datasets_in(file: h5py.File) -> list[tuple[str, tuple[int, ...]]]:
+    found = []
+    file.visititems(lambda name, item: found.append((name, item.shape)) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def has_classifier(path: Path) -> bool:
+    """Whether a Keras Applications file holds the dense layers ("top") too, in the newer or the older layout."""
+    with h5py.File(path) as file:
+        return "predictions" in file or "layers/dense" in file
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")

@@ -1,0 +1,125 @@
+"""The fused layer is Keras' layer: same outputs, gradients, moving statistics; and its policy does what it says."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.batch_norm import BatchNormalization, batch_norm_layers, set_batch_norm
+
+
+def with_random_weights(layer, channels: int, seed: int = 1):
+    random = np.random.default_rng(seed)
+    layer.build((None, None, None, channels))
+    layer.set_weights([random.uniform(0.5, 1.5, weight.shape) for weight in layer.weights])
+    return layer
+
+
+def run(layer, images, *, training: bool):
+    """Outputs, gradients with respect to input, gamma, beta, and the moving statistics afterwards."""
+
+    @tf.function
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=training)
+            loss = tf.reduce_sum(tf.cast(y, "float32") ** 3)
+        return [y, *tape.gradient(loss, [x, *[variable.value for variable in layer.trainable_variables]])]
+
+    return [value.numpy() for value in step(images)] + [layer.moving_mean.numpy(), layer.moving_variance.numpy()]
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 7, 6), (1, 1, 2, 3)])
+@pytest.mark.parametrize("training", [True, False])
+def test_equals_keras_in_both_modes(training, shape):
+    options = {"momentum": 0.7, "epsilon": 1e-3}
+    ours = with_random_weights(BatchNormalization(**options), shape[-1])
+    theirs = with_random_weights(keras.layers.BatchNormalization(**options), shape[-1])
+    images = tf.constant(np.random.default_rng(0).normal(2.0, 3.0, shape), "float32")
+    found, wanted = (run(layer, images, training=training) for layer in (ours, theirs))
+    for mine, expected in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(mine, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def test_moving_statistics_follow_keras_exactly_over_many_steps():
+    ours, theirs = BatchNormalization(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        images = random.normal(1.0, 2.0, (2, 3, 2, 4)).astype("float32")  # few pixels: the n / (n - 1) would show
+        ours(images, training=True)
+        theirs(images, training=True)
+    np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, rtol=1e-5)
+    np.testing.assert_allclose(ours.moving_variance, theirs.moving_variance, rtol=1e-5)
+
+
+def test_one_pixel_alone_is_finite():
+    layer = BatchNormalization()
+    output = layer(np.full((1, 1, 1, 2), 5.0, "float32"), training=True)
+    assert np.isfinite(output).all()
+    assert np.isfinite(layer.moving_variance).all()
+
+
+@pytest.mark.parametrize("options", [{"scale": False}, {"center": False}])
+def test_without_gamma_or_beta(options):
+    ours = with_random_weights(BatchNormalization(**options), 3)
+    theirs = with_random_weights(keras.layers.BatchNormalization(**options), 3)
+    images = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype("float32")
+    np.testing.assert_allclose(ours(images, training=True), theirs(images, training=True), atol=1e-5)
+    np.testing.assert_allclose(ours(images), theirs(images), atol=1e-5)
+
+
+def test_mixed_bfloat16_keeps_float32_statistics():
+    layer = BatchNormalization(dtype="mixed_bfloat16")
+    images = np.random.default_rng(0).normal(3.0, 2.0, (4, 8, 8, 3)).astype("float32")
+    output = layer(images, training=True)
+    assert output.dtype == tf.bfloat16
+    assert layer.moving_mean.dtype == "float32"
+    np.testing.assert_allclose(layer.moving_mean, 0.01 * images.mean((0, 1, 2)), rtol=0.02)
+    reference = keras.layers.BatchNormalization()(images, training=True)
+    np.testing.assert_allclose(tf.cast(output, "float32"), reference, atol=0.05)
+
+
+def test_frozen_uses_and_keeps_the_moving_statistics_and_still_learns():
+    layer = with_random_weights(BatchNormalization(statistics="frozen"), 3)
+    before = [layer.moving_mean.numpy(), layer.moving_variance.numpy()]
+    images = tf.constant(np.random.default_rng(0).normal(size=(2, 4, 4, 3)), "float32")
+    output, _, gamma_gradient, beta_gradient, *after = run(layer, images, training=True)
+    np.testing.assert_allclose(output, layer(images, training=False), atol=1e-6)
+    np.testing.assert_array_equal(before, after)
+    assert np.abs(gamma_gradient).min() > 0
+    assert np.abs(beta_gradient).min() > 0
+
+
+def test_a_layer_set_untrainable_behaves_as_in_keras():
+    layer = BatchNormalization(trainable=False)
+    layer(np.ones((2, 4, 4, 3), "float32"), training=True)
+    np.testing.assert_array_equal(layer.moving_mean, np.zeros(3))
+
+
+def test_rank_two_and_synchronized_use_kerass_computation():
+    dense = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+    np.testing.assert_allclose(
+        BatchNormalization()(dense, training=True), keras.layers.BatchNormalization()(dense, training=True), atol=1e-5
+    )
+    images = dense.reshape(2, 2, 2, 3)
+    np.testing.assert_allclose(
+        BatchNormalization(synchronized=True)(images, training=True),
+        keras.layers.BatchNormalization()(images, training=True),
+        atol=1e-5,
+    )
+
+
+def test_policy_survives_a_clone_and_reaches_nested_models():
+    inner = keras.Sequential([keras.Input((4, 4, 3)), BatchNormalization(name="inner")])
+    image = keras.Input((4, 4, 3))
+    model = keras.Model(image, inner(BatchNormalization(name="outer")(image)))
+    assert set_batch_norm(model, "frozen") == 2
+    copy = keras.models.clone_model(model)
+    assert [layer.statistics for layer in batch_norm_layers(copy)] == ["frozen", "frozen"]
+    assert set_batch_norm(copy, "train") == 2
+    assert [layer.statistics for layer in batch_norm_layers(copy)] == ["train", "train"]
+
+
+def test_an_unknown_policy_is_refused():
+    with pytest.raises(ValueError, match='"train" or "frozen", not "freeze"'):
+        set_batch_norm(keras.Sequential([keras.Input((4, 4, 3)), BatchNormalization()]), "freeze")
