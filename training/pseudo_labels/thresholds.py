@@ -1,0 +1,149 @@
+"""Per-class thresholds lambda_c = exp(-k_c) over all target images, exact and in bounded memory (CBST, algorithm 1)."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from training.errors import UserError
+from training.pseudo_labels.measuring import MakeBatches, Measured, measure_images
+from training.pseudo_labels.order_statistics import NO_BIN, ConfidenceHistogram, FewValues, WindowHistogram
+from training.pseudo_labels.portion import check_portion
+from training.pseudo_labels.selectors import GLOBAL_SELECTORS, check_selector
+
+LOOK_ROWS = 7  # the first look takes every seventh row: prime, so that it meets every phase of an upsampled grid
+WINDOW = 8  # bins counted exactly around the guess: at confidences above a half they span 0.03, in 2 MB a class
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What selection needs, and what the manifest tells.
+
+    values: float32 [c], a pixel is selected where its (prior-weighted) probability divided by these reaches 1; +inf =
+    the class is never selected. counts: int64 [c], all pixels per arg-max class. pool_counts: int64 [c], those of them
+    that were ranked (every stride-th).
+    """
+
+    selector: str
+    portion: float
+    stride: int
+    compat: str | None
+    values: np.ndarray
+    counts: np.ndarray
+    pool_counts: np.ndarray
+    images: int
+
+
+def thresholds_from_batches(
+    make_batches: MakeBatches,
+    selector: str,
+    portion: float,
+    stride: int = 4,
+    prior: np.ndarray | None = None,
+    compat: str | None = None,
+) -> Thresholds:
+    """The thresholds that select the most confident `portion` of the pixels (of each class; `st`: of all classes).
+
+    make_batches: called two or three times, each time yielding the same float arrays [h, w, c] or [n, h, w, c] from the
+      start (an inference pass); sizes may differ between images. An array must not be changed after it was yielded.
+    portion: in (0, 1]. stride: every stride-th pixel of each arg-max class of each image is ranked (published: 4).
+    prior: float32 [h, w, c] for st_sp and cbst_sp. compat="mxnet" adds the original CBST's stray zeros to the pools
+      and selects absent classes at 1, for comparison with it only.
+    A class whose rank floor(count * portion) is 0 gets threshold 1, as published, and +inf where a prior is used: prior
+    times probability can exceed 1, and a class absent from the predictions must not be selected.
+    Raises UserError for bad arguments, maps of different class counts and NaN or negative confidences.
+
+    1. Look at every seventh row: it tells about where each threshold lies.
+    2. Count all images: the high bits of all ranked confidences, and every value in a window around the guess.
+    3. Only if a rank lies outside its window: count the values in the bins that hold the ranks.
+    """
+    _check_arguments(selector, portion, stride, prior, compat)
+    measure = partial(measure_images, make_batches, stride, prior, selector in GLOBAL_SELECTORS)
+    look = _look(measure(every_row=LOOK_ROWS))
+    guess, _ = look.locate(_ranks(look.counts, portion))
+    census = _Census(guess)
+    for measured in measure():
+        census.add(measured)
+    if census.images == 0:
+        raise ValueError("make_batches gave no images the second time: it must start afresh at each call")
+    ranks = _ranks(census.histogram.counts, portion, _stray_zeros(selector, len(census.counts)) if compat else 0)
+    values = _kth_largest(census, ranks, measure)
+    values = _usable(values, np.inf if prior is not None and compat is None else 1.0)
+    values = np.broadcast_to(values, census.counts.shape).copy()
+    return Thresholds(selector, portion, stride, compat, values, census.counts, census.pool_counts, census.images)
+
+
+def _look(measured_images: Iterable[Measured]) -> ConfidenceHistogram:
+    """Step 1. Its histogram has as many rows as there are pools."""
+    histogram = None
+    for measured in measured_images:
+        histogram = histogram or ConfidenceHistogram(measured.pools)
+        histogram.add(measured.confidence, measured.pool)
+    if histogram is None:
+        raise UserError("There are no probability maps to find thresholds from: expected at least one image.")
+    return histogram
+
+
+class _Census:
+    """Step 2. counts and pool_counts are those of Thresholds; the tables have a row for each pool."""
+
+    def __init__(self, guess: np.ndarray):
+        self.histogram = ConfidenceHistogram(len(guess))
+        self.window = WindowHistogram(np.where(guess == NO_BIN, NO_BIN, np.maximum(guess - WINDOW // 2, 0)), WINDOW)
+        self.few = FewValues(len(guess))
+        self.counts: np.ndarray | int = 0
+        self.pool_counts: np.ndarray | int = 0
+        self.images = 0
+
+    def add(self, measured: Measured) -> None:
+        for table in (self.histogram, self.window, self.few):
+            table.add(measured.confidence, measured.pool)
+        self.counts = self.counts + measured.counts
+        self.pool_counts = self.pool_counts + np.bincount(measured.label, minlength=len(measured.counts))
+        self.images += 1
+
+
+def _kth_largest(census: _Census, ranks: np.ndarray, measure: Callable[[], Iterable[Measured]]) -> np.ndarray:
+    """The ranks[c]-th largest value of each pool, float32; NaN for rank 0. Takes step 3 if it must."""
+    bins, ranks_inside = census.histogram.locate(ranks)
+    few, covered = census.few.complete, census.window.covers(bins)
+    values = census.window.kth_largest(np.where(covered, bins, NO_BIN), ranks_inside)
+    values = np.where(few, census.few.kth_largest(ranks), values)
+    missing = ~few & ~covered
+    if missing.any():
+        bins = np.where(missing, bins, NO_BIN)
+        window = WindowHistogram(bins)
+        for measured in measure():
+            window.add(measured.confidence, measured.pool)
+        values = np.where(missing, window.kth_largest(bins, ranks_inside), values)
+    return values
+
+
+def _ranks(pool_sizes: np.ndarray, portion: float, stray_zeros: int = 0) -> np.ndarray:
+    """K = floor(size * portion) of each pool, 0 where no value of the pool has that rank.
+
+    Stray zeros raise the size; a rank that falls on one of them finds no threshold.
+    """
+    ranks = [math.floor((size + stray_zeros) * portion) for size in pool_sizes.tolist()]
+    return np.where(np.array(ranks) > pool_sizes, 0, ranks)
+
+
+def _stray_zeros(selector: str, classes: int) -> int:
+    """The original CBST starts each class' pool with one zero, and the pool of all with one more than classes."""
+    return classes + 1 if selector in GLOBAL_SELECTORS else 1
+
+
+def _usable(values: np.ndarray, missing: float) -> np.ndarray:
+    """Put `missing` for NaN, and the smallest float32 for zero, by which nothing can be divided."""
+    return np.where(np.isnan(values), np.float32(missing), np.maximum(values, np.finfo(np.float32).tiny))
+
+
+def _check_arguments(selector: str, portion: float, stride: int, prior: np.ndarray | None, compat: str | None) -> None:
+    check_selector(selector, prior)
+    check_portion(portion)
+    if stride < 1:
+        raise UserError(f"The stride is {stride}: expected at least 1 (1 ranks every pixel, 4 every fourth).")
+    if compat not in (None, "mxnet"):
+        raise UserError(f"There is no compatibility mode {compat!r}: expected mxnet or none.")
