@@ -1,0 +1,153 @@
+"""The report on disk and on the terminal: with labels, without, with absent classes, with nothing to compare."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from training.evaluation.panels import Example, write_panels
+from training.evaluation.report import plain, print_summary, write_report
+
+
+def written(folder: Path, *arguments) -> str:
+    return write_report(folder, *arguments).read_text(encoding="utf-8")
+
+
+def linked_pictures(text: str) -> list[str]:
+    return re.findall(r"!\[.*?\]\((.*?)\)", text)
+
+
+def test_report_with_labels(tmp_path, summary, label_space, after):
+    example = Example("frame 1", np.zeros((20, 40, 3), np.uint8), np.zeros((20, 40), np.uint8))
+    panels = write_panels(tmp_path, [example], label_space)
+    text = written(tmp_path, summary, panels, label_space, after)
+    old, new = summary["before"]["miou"], summary["after"]["miou"]
+    assert (
+        f"**mIoU {old:.1f} → {new:.1f} (+{new - old:.1f})** (4 classes of streets4; photos, val split, 96 x 192" in text
+    )
+    assert "trained on games with labels and adapted to photos in 2 rounds without its labels" in text
+    assert "The model is that of round 1 of 2" in text
+    for expected in (*summary["watch"], summary["command"], *summary["next_commands"], "12 min 34 s", "3.00 GiB"):
+        assert expected in text
+    assert "| tree \\| hedge | 58.8 |" in text
+    assert "left out of the mean: tram" in text
+    assert "scores lower" not in text
+    pictures = linked_pictures(text)
+    assert pictures == ["per_class.png", "rounds.png", "confusion.png", "legend.png", "panel_frame%201.png"]
+    for name in pictures:
+        assert (tmp_path / name.replace("%20", " ")).stat().st_size > 500
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_summary_json_holds_what_was_given(tmp_path, summary, label_space):
+    write_report(tmp_path, summary, [], label_space)
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+
+
+def test_csv_agrees_with_the_summary(tmp_path, summary, label_space):
+    write_report(tmp_path, summary, [], label_space)
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "per_class_iou.csv").read_text())))
+    assert [line["class"] for line in lines] == list(label_space.names)
+    car, tram = lines[2], lines[3]
+    assert float(car["before"]) == summary["before"]["per_class_iou"]["car"]
+    assert float(car["delta"]) == pytest.approx(float(car["after"]) - float(car["before"]))
+    assert car["truth_pixels"] == "20"
+    assert (tram["before"], tram["after"], tram["delta"]) == ("", "0.0", "")
+
+
+def test_report_without_labels(tmp_path, label_free_summary, label_space):
+    text = written(tmp_path, label_free_summary, [], label_space)
+    assert "The target has no labels: there is no mIoU." in text
+    assert "| label-free score | 0.600 | 0.710 | +0.110 |" in text
+    assert "| car | 20.0 % | 10.0 % |" in text
+    assert "mIoU %" not in text
+    assert linked_pictures(text) == ["class_shares.png", "rounds.png"]
+    stored = json.loads((tmp_path / "summary.json").read_text())
+    assert stored["after"] is None
+    assert stored["label_free"]["after"]["label_free_score"] == 0.71
+    assert (tmp_path / "per_class_iou.csv").read_text().splitlines()[1] == "road,,,,"
+
+
+def test_report_of_a_recipe_that_does_not_adapt(tmp_path, summary, label_space, before):
+    single = {key: summary[key] for key in ("recipe", "data", "model", "seed", "class_set", "before")}
+    text = written(tmp_path, {**single, "after": summary["before"]}, [], label_space, before)
+    assert "and not adapted" in text
+    assert f"**mIoU {summary['before']['miou']:.1f}**" in text
+    assert "| class | IoU % |" in text
+    assert "## Rounds" not in text
+    assert linked_pictures(text) == ["per_class.png", "confusion.png"]
+
+
+def test_report_of_almost_nothing_has_every_promised_key(tmp_path, label_space):
+    write_report(tmp_path / "new", {"recipe": "st"}, [], label_space)
+    stored = json.loads((tmp_path / "new" / "summary.json").read_text())
+    promised = {
+        "recipe",
+        "data",
+        "model",
+        "seed",
+        "class_set",
+        "before",
+        "after",
+        "rounds",
+        "seconds",
+        "peak_rss_bytes",
+    }
+    assert promised <= set(stored)
+    assert stored["rounds"] == []
+
+
+def test_a_run_that_ends_worse_says_so(tmp_path, summary, label_space):
+    worse = {**summary, "before": summary["after"], "after": summary["before"]}
+    assert "**The adapted model scores lower than the model before adaptation.**" in written(
+        tmp_path, worse, [], label_space
+    )
+
+
+def test_a_run_that_returned_to_its_start_says_so(tmp_path, summary, label_space):
+    returned = {**summary, "after": summary["before"], "chosen_round": 0}
+    text = written(tmp_path, returned, [], label_space)
+    assert "No round was kept: the model is the one before adaptation." in text
+    assert "| before (chosen) |" in text
+    assert "(0.0)" in text
+
+
+def test_a_report_can_be_written_again(tmp_path, summary, label_space):
+    first = written(tmp_path, summary, ["a.png"], label_space)
+    assert written(tmp_path, summary, ["a.png"], label_space) == first
+    assert linked_pictures(written(tmp_path, summary, [tmp_path / "deep" / "b.png"], label_space))[-1] == "deep/b.png"
+
+
+def test_plain_values():
+    value = {1: np.float32(0.5), "a": (np.int64(2), float("nan")), "m": np.eye(2), "p": Path("x/y"), "none": None}
+    assert plain(value) == {"1": 0.5, "a": [2, None], "m": [[1.0, 0.0], [0.0, 1.0]], "p": "x/y", "none": None}
+
+
+def shown(summary, report=None, width=100) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    print_summary(summary, console, report)
+    return console.file.getvalue()
+
+
+def test_terminal_summary(summary):
+    text = shown(summary, Path("runs/[a]/report/report.md"))
+    assert re.search(r"car\s+│\s+26\.7 │\s+80\.0 │\s+\+53\.3", text)
+    assert re.search(r"mIoU\s+│", text)
+    assert "Report: runs/[a]/report/report.md" in text
+    assert "Next:   python training/evaluate.py --model runs/a" in text
+    assert summary["watch"][0] in text
+    assert "**" not in text
+
+
+def test_terminal_summary_without_labels_and_without_rounds(summary, label_free_summary):
+    text = shown(label_free_summary)
+    assert "label-free score" in text
+    assert "no labels" in text
+    single = shown({"recipe": "source_only", "before": summary["before"], "after": summary["before"]})
+    assert "IoU %" in single
+    assert "change" not in single

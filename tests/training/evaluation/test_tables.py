@@ -1,0 +1,91 @@
+"""Numbers as text, and the sentences that keep a reader from misreading a mean."""
+
+import pytest
+
+from training.evaluation import tables
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "text"),
+    [(None, False, "—"), (41.25, False, "41.2"), (3.0, True, "+3.0"), (-3.04, True, "-3.0"), (-0.04, True, "0.0")],
+)
+def test_number(value, signed, text):
+    assert tables.number(value, signed=signed) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "—"), (0.84, "0.8 s"), (34.4, "34 s"), (725, "12 min 05 s"), (59.7, "1 min 00 s"), (3725, "1 h 02 min")],
+)
+def test_duration(seconds, text):
+    assert tables.duration(seconds) == text
+
+
+def test_memory():
+    assert [tables.memory(size) for size in (None, 300 * 2**20, 3 * 2**29)] == ["—", "300 MiB", "1.50 GiB"]
+
+
+def test_bar_stays_in_its_ten_places():
+    assert [tables.bar(value) for value in (None, 0, 50, 100, 130)] == [
+        "░" * 10,
+        "░" * 10,
+        "█" * 5 + "░" * 5,
+        "█" * 10,
+        "█" * 10,
+    ]
+
+
+def test_markdown_table_keeps_its_columns_whatever_the_names_hold():
+    lines = tables.markdown_table(("class", "%"), [("tree | hedge", 1), ("a\nb", 2)]).splitlines()
+    assert lines == ["| class | % |", "| :-- | --: |", "| tree \\| hedge | 1 |", "| a b | 2 |"]
+
+
+def test_notes_name_absent_and_falsely_predicted_classes_and_compare_like_with_like(summary):
+    notes = tables.score_notes(summary)
+    road, tree, car = (summary["before"]["per_class_iou"][name] for name in ("road", "tree | hedge", "car"))
+    assert notes[0] == "Before: in neither truth nor prediction, so left out of the mean: tram."
+    assert notes[1] == "After: not in the truth but predicted, so counted as 0: tram."
+    assert f"over the 3 classes that both have, mIoU {(road + tree + car) / 3:.1f} →" in notes[-1]
+
+
+def test_notes_name_the_classes_that_lost(summary):
+    summary["after"]["per_class_iou"]["car"] = summary["before"]["per_class_iou"]["car"] - 5
+    assert "Lower than before: car (-5.0)." in tables.score_notes(summary)
+
+
+def test_notes_of_a_run_that_does_not_compare(summary):
+    single = {**summary, "rounds": [], "after": summary["before"]}
+    assert tables.score_notes(single) == ["In neither truth nor prediction, so left out of the mean: tram."]
+    silent = {**single, "after": {**summary["before"], "unpredicted": 1200}}
+    assert "After: 1,200 pixels have no prediction and count as wrong." in tables.score_notes(silent)
+    assert tables.score_notes({"before": None, "after": None}) == []
+
+
+def test_round_table_marks_the_chosen_line_and_drops_unknown_columns(summary):
+    table = tables.round_table(summary).splitlines()
+    assert table[0] == "| round | portion | kept | label-free score | agreement | drift | mIoU % | watch |"
+    assert table[2].startswith("| before | — | — | 0.600 |")
+    assert table[3].startswith("| 1 (chosen) | 20.0 % | 19.0 % | 0.710 |")
+    assert table[4].endswith("| 21.0 | collapse |")
+    bare = tables.round_table({"rounds": [{"round": 1, "kept_share": 0.5}], "chosen_round": 0}).splitlines()
+    assert bare == ["| round | kept |", "| :-- | --: |", "| before (chosen) | — |", "| 1 | 50.0 % |"]
+
+
+def test_threshold_table_says_where_nothing_is_selected(summary):
+    table = tables.threshold_table(summary["rounds"][0])
+    assert "| road | 0.9123 | 20.0 % |" in table
+    assert "| tram | none | 0.0 % |" in table
+    assert tables.threshold_table({"round": 1}) is None
+
+
+def test_worse_is_what_one_digit_shows(summary):
+    def ended(change):
+        return tables.is_worse({**summary, "after": {**summary["after"], "miou": summary["before"]["miou"] + change}})
+
+    assert [ended(change) for change in (-3.0, -0.01, 2.0)] == [True, False, False]
+    assert not tables.is_worse({**summary, "after": None})
+
+
+def test_class_sets_for_a_reader():
+    assert tables.class_set_words("13", "synthia16") == "13 classes of synthia16"
+    assert tables.class_set_words("vehicles") == "class set vehicles"

@@ -1,0 +1,110 @@
+"""The label-free watch tells a collapse from progress."""
+
+import math
+
+import numpy as np
+import pytest
+
+from training.evaluation.watch import (
+    Look,
+    chosen_round,
+    class_shares,
+    jensen_shannon,
+    judge,
+    lost_share,
+    mean_iou_between,
+    swell_of,
+)
+from training.settings import Watch
+
+NAMES = ("road", "building", "sky", "pole")
+SHARES = np.array([0.4, 0.3, 0.27, 0.03])
+
+
+def picture(shares, seed=0, size=(2, 40, 50)):
+    return np.random.default_rng(seed).choice(len(shares), p=shares, size=size).astype(np.uint8)
+
+
+def look(prediction, view=None, source_miou=40.0):
+    return Look(prediction, prediction if view is None else view, 0.8, source_miou)
+
+
+def verdict(now, before=None, first=None):
+    first = look(picture(SHARES)) if first is None else first
+    return judge(now, before or first, first, SHARES, NAMES, Watch())
+
+
+def test_class_shares_by_hand():
+    assert class_shares(np.array([[0, 0, 1, 3]], np.uint8), 4).tolist() == [0.5, 0.25, 0.0, 0.25]
+
+
+def test_jensen_shannon_limits():
+    same = np.array([0.25, 0.75])
+    assert jensen_shannon(same, same) == 0
+    assert jensen_shannon(np.array([1.0, 0]), np.array([0, 1.0])) == pytest.approx(math.log(2))
+
+
+def test_agreement_by_hand():
+    first, second = np.array([[0, 0, 1, 1]], np.uint8), np.array([[0, 1, 1, 1]], np.uint8)
+    assert mean_iou_between(first, second, 3) == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_a_rare_class_cannot_be_lost_but_a_common_one_can():
+    assert lost_share(np.array([0.5, 0.3, 0.2, 0.0]), SHARES, SHARES) == (pytest.approx(1 - 0.2 / 0.27), 2)
+    assert lost_share(np.array([0.97, 0.0, 0.0, 0.03]), np.array([0.97, 0, 0, 0.03]), SHARES) == (0.0, None)
+
+
+def test_the_same_prediction_is_no_collapse():
+    result = verdict(look(picture(SHARES)))
+    assert not result.collapse
+    assert result.drift == 0
+    assert result.agreement == 1
+    assert result.swell == 0
+    assert "no collapse" in result.sentence
+
+
+def test_one_class_flooding_the_image_is_a_collapse_and_is_said_in_words():
+    result = verdict(look(picture([0.02, 0.9, 0.05, 0.03])))
+    assert result.collapse
+    assert "'road' lost 9" in result.sentence
+
+
+def test_swell_counts_only_what_leaves_the_span_between_model_and_source():
+    first, source = np.array([0.9, 0.08, 0.02]), np.array([0.9, 0.06, 0.04])
+    assert swell_of(np.array([0.9, 0.07, 0.03]), first, source) == 0
+    assert swell_of(np.array([0.9, 0.02, 0.08]), first, source) == pytest.approx((math.log(3) + math.log(2)) / 3)
+
+
+def test_rare_classes_that_eat_a_common_one_are_a_collapse_only_if_the_source_is_forgotten():
+    swollen = picture([0.32, 0.26, 0.24, 0.18])
+    assert verdict(look(swollen, source_miou=39.0)).collapse
+    assert not verdict(look(swollen, source_miou=40.5)).collapse
+
+
+def test_swell_sees_what_drift_does_not():
+    """The shares of a run on real photos whose mIoU fell from 51.9 to 48.9 while its consistency rose."""
+    first = np.array([16.0, 24.9, 1.2, 33.9, 3.4, 13.0, 0.5, 0.7, 5.2, 0.8, 0.5])
+    after = np.array([12.6, 19.3, 3.2, 31.5, 4.8, 14.5, 0.9, 2.4, 7.4, 2.0, 1.5])
+    source = np.array([10.0, 21.0, 1.7, 30.6, 5.8, 17.2, 0.8, 0.8, 9.2, 1.3, 0.7])
+    assert jensen_shannon(first / first.sum(), after / after.sum()) < Watch().collapse_drift
+    assert swell_of(after / 100, first / 100, source / 100) > Watch().collapse_swell
+
+
+def test_a_collapsed_round_is_never_chosen():
+    good, flooded = verdict(look(picture(SHARES))), verdict(look(picture([0.0, 1.0, 0.0, 0.0])))
+    noisy = verdict(look(picture(SHARES), picture(SHARES, seed=1)))
+    assert flooded.consistency == 1  # a collapsed network is very sure of itself
+    assert chosen_round([noisy, good, flooded]) == 1
+    assert chosen_round([good, noisy, flooded]) == 0
+    assert chosen_round([noisy, flooded]) == 0
+    assert chosen_round([good, noisy]) == 1  # no collapse: the last
+
+
+def test_a_look_survives_the_disk(tmp_path):
+    before = look(picture(SHARES), picture(SHARES, seed=2))
+    before.save(tmp_path / "look.npz")
+    after = Look.load(tmp_path / "look.npz")
+    assert np.array_equal(before.prediction, after.prediction)
+    assert np.array_equal(before.view, after.view)
+    assert after.confidence == before.confidence
+    assert after.source_miou == before.source_miou

@@ -1,0 +1,139 @@
+"""The train_step subclasses: they learn, they add up their terms, they move what they should and nothing else."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from training.methods.optimizers import RampedPoly, build_optimizer
+from training.methods.self_training import SelfTraining, SoftLabeller
+from training.methods.source_training import SourceTraining
+from training.methods.step import thin_label
+from training.methods.terms import ConfidentRegionKLD, CrossEntropy, SoftCrossEntropy
+from training.settings import Optimizer
+
+CLASSES = 3
+
+
+def tiny_network(seed=0):
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((None, None, 3), name="image")
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(keras.layers.Rescaling(1 / 255)(image))
+    logits = keras.layers.Conv2D(CLASSES, 1, name="head_classes")(x)
+    return keras.Model(image, {"logits": logits, "features": x})
+
+
+def batch(seed, label_share=1.0):
+    """Images whose brightness tells the class."""
+    random = np.random.default_rng(seed)
+    label = np.repeat(np.repeat(random.integers(0, CLASSES, (4, 4, 4)), 4, axis=1), 4, axis=2).astype(np.uint8)
+    image = (label[..., None] * 100 + random.normal(0, 5, (4, 16, 16, 3))).astype(np.float32)
+    label[random.random(label.shape) > label_share] = 255
+    return {"image": tf.constant(image), "label": tf.constant(label)}
+
+
+def compiled(method, learning_rate=0.05, **settings):
+    optimizer = build_optimizer(Optimizer(learning_rate=learning_rate, **settings), 1000, [])
+    optimizer.build(method.network.trainable_variables)
+    method.compile(optimizer=optimizer)
+    return method
+
+
+def test_source_training_learns():
+    method = compiled(SourceTraining(tiny_network(), [CrossEntropy("source")], loss_stride=2))
+    losses = []
+    for step in range(60):
+        method.reset_metrics()
+        losses.append(float(method.train_step({"source": batch(step)})["cross_entropy_source"]))
+    assert losses[-1] < losses[0] / 2
+
+
+def test_the_step_descends_the_weighted_sum_of_its_terms():
+    """One SGD step equals a step by hand on the same sum."""
+    terms = [CrossEntropy("source"), CrossEntropy("target", 0.5), ConfidentRegionKLD(0.1)]
+    data = {"source": batch(0), "target": batch(1, 0.3)}
+    method = compiled(SelfTraining(tiny_network(), terms), 0.1, name="sgd", momentum=0.0, weight_decay=0.0)
+    copy = tiny_network()
+    values = method.train_step(data)
+    with tf.GradientTape() as tape:
+        twin = SelfTraining(copy, terms)
+        step = twin.look(data)
+        total = sum(term.weight * term(step) for term in terms)
+    for variable, gradient in zip(
+        copy.trainable_variables, tape.gradient(total, copy.trainable_variables), strict=True
+    ):
+        variable.assign_sub(0.1 * gradient)
+    assert set(values) == {"cross_entropy_source", "cross_entropy_target", "kld_confident_target"}
+    for ours, by_hand in zip(method.network.get_weights(), copy.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, by_hand, atol=1e-6)
+
+
+def test_a_target_without_any_label_changes_nothing():
+    data = {"source": batch(0), "target": batch(1, 0.0)}
+    with_target = compiled(SelfTraining(tiny_network(), [CrossEntropy("source"), CrossEntropy("target")]))
+    source_only = compiled(SourceTraining(tiny_network(), [CrossEntropy("source")]))
+    with_target.train_step(data)
+    source_only.train_step(data)
+    for first, second in zip(with_target.network.get_weights(), source_only.network.get_weights(), strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+def test_lrent_soft_labels_follow_the_closed_form_and_train_only_the_student():
+    network, labeller = tiny_network(), tiny_network(seed=1)
+    thresholds, alpha = np.array([0.9, 0.5, 1.0], np.float32), 0.25
+    soft = SoftLabeller(labeller, thresholds, alpha)
+    data = {"source": batch(0), "target": batch(1, 0.5)}
+    label = thin_label(data["target"]["label"], 2)
+    probs = keras.ops.softmax(labeller(data["target"]["image"])["logits"]).numpy()
+    ratio = (probs / thresholds) ** (1 / alpha)
+    np.testing.assert_allclose(
+        soft(data["target"]["image"], label), ratio / ratio.sum(-1, keepdims=True), rtol=1e-4, atol=1e-6
+    )
+    before = labeller.get_weights()
+    method = compiled(SelfTraining(network, [CrossEntropy("source"), SoftCrossEntropy()], 2, soft))
+    assert np.isfinite(float(method.train_step(data)["soft_cross_entropy_target"]))
+    for old, new in zip(before, labeller.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert all(variable is not other for variable in method.network.weights for other in labeller.weights)
+
+
+def test_the_head_learns_at_its_multiple():
+    def moved(multiple):
+        network = tiny_network()
+        head = network.get_layer("head_classes").trainable_variables
+        before = network.get_weights()
+        settings = Optimizer("sgd", learning_rate=0.1, head_multiple=multiple, weight_decay=0.0)
+        optimizer = build_optimizer(settings, 1000, head)
+        optimizer.build(network.trainable_variables)
+        optimizer.apply([tf.ones_like(variable) for variable in network.trainable_variables])
+        return [float(np.mean(old - new)) for old, new in zip(before, network.get_weights(), strict=True)]
+
+    body_kernel, body_bias, head_kernel, head_bias = moved(10.0)
+    assert body_kernel == pytest.approx(0.1, rel=1e-4)
+    assert body_bias == pytest.approx(0.1, rel=1e-4)
+    assert head_kernel == pytest.approx(1.0, rel=1e-4)
+    assert head_bias == pytest.approx(1.0, rel=1e-4)
+
+
+def test_weight_decay_spares_biases():
+    network = tiny_network()
+    network.get_layer("head_classes").bias.assign(np.ones(CLASSES))
+    optimizer = build_optimizer(Optimizer("sgd", learning_rate=0.1, weight_decay=0.5), 1000, [])
+    optimizer.build(network.trainable_variables)
+    kernel = network.get_layer("head_classes").kernel.numpy()
+    optimizer.apply([tf.zeros_like(variable) for variable in network.trainable_variables])
+    np.testing.assert_allclose(network.get_layer("head_classes").bias.numpy(), 1.0)
+    np.testing.assert_allclose(network.get_layer("head_classes").kernel.numpy(), kernel * (1 - 0.1 * 0.5), rtol=1e-5)
+
+
+def test_the_learning_rate_ramps_up_and_falls_to_zero():
+    schedule = RampedPoly(1.0, steps=100, power=0.9, ramp_steps=10)
+    values = [float(schedule(step)) for step in (0, 9, 50, 100)]
+    assert values == pytest.approx([0.1, 0.91**0.9, 0.5**0.9, 0.0])
+    assert float(RampedPoly(2.0, 100, 0.0)(99)) == 2.0
+
+
+def test_thin_label_takes_the_middle_of_each_cell():
+    label = tf.reshape(tf.range(64), (1, 8, 8))
+    assert thin_label(label, 4).numpy()[0].tolist() == [[18, 22], [50, 54]]
+    assert thin_label(label, 1).shape == (1, 8, 8)

@@ -1,0 +1,84 @@
+"""The command line: three choices, typed overrides, one clear sentence for a mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.command_line import experiment_of, parse
+from training.errors import UserError
+from training.recipes import RECIPES
+from training.run_directory import experiment_from_json, experiment_to_json
+
+
+def experiment(*argv: str):
+    return experiment_of(parse(list(argv)))
+
+
+def test_defaults_are_the_embedded_job():
+    resolved = experiment()
+    assert resolved.names == {"recipe": "cbst_sp", "data": "streetsim", "model": "compact"}
+    assert resolved.model.weights == "none"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_json(name):
+    resolved = experiment("--recipe", name, "--seed", "3")
+    assert experiment_from_json(json.loads(json.dumps(experiment_to_json(resolved)))) == resolved
+
+
+def test_overrides_are_typed_and_reach_recipe_data_and_model():
+    resolved = experiment(
+        "--set", "adaptation.rounds=5", "data.warm_up.steps=7", "adaptation.selection.portion=0.3", "data.crop=64,96"
+    )
+    assert resolved.recipe.adaptation.rounds == 5
+    assert resolved.data.warm_up.steps == 7
+    assert resolved.recipe.adaptation.selection.portion == 0.3
+    assert resolved.data.crop == (64, 96)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--recipe", "cbst_ps"], "did you mean 'cbst_sp'"),
+        (["--data", "nowhere"], "no data 'nowhere'"),
+        (["--model", "compac"], "did you mean 'compact'"),
+        (["--set", "adaptation.round=5"], "round"),
+        (["--set", "adaptation.rounds=many"], "many"),
+        (["--set", "rounds"], "KEY=VALUE"),
+        (["--recipe", "source_only", "--set", "adaptation.rounds=2"], "adaptation"),
+        (["--size", "12x"], "HEIGHTxWIDTH"),
+        (["--data", "gta5_cityscapes"], "--source-root"),
+        (["--data", "streetsim_camvid"], "--target-root"),
+    ],
+)
+def test_a_mistake_gets_one_clear_sentence(argv, words):
+    with pytest.raises(UserError) as caught:
+        experiment(*argv)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_of_the_user_replace_the_embedded_streets(tmp_path):
+    resolved = experiment("--target-root", str(tmp_path), "--data", "streetsim_camvid", "--eval-root", "there")
+    assert resolved.data.target.root == str(tmp_path)
+    assert resolved.data.evaluation.root == "there"
+    assert resolved.model.network == "deeplab_v3plus_mobilenet_v2"
+
+
+def test_help_needs_no_tensorflow():
+    root = Path(__file__).resolve().parents[2]
+    code = "import sys, training.run; sys.exit(int('tensorflow' in sys.modules or 'keras' in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
+
+
+def test_an_unknown_recipe_on_the_real_command_line_has_no_traceback():
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "training/run.py", "--recipe", "nope"], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("streetshift: there is no recipe 'nope'")
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,66 @@
+"""Labelling: memory caps change nothing, files say what was kept, a damaged image is named."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.data.classes import load_label_space
+from training.data.datasets import image_folder
+from training.evaluation.predictor import Predictor
+from training.labelling import TargetPredictions, label_images
+from training.pseudo_labels.label_files import read_thresholds
+from training.pseudo_labels.selectors import select
+
+SIZE = (32, 48)
+
+
+@pytest.fixture(scope="module")
+def network():
+    keras.utils.set_random_seed(0)
+    image = keras.Input((None, None, 3), name="image")
+    x = keras.layers.Conv2D(8, 3, strides=4, padding="same", activation="relu")(keras.layers.Rescaling(1 / 60)(image))
+    return keras.Model(image, {"logits": keras.layers.Conv2D(11, 1)(x), "features": x})
+
+
+@pytest.fixture
+def photos(tmp_path):
+    random = np.random.default_rng(0)
+    for index in range(5):
+        picture = random.integers(0, 255, (40 + index, 60, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"photo {index}.png")
+    return image_folder(tmp_path, load_label_space("camvid11"))
+
+
+def predictions(network, photos, **options):
+    return TargetPredictions(Predictor(network, flips=(False, True)), photos, SIZE, batch_size=2, **options)
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 5000, 1 << 20])
+def test_passes_agree_whatever_the_memory(network, photos, cache_bytes):
+    whole = np.concatenate(list(predictions(network, photos).batches()))
+    capped = predictions(network, photos, cache_bytes=cache_bytes)
+    for _ in range(2):
+        np.testing.assert_array_equal(np.concatenate(list(capped.batches())), whole)
+
+
+def test_probabilities_are_distributions(network, photos):
+    probs = np.concatenate(list(predictions(network, photos).batches()))
+    assert probs.shape == (5, *SIZE, 11)
+    np.testing.assert_allclose(probs.sum(axis=-1), 1, atol=1e-5)
+
+
+def test_label_files_hold_what_the_manifest_says(network, photos, tmp_path):
+    folder = tmp_path / "labels"
+    source = predictions(network, photos)
+    labelled = label_images(source, folder, "cbst", 0.3, 1, None, select)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    written = photos.with_label_folder(folder)
+    labels = np.stack([written.read_label(index) for index in range(5)])
+    kept = np.bincount(labels.ravel(), minlength=256)[:11]
+    assert kept.tolist() == manifest["kept_pixels"] == labelled.kept.tolist()
+    assert manifest["files"] == [f"photo {index}.png" for index in range(5)]
+    again = np.stack([select(probs, read_thresholds(folder)) for batch in source.batches() for probs in batch])
+    np.testing.assert_array_equal(again, labels)

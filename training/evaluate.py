@@ -1,0 +1,117 @@
+"""Score a finished run (or its `.weights.h5`) on labelled images. `python training/evaluate.py --help`."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from training.errors import UserError
+from training.quiet import start_tensorflow
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Per-class IoU of a trained model on labelled images, at the labels' own resolution."""
+
+    model: Path
+    """A run directory; its chosen model is scored."""
+    images: Path | None = None
+    """Folder of images. Not given: the evaluation images of the run itself."""
+    labels: Path | None = None
+    """Folder of label PNGs with the images' names (8-bit ids of the label space, 255 = ignored)."""
+    classes: str | None = None
+    """Label space of the labels; must be that of the model. Not given: the model's."""
+    stage: str = "final"
+    """Which weights of the run: final, source, round_1, ..."""
+    scales: str = "1.0"
+    """Multi-scale testing: soft-max averaged over these factors, e.g. 0.5,0.75,1.0."""
+    flip: bool = False
+    """Average with the mirrored image."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = tyro.cli(Arguments, args=argv, prog="training/evaluate.py", config=(tyro.conf.FlagCreatePairsOff,))
+    try:
+        figures, space = evaluate(arguments)
+        _show(figures, space)
+        if arguments.json is not None:
+            arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+        return 0
+    except UserError as error:
+        print(f"streetshift: {error}", file=sys.stderr)
+        return 2
+
+
+def evaluate(arguments: Arguments):
+    """`(figures, label space)`; see `evaluation.confusion.scores` for the figures."""
+    scales = _scales(arguments.scales)
+    start_tensorflow()
+    from training.evaluation.predictor import Predictor
+    from training.evaluation.scoring import score
+    from training.trained_model import load_trained
+
+    trained = load_trained(arguments.model, arguments.stage)
+    dataset = _dataset(arguments, trained)
+    predictor = Predictor(trained.network, scales, (False, True) if arguments.flip else (False,))
+    figures = score(predictor, dataset, trained.experiment.data.size, 1, f"scoring {arguments.stage}")
+    return figures, trained.label_space
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or min(scales) <= 0 or max(scales) > 4:
+        raise UserError(f"--scales {text}: expected numbers in (0, 4] separated by commas, for example 0.5,0.75,1.0")
+    return tuple(sorted(scales, key=lambda scale: abs(scale - 1)))  # the scale nearest to 1 gives the grid
+
+
+def _dataset(arguments: Arguments, trained):
+    from training.data.classes import load_label_space
+    from training.data.datasets import image_and_label_folders
+    from training.data.domains import evaluation_of
+
+    if (arguments.images is None) != (arguments.labels is None):
+        raise UserError("--images and --labels belong together: give both, or neither for the run's own data")
+    if arguments.images is None:
+        dataset = evaluation_of(trained.experiment)
+        if dataset is None:
+            raise UserError(f"{arguments.model} has no labelled evaluation images: give --images and --labels")
+        return dataset
+    space = load_label_space(arguments.classes) if arguments.classes else trained.label_space
+    if space.names != trained.label_space.names:
+        raise UserError(
+            f"the labels speak '{space.name}' but the model was trained on '{trained.label_space.name}': "
+            "score it in its own label space"
+        )
+    return image_and_label_folders(arguments.images, arguments.labels, space)
+
+
+def _show(figures: dict, space) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("class", "IoU %", "pixels")
+    for name, value in figures["per_class_iou"].items():
+        pixels = f"{figures['truth_pixels'][name]:,}"
+        table.add_row(name, "absent" if value is None else f"{value:.1f}", pixels)
+    console = Console()
+    console.print(table)
+    console.print(f"mIoU {figures['miou']:.2f} % over {space.name}, pixel accuracy {figures['pixel_accuracy']:.2f} %")
+    for name, value in list(figures["class_sets"].items())[1:]:
+        console.print(f"mIoU over {name} classes: {value:.2f} %")
+    if figures["absent"]:
+        console.print(f"left out of the mean, absent from truth and prediction: {', '.join(figures['absent'])}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

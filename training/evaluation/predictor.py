@@ -1,0 +1,50 @@
+"""Class probabilities of images: one network, any scales, with or without the mirrored view.
+
+Probabilities are averaged on the network's own coarse grid and only then enlarged, bilinearly: a convex combination of
+distributions stays a distribution (the published codes enlarge by bicubic and leave [0, 1]), and 1/16 to 1/64 of the
+numbers need to be kept.
+"""
+
+import keras
+import tensorflow as tf
+
+
+class Predictor:
+    """Mean soft-max of `network` over `scales` and flips.
+
+    Args:
+        network: functional model, image -> {"logits"}.
+        scales: factors on the height and width of the given image; the first gives the grid of the result.
+        flips: which views of each scale: `(False,)` the image, `(False, True)` the mirrored one too.
+    """
+
+    def __init__(self, network: keras.Model, scales: tuple[float, ...] = (1.0,), flips: tuple[bool, ...] = (False,)):
+        self.network = network
+        self.views = [(scale, mirrored) for scale in scales for mirrored in flips]
+        self.coarse_probs = tf.function(self._coarse_probs, reduce_retracing=True)
+
+    def _coarse_probs(self, image):
+        """float32 `[b, h, w, 3]` in [0, 255] -> float32 `[b, h / stride, w / stride, classes]`, summing to 1."""
+        first, *others = [self._view(image, scale, mirrored) for scale, mirrored in self.views]
+        grid = tf.shape(first)[1:3]
+        return tf.add_n([first, *[tf.image.resize(other, grid) for other in others]]) / float(len(self.views))
+
+    def _view(self, image, scale: float, mirrored: bool):
+        if scale != 1.0:
+            size = tf.cast(tf.round(tf.cast(tf.shape(image)[1:3], tf.float32) * scale), tf.int32)
+            image = tf.image.resize(image, size, antialias=scale < 1.0)
+        logits = self.network(image[:, :, ::-1] if mirrored else image, training=False)["logits"]
+        probs = tf.nn.softmax(tf.cast(logits, tf.float32))
+        return probs[:, :, ::-1] if mirrored else probs
+
+
+@tf.function(reduce_retracing=True)
+def enlarge(probs, size):
+    """Bilinearly bring `[b, h, w, classes]` to `size` (height, width)."""
+    return tf.image.resize(probs, size)
+
+
+@tf.function(reduce_retracing=True)
+def enlarged_label(probs, size):
+    """The arg-max label, uint8 `[b, height, width]`, of the enlarged probabilities."""
+    return tf.cast(tf.argmax(tf.image.resize(probs, size), axis=-1), tf.uint8)

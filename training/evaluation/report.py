@@ -1,0 +1,337 @@
+"""What a run leaves for a person to judge: report.md, its pictures, summary.json, per_class_iou.csv, the closing table.
+
+Everything is drawn from one summary, a plain dict that is also written as summary.json. What a recipe does not have is
+None or left out, and so is its part of the report.
+
+* recipe, data, model, seed, source, target, class_set (what `miou` is a mean over), label_space (its name), split,
+  resolution [h, w], version, command, next_commands [command lines], environment {name: value}
+* before, after: `confusion.scores`, or None when the target has no labels
+* label_free: {"before", "after"}, each {label_free_score, consistency, agreement, drift, confidence ...: number,
+  class_shares: {class: share of all pixels 0..1}}
+* rounds: [{round, portion, kept_share, kept_share_per_class {class: share}, thresholds {class: number or None},
+  label_free_score, consistency, agreement, drift, verdict "ok" or "collapse", sentence, miou, per_class_iou}]
+* chosen_round (0 = the model before adaptation), watch [sentences]
+* seconds, seconds_per_stage {stage: seconds}, peak_rss_bytes
+"""
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.data.classes import LabelSpace
+from training.evaluation import plots, tables
+from training.evaluation.confusion import Confusion
+from training.files import write_atomically
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_KEYS = ("recipe", "data", "model", "seed", "class_set", "before", "after", "rounds", "seconds", "peak_rss_bytes")
+
+
+def write_report(
+    folder: Path,
+    summary: Mapping[str, Any],
+    panels: Sequence[Path | str],
+    label_space: LabelSpace,
+    confusion: Confusion | None = None,
+) -> Path:
+    """Write the report of one run into `folder` (made if need be) and return the path of report.md.
+
+    `panels` are picture files, absolute or relative to `folder`; a `legend.png` in `folder` is shown above them.
+    `confusion` holds the counts of the model that is kept; without it there is no confusion.png. Figures are written
+    before pictures, so what has been measured is on disk even if a picture fails. Existing files of an earlier report
+    are replaced.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = completed(summary)
+    told = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(folder / "summary.json", told.encode())
+    write_atomically(folder / "per_class_iou.csv", per_class_csv(summary, label_space).encode())
+    charts = _write_charts(folder, summary, label_space, confusion)
+    names = [os.path.relpath(panel, folder) if Path(panel).is_absolute() else str(panel) for panel in panels]
+    path = folder / "report.md"
+    write_atomically(path, report_text(summary, charts, names, (folder / "legend.png").exists()).encode())
+    return path
+
+
+def completed(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary as plain JSON values with every key that summary.json promises; unknown ones None, no rounds []."""
+    whole = plain({**dict.fromkeys(_KEYS), **summary})
+    return {**whole, "rounds": whole["rounds"] or []}
+
+
+def plain(value: Any) -> Any:
+    """`value` with NumPy numbers, arrays, paths and tuples as plain JSON values; NaN and infinity become None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def per_class_csv(summary: Mapping[str, Any], label_space: LabelSpace) -> str:
+    """class, before, after, delta (in percent), truth_pixels; a field is empty where unknown. One line per class."""
+    known = {row.name: row for row in tables.class_rows(summary)}
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(("class", "before", "after", "delta", "truth_pixels"))
+    for name in label_space.names:
+        row = known.get(name, tables.ClassRow(name, None, None, None))
+        writer.writerow((name, row.before, row.after, row.change, row.truth_pixels))
+    return lines.getvalue()
+
+
+def _write_charts(
+    folder: Path, summary: Mapping[str, Any], label_space: LabelSpace, confusion: Confusion | None
+) -> dict[str, str]:
+    """Draw what there are figures for; file names by kind."""
+    charts = {}
+    if tables.class_rows(summary):
+        sides = [_class_values(summary[side]) for side in ("before", "after")]
+        if not tables.compares(summary) and all(sides):
+            sides[0] = None
+        title = f"IoU per class; {tables.miou_words(summary)}"
+        charts["per_class"] = plots.per_class_chart(folder / "per_class.png", label_space, *sides, title=title)
+    label_free = summary.get("label_free") or {}
+    shares = [_share_percent(label_free.get(side)) for side in ("before", "after")]
+    if any(shares):
+        charts["class_shares"] = plots.per_class_chart(
+            folder / "class_shares.png",
+            label_space,
+            *shares,
+            title="Predicted share of each class",
+            unit="% of all pixels",
+            more_is_better=False,
+        )
+    if summary["rounds"]:
+        charts["rounds"] = plots.rounds_chart(folder / "rounds.png", summary)
+    if confusion is not None and confusion.matrix.any():
+        charts["confusion"] = plots.confusion_chart(
+            folder / "confusion.png",
+            confusion.matrix,
+            label_space,
+            confusion.unpredicted,
+            f"Confusion: {_scored_on(summary)}",
+        )
+    return {kind: path.name for kind, path in charts.items()}
+
+
+def _class_values(scores: Mapping[str, Any] | None) -> Mapping[str, float | None] | None:
+    return scores["per_class_iou"] if scores else None
+
+
+def _share_percent(side: Mapping[str, Any] | None) -> dict[str, float] | None:
+    shares = (side or {}).get("class_shares")
+    return {name: 100 * share for name, share in shares.items()} if shares else None
+
+
+def report_text(summary: Mapping[str, Any], charts: Mapping[str, str], panels: Sequence[str], legend: bool) -> str:
+    """report.md as text. `charts`: file names by kind; `panels`: file names; `legend`: is there a legend.png."""
+    sections = [
+        f"# StreetShift: {summary.get('recipe')} on {summary.get('data')}",
+        _what_was_run(summary),
+        *headline(summary),
+        *_scores_section(summary, charts),
+        *_label_free_section(summary, charts),
+        *_rounds_section(summary, charts),
+        *_confusion_section(charts),
+        *_pictures_section(panels, legend),
+        *_cost_section(summary),
+        *_environment_section(summary),
+        *_command_section("How to reproduce", [summary["command"]] if summary.get("command") else []),
+        *_command_section("Next", summary.get("next_commands") or []),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _what_was_run(summary: Mapping[str, Any]) -> str:
+    count = len(summary["rounds"])
+    source, target = summary.get("source") or "the source", summary.get("target") or "the target"
+    adapted = (
+        f"adapted to {target} in {count} round{'s' if count > 1 else ''} without its labels" if count else "not adapted"
+    )
+    return (
+        f"Recipe `{summary.get('recipe')}`: model `{summary.get('model')}`, trained on {source} with labels and "
+        f"{adapted}; "
+        f"data `{summary.get('data')}`, seed {summary.get('seed')}."
+    )
+
+
+def _scored_on(summary: Mapping[str, Any]) -> str:
+    size = summary.get("resolution")
+    parts = (summary.get("target"), f"{summary['split']} split" if summary.get("split") else None)
+    return ", ".join(part for part in (*parts, f"{size[0]} x {size[1]} pixels" if size else None) if part)
+
+
+def headline(summary: Mapping[str, Any]) -> list[str]:
+    """The result in sentences: before -> after, a warning when the end is worse, the chosen round, the watch."""
+    classes = tables.class_set_words(summary["class_set"], summary.get("label_space"))
+    words = tables.miou_words(summary)
+    if words:
+        lines = [f"**{words}** ({classes}; {_scored_on(summary)})."]
+    else:
+        lines = ["**The target has no labels: there is no mIoU.** The label-free scores stand in its place."]
+    if tables.is_worse(summary):
+        lines.append("**The adapted model scores lower than the model before adaptation.**")
+    lines += _chosen_sentence(summary)
+    return [*lines, *(summary.get("watch") or [])]
+
+
+def _bullets(sentences: Sequence[str]) -> list[str]:
+    return ["\n".join(f"- {sentence}" for sentence in sentences)] if sentences else []
+
+
+def _chosen_sentence(summary: Mapping[str, Any]) -> list[str]:
+    chosen, rounds = summary.get("chosen_round"), summary["rounds"]
+    if chosen is None or not rounds:
+        return []
+    if chosen == 0:
+        return ["No round was kept: the model is the one before adaptation."]
+    return [f"The model is that of round {chosen} of {len(rounds)}, chosen by the label-free watch."]
+
+
+def _scores_section(summary: Mapping[str, Any], charts: Mapping[str, str]) -> list[str]:
+    rows = tables.class_rows(summary)
+    if not rows:
+        return []
+    compare = tables.compares(summary)
+    parts = ["## Scores", tables.class_set_table(summary, compare), tables.per_class_table(rows, compare)]
+    return [*parts, *_bullets(tables.score_notes(summary)), *_picture(charts, "per_class", "IoU per class")]
+
+
+def _picture(charts: Mapping[str, str], kind: str, text: str) -> list[str]:
+    return [f"![{text}]({charts[kind]})"] if kind in charts else []
+
+
+def _label_free_section(summary: Mapping[str, Any], charts: Mapping[str, str]) -> list[str]:
+    label_free = summary.get("label_free") or {}
+    rows = tables.label_free_rows(summary)
+    if not rows:
+        return []
+    parts = ["## Label-free scores", "Measured on the target's pictures alone; no label was used."]
+    parts.append(tables.markdown_table(("score", "before", "after", "change"), rows))
+    shares = tables.share_table(label_free)
+    if shares:
+        parts += ["Share of all pixels that each class is predicted for:", shares]
+    return [*parts, *_picture(charts, "class_shares", "Predicted share of each class, before and after")]
+
+
+def _rounds_section(summary: Mapping[str, Any], charts: Mapping[str, str]) -> list[str]:
+    rounds = summary["rounds"]
+    if not rounds:
+        return []
+    parts = ["## Rounds", tables.round_table(summary)]
+    parts += _bullets([f"Round {entry['round']}: {entry['sentence']}." for entry in rounds if entry.get("sentence")])
+    parts += _picture(charts, "rounds", "The rounds")
+    thresholds = tables.threshold_table(rounds[-1])
+    if thresholds:
+        parts += [f"### Thresholds of round {rounds[-1]['round']}, the last", thresholds]
+    return parts
+
+
+def _confusion_section(charts: Mapping[str, str]) -> list[str]:
+    return ["## Confusion", *_picture(charts, "confusion", "Confusion matrix")] if "confusion" in charts else []
+
+
+def _pictures_section(panels: Sequence[str], legend: bool) -> list[str]:
+    if not panels:
+        return []
+    key = ["![Class colours](legend.png)"] if legend else []
+    return [
+        "## Pictures",
+        *key,
+        *(f"![{Path(name).stem.removeprefix('panel_')}]({name.replace(' ', '%20')})" for name in panels),
+    ]
+
+
+def _cost_section(summary: Mapping[str, Any]) -> list[str]:
+    stages = [
+        (tables.words(name), tables.duration(value)) for name, value in (summary.get("seconds_per_stage") or {}).items()
+    ]
+    rows = [
+        *stages,
+        ("whole run", tables.duration(summary["seconds"])),
+        ("peak memory", tables.memory(summary["peak_rss_bytes"])),
+    ]
+    return ["## Time and memory", tables.markdown_table(("stage", "cost"), rows)]
+
+
+def _environment_section(summary: Mapping[str, Any]) -> list[str]:
+    environment = {"StreetShift": summary.get("version"), **(summary.get("environment") or {})}
+    rows = [(name, value) for name, value in environment.items() if value is not None]
+    return ["## Environment", tables.markdown_table(("what", "value"), rows, (0, 1))] if rows else []
+
+
+def _command_section(title: str, commands: Sequence[str]) -> list[str]:
+    return [f"## {title}", "```sh\n" + "\n".join(commands) + "\n```"] if commands else []
+
+
+def print_summary(summary: Mapping[str, Any], console: "Console", report: Path | None = None) -> None:
+    """The end of a run on the terminal: before -> after per class, chosen round, place of the report, next commands."""
+    from rich.markup import escape
+
+    summary = completed(summary)
+    title = " · ".join(str(summary[key]) for key in ("recipe", "data", "model"))
+    console.print(escape(f"{title} · seed {summary['seed']}"), style="bold")
+    console.print(_terminal_table(summary))
+    for line in headline(summary):
+        console.print(escape(line.replace("**", "")))
+    for line in tables.score_notes(summary):
+        console.print(escape(line), style="dim")
+    cost = f"{tables.duration(summary['seconds'])}, peak memory {tables.memory(summary['peak_rss_bytes'])}"
+    console.print(f"Took {cost}.")
+    if report is not None:
+        console.print(f"Report: {escape(str(report))}", soft_wrap=True)
+    for command in summary.get("next_commands") or []:
+        console.print(f"Next:   {escape(command)}", style="bold", soft_wrap=True)
+
+
+def _terminal_table(summary: Mapping[str, Any]) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    rows, compare = tables.class_rows(summary), tables.compares(summary)
+    for heading in _terminal_headings(bool(rows), compare):
+        table.add_column(heading, justify="left" if heading in ("class", "label-free score") else "right")
+    if not rows:
+        for cells in tables.label_free_rows(summary):
+            table.add_row(*(Text(cell) for cell in cells))
+        return table
+    for row in rows:
+        table.add_row(*_terminal_cells(row, compare))
+    table.add_section()
+    means = [(summary[side] or {}).get("miou") for side in ("before", "after")]
+    table.add_row(*_terminal_cells(tables.ClassRow("mIoU", *means, None), compare), style="bold")
+    return table
+
+
+def _terminal_headings(labelled: bool, compare: bool) -> tuple[str, ...]:
+    if not labelled:
+        return ("label-free score", "before", "after", "change")
+    return ("class", "before", "after", "change") if compare else ("class", "IoU %")
+
+
+def _terminal_cells(row: tables.ClassRow, compare: bool) -> list:
+    from rich.text import Text
+
+    if not compare:
+        return [Text(row.name), tables.number(row.before if row.after is None else row.after)]
+    style = {"▲": "green", "▼": "red"}.get(tables.arrow(row.change), "")
+    change = Text(tables.number(row.change, signed=True), style=style)
+    return [Text(row.name), tables.number(row.before), tables.number(row.after), change]

@@ -1,0 +1,29 @@
+"""Figures of a network on labelled images: every label at its own full resolution, one confusion matrix."""
+
+import numpy as np
+
+from training.data.datasets import Dataset
+from training.data.input_pipeline import evaluation_stream, readable
+from training.evaluation.confusion import Confusion, scores
+from training.evaluation.predictor import Predictor, enlarged_label
+from training.progress import Meter
+
+
+def confusion_of(predictor: Predictor, dataset: Dataset, size, batch_size: int, title: str) -> Confusion:
+    """Confusion of `dataset`'s labels with the predictions on its images brought to `size`, enlarged to each label."""
+    confusion = Confusion(dataset.label_space.count)
+    with Meter(title, len(dataset)) as meter:
+        for batch in readable(evaluation_stream(dataset, size, batch_size)):
+            probs = predictor.coarse_probs(batch["image"])
+            for position, index in enumerate(batch["index"].numpy()):
+                label = dataset.read_label(int(index))
+                prediction = enlarged_label(probs[position : position + 1], label.shape)
+                confusion.add(label, prediction.numpy()[0])
+            meter.advance(len(probs))
+    return confusion
+
+
+def score(predictor: Predictor, dataset: Dataset, size, batch_size: int, title: str) -> dict:
+    """`scores` of the confusion, with the matrix itself under "matrix" (rows = truth)."""
+    confusion = confusion_of(predictor, dataset, size, batch_size, title)
+    return scores(confusion.matrix, dataset.label_space) | {"matrix": np.asarray(confusion.matrix).tolist()}

@@ -1,0 +1,277 @@
+"""Rows and Markdown tables for the report: text from numbers, no files."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+UNKNOWN = "—"
+BAR_LENGTH = 10
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class before and after, in percent; None where the class has no IoU. `change` needs both."""
+
+    name: str
+    before: float | None
+    after: float | None
+    truth_pixels: int | None
+
+    @property
+    def change(self) -> float | None:
+        return None if self.before is None or self.after is None else self.after - self.before
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[Any]], text_columns: Sequence[int] = (0,)) -> str:
+    """A Markdown table; the columns whose numbers are in `text_columns` are set left, the others right."""
+    rules = [":--" if index in text_columns else "--:" for index in range(len(headings))]
+    lines = [headings, rules, *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def number(value: float | None, digits: int = 1, signed: bool = False) -> str:
+    """A figure with fixed digits, `—` for None; `signed` always writes the sign, and never a signed zero."""
+    if value is None:
+        return UNKNOWN
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    return f"{0:.{digits}f}" if signed and float(text) == 0 else text
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share 0..1 as per cent."""
+    return UNKNOWN if share is None else f"{100 * share:.{digits}f} %"
+
+
+def arrow(change: float | None) -> str:
+    """▲, ▼ or = for a change as it reads with one digit; empty for None."""
+    if change is None:
+        return ""
+    return "=" if abs(change) < 0.05 else "▲" if change > 0 else "▼"
+
+
+def bar(value: float | None, full: float = 100.0) -> str:
+    """`value` of `full` as a bar of ten characters that needs no picture."""
+    filled = 0 if value is None else min(BAR_LENGTH, max(0, round(BAR_LENGTH * value / full)))
+    return "█" * filled + "░" * (BAR_LENGTH - filled)
+
+
+def duration(seconds: float | None) -> str:
+    """`1 h 02 min`, `12 min 05 s`, `34 s` or `0.8 s`."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def memory(size: int | None) -> str:
+    """Bytes as GiB, or MiB below one."""
+    if size is None:
+        return UNKNOWN
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+def words(key: str) -> str:
+    """A key of the summary as a reader's words: `label_free_score` -> `label-free score`."""
+    return key.replace("_", " ").replace("label free", "label-free")
+
+
+def class_set_words(name: str | None, label_space: str | None = None) -> str:
+    """A class set for a reader: sets named by a number are that many classes."""
+    of_space = f" of {label_space}" if label_space else ""
+    return f"{name} classes{of_space}" if str(name).isdigit() else f"class set {name}{of_space}"
+
+
+def class_rows(summary: Mapping[str, Any]) -> list[ClassRow]:
+    """One row per class of the label space, in its order; empty when neither before nor after is known."""
+    before, after = summary.get("before") or {}, summary.get("after") or {}
+    known = before or after
+    old, new = before.get("per_class_iou", {}), after.get("per_class_iou", {})
+    pixels = known.get("truth_pixels", {})
+    return [ClassRow(name, old.get(name), new.get(name), pixels.get(name)) for name in known.get("per_class_iou", {})]
+
+
+def compares(summary: Mapping[str, Any]) -> bool:
+    """Whether the run has a before and an after that can differ (a recipe that does not adapt has one score)."""
+    before, after = summary.get("before"), summary.get("after")
+    return bool(before and after and (summary.get("rounds") or before != after))
+
+
+def miou_words(summary: Mapping[str, Any]) -> str | None:
+    """`mIoU 22.0 → 40.9 (+18.9)`, one figure for a run that does not compare, None without target labels."""
+    before, after = summary.get("before"), summary.get("after")
+    if not compares(summary):
+        return f"mIoU {number((after or before)['miou'])}" if after or before else None
+    old, new = before["miou"], after["miou"]
+    change = "" if None in (old, new) else f" ({number(new - old, signed=True)})"
+    return f"mIoU {number(old)} → {number(new)}{change}"
+
+
+def is_worse(summary: Mapping[str, Any]) -> bool:
+    """Whether the labels say that the run ended below its start, as far as one digit shows."""
+    if not compares(summary) or None in (summary["before"]["miou"], summary["after"]["miou"]):
+        return False
+    return arrow(summary["after"]["miou"] - summary["before"]["miou"]) == "▼"
+
+
+def score_notes(summary: Mapping[str, Any]) -> list[str]:
+    """Sentences a reader needs to judge the means: classes left out or counted as 0, pixels without a prediction."""
+    before, after = summary.get("before"), summary.get("after")
+    if not compares(summary):
+        return [sentence[0].upper() + sentence[1:] for sentence in _side_notes(after or before or {})]
+    notes = [f"Before: {sentence}" for sentence in _side_notes(before)]
+    notes += [f"After: {sentence}" for sentence in _side_notes(after)]
+    rows = class_rows(summary)
+    both = [row for row in rows if row.change is not None]
+    losers = [f"{row.name} ({number(row.change, signed=True)})" for row in both if arrow(row.change) == "▼"]
+    if losers:
+        notes.append(f"Lower than before: {', '.join(losers)}.")
+    if both and any((row.before is None) != (row.after is None) for row in rows):
+        old, new = (sum(getattr(row, side) for row in both) / len(both) for side in ("before", "after"))
+        notes.append(
+            f"The two means cover different classes; over the {len(both)} classes that both have, "
+            f"mIoU {number(old)} → {number(new)} ({number(new - old, signed=True)})."
+        )
+    return notes
+
+
+def _side_notes(values: Mapping[str, Any]) -> list[str]:
+    notes, absent = [], values.get("absent", [])
+    left_out = [name for name in absent if values["per_class_iou"].get(name) is None]
+    if left_out:
+        notes.append(f"in neither truth nor prediction, so left out of the mean: {', '.join(left_out)}.")
+    zeros = [name for name in absent if name not in left_out]
+    if zeros:
+        notes.append(f"in neither truth nor prediction, yet counted as 0: {', '.join(zeros)}.")
+    false_only = [name for name, count in values.get("truth_pixels", {}).items() if not count and name not in absent]
+    if false_only:
+        notes.append(f"not in the truth but predicted, so counted as 0: {', '.join(false_only)}.")
+    if values.get("unpredicted"):
+        notes.append(f"{values['unpredicted']:,} pixels have no prediction and count as wrong.")
+    return notes
+
+
+def per_class_table(rows: Sequence[ClassRow], compare: bool) -> str:
+    """IoU per class with a bar; with `compare` before, after and the change."""
+    if not compare:
+        single = [(row, row.before if row.after is None else row.after) for row in rows]
+        cells = [(row.name, number(value), bar(value), _pixels(row)) for row, value in single]
+        return markdown_table(("class", "IoU %", "", "truth pixels"), cells, (0, 2))
+    cells = [
+        (
+            row.name,
+            number(row.before),
+            number(row.after),
+            number(row.change, signed=True),
+            arrow(row.change),
+            bar(row.after),
+            _pixels(row),
+        )
+        for row in rows
+    ]
+    return markdown_table(
+        ("class", "before", "after", "change", "", "after, 0 to 100", "truth pixels"), cells, (0, 4, 5)
+    )
+
+
+def _pixels(row: ClassRow) -> str:
+    return UNKNOWN if row.truth_pixels is None else f"{row.truth_pixels:,}"
+
+
+def class_set_table(summary: Mapping[str, Any], compare: bool) -> str:
+    """mIoU of every named class set and the pixel accuracy."""
+    before, after = summary.get("before") or {}, summary.get("after") or {}
+    names = list((after or before).get("class_sets", {}))
+    lines = [
+        (
+            f"mIoU, {class_set_words(name)}",
+            before.get("class_sets", {}).get(name),
+            after.get("class_sets", {}).get(name),
+        )
+        for name in names
+    ]
+    lines.append(("pixel accuracy", before.get("pixel_accuracy"), after.get("pixel_accuracy")))
+    if not compare:
+        return markdown_table(("score", "%"), [(name, number(old if new is None else new)) for name, old, new in lines])
+    cells = [
+        (name, number(old), number(new), number(None if None in (old, new) else new - old, signed=True))
+        for name, old, new in lines
+    ]
+    return markdown_table(("score in %", "before", "after", "change"), cells)
+
+
+def round_table(summary: Mapping[str, Any]) -> str:
+    """One line per round, the model before adaptation first; columns that no round knows are left out."""
+    start = {"miou": (summary.get("before") or {}).get("miou"), **single_numbers(summary, "before")}
+    first = {**start, "round": "before"}
+    entries = [first, *summary["rounds"]]
+    columns = [
+        ("portion", "portion", percent),
+        ("kept_share", "kept", percent),
+        ("label_free_score", "label-free score", lambda value: number(value, 3)),
+        ("consistency", "consistency", lambda value: number(value, 3)),
+        ("agreement", "agreement", lambda value: number(value, 3)),
+        ("drift", "drift", lambda value: number(value, 3)),
+        ("miou", "mIoU %", number),
+        ("verdict", "watch", lambda value: value or ""),
+    ]
+    shown = [column for column in columns if any(entry.get(column[0]) is not None for entry in summary["rounds"])]
+    chosen = chosen_line(summary["rounds"], summary.get("chosen_round"))
+    rows = []
+    for index, entry in enumerate(entries):
+        mark = " (chosen)" if index == chosen else ""
+        rows.append((f"{entry['round']}{mark}", *(form(entry.get(key)) for key, _, form in shown)))
+    last = len(shown) if shown and shown[-1][0] == "verdict" else 0
+    return markdown_table(("round", *(title for _, title, _ in shown)), rows, (0, last))
+
+
+def chosen_line(rounds: Sequence[Mapping[str, Any]], chosen: int | None) -> int | None:
+    """Position of the chosen round when the model before adaptation has position 0; None if it is not known."""
+    numbers = [0, *(entry["round"] for entry in rounds)]
+    return numbers.index(chosen) if chosen in numbers else None
+
+
+def threshold_table(entry: Mapping[str, Any]) -> str | None:
+    """Thresholds and kept share per class of one round; None if the round has neither."""
+    thresholds, kept = entry.get("thresholds") or {}, entry.get("kept_share_per_class") or {}
+    if not thresholds and not kept:
+        return None
+    cells = [
+        (name, "none" if thresholds.get(name) is None else number(thresholds[name], 4), percent(kept.get(name)))
+        for name in (thresholds or kept)
+    ]
+    return markdown_table(("class", "threshold", "kept of its pixels"), cells)
+
+
+def single_numbers(summary: Mapping[str, Any], side: str) -> dict[str, Any]:
+    """The label-free scores of "before" or "after" that are one number each."""
+    values = (summary.get("label_free") or {}).get(side) or {}
+    return {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+
+
+def label_free_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """(score, before, after, change) of every single number in the label-free scores, formatted."""
+    before, after = single_numbers(summary, "before"), single_numbers(summary, "after")
+    rows = []
+    for key in after or before:
+        old, new = before.get(key), after.get(key)
+        change = None if old is None or new is None else new - old
+        rows.append((words(key), number(old, 3), number(new, 3), number(change, 3, signed=True)))
+    return rows
+
+
+def share_table(label_free: Mapping[str, Any], key: str = "class_shares") -> str | None:
+    """What share of all pixels each class is predicted for, before and after; None if not measured."""
+    before = (label_free.get("before") or {}).get(key) or {}
+    after = (label_free.get("after") or {}).get(key) or {}
+    if not before and not after:
+        return None
+    cells = [(name, percent(before.get(name)), percent(after.get(name))) for name in (after or before)]
+    return markdown_table(("class", "before", "after"), cells)

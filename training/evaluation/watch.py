@@ -1,0 +1,210 @@
+"""The label-free watch: did self-training help, or is it collapsing? Nobody gives it target labels.
+
+It looks at the same target images after the warm-up (round 0) and after every round, and measures
+
+* `shares`: the class shares of the predictions. Collapse moves them: one class floods the image, others vanish.
+  `drift` is the Jensen-Shannon divergence (natural log, 0 .. 0.69) between the shares of this round and of round 0;
+  `lost` is how much of its share the worst-hit *common* class (at least 5 % in round 0 and in the source labels) lost.
+* `swell`: mean over the classes of how far (natural log) their share lies outside what is plausible, the span between
+  the model's share in round 0 and the source's. Rare classes that eat into common ones, round after round, are the
+  quiet form of collapse: shares barely drift, consistency even rises, and every round is worse than the one before.
+* `agreement` with the previous round: mean over classes of the IoU between the two predictions, 0 .. 1.
+* `consistency` under views: the same between the prediction on the image and on its mirrored, smaller view.
+  A network that knows what it sees says the same of both.
+* `home`: how many points of mIoU the network has gained on held-out *source* images since round 0 (the only labels
+  there are). One that learns the target's look for real also gets better at home; one that has begun to believe its
+  own mistakes forgets.
+* `confidence`: mean of the largest probability. Reported, never scored: self-training raises it whether right or wrong.
+
+The label-free score of a round is `consistency - drift - swell / 2 + home / 5`. The last round becomes the result,
+unless it is a collapse: then it is the best scored one before. A round is a *clear collapse* when shares drift or a
+common class is lost beyond the limits in `training.settings.Watch`, or when rare classes swell while the network
+forgets at home. Weights and limits were set on runs that did and did not collapse (see the README).
+"""
+
+import io
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from training.data.input_pipeline import evaluation_stream
+from training.evaluation.predictor import Predictor, enlarged_label
+from training.files import write_atomically
+
+COMMON_SHARE = 0.05
+SMALLEST_SHARE = 1e-4
+SWELL_WEIGHT = 0.5
+HOME_WEIGHT = 0.2
+VIEW_SCALE = 0.75
+WATCH_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one state of the network says of the watched images.
+
+    prediction: uint8 `[n, h, w]` labels; view: uint8 `[n, h, w]` labels predicted from the mirrored smaller view, in
+    the same places; confidence: mean largest probability; source_miou: on held-out source images, in percent.
+    """
+
+    prediction: np.ndarray
+    view: np.ndarray
+    confidence: float
+    source_miou: float
+
+    def save(self, path: Path) -> None:
+        """Keep it for the rounds to come."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **asdict(self))
+        write_atomically(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> "Look":
+        with np.load(path) as arrays:
+            return cls(arrays["prediction"], arrays["view"], float(arrays["confidence"]), float(arrays["source_miou"]))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The watch's figures for one round; `sentence` says in words what was seen."""
+
+    score: float
+    drift: float
+    swell: float
+    lost: float
+    lost_class: int | None
+    home: float
+    agreement: float
+    consistency: float
+    confidence: float
+    shares: tuple[float, ...]
+    collapse: bool
+    sentence: str
+
+    def as_json(self) -> dict:
+        return asdict(self)
+
+
+def look_at(network, dataset, size, images: int, source_miou: float) -> Look:
+    """Predict `images` evenly spaced images of `dataset`, and their mirrored view at three quarters of the size."""
+    predictor, other = Predictor(network), Predictor(network, scales=(VIEW_SCALE,), flips=(True,))
+    indices = np.unique(np.linspace(0, len(dataset) - 1, min(images, len(dataset))).round().astype(int))
+    predictions, views, confidences = [], [], []
+    for batch in evaluation_stream(dataset.subset(indices), size, WATCH_BATCH):
+        probs = predictor.coarse_probs(batch["image"])
+        grid = probs.shape[1:3]
+        predictions.append(np.argmax(probs, axis=-1).astype(np.uint8))
+        views.append(enlarged_label(other.coarse_probs(batch["image"]), grid).numpy())
+        confidences.append(np.max(probs, axis=-1).mean(axis=(1, 2)))
+    return Look(
+        np.concatenate(predictions), np.concatenate(views), float(np.mean(np.concatenate(confidences))), source_miou
+    )
+
+
+def class_shares(prediction: np.ndarray, classes: int) -> np.ndarray:
+    """Share of the pixels of each class, float64 `[classes]`, summing to 1."""
+    counts = np.bincount(prediction.ravel(), minlength=classes)[:classes]
+    return counts / max(counts.sum(), 1)
+
+
+def jensen_shannon(first: np.ndarray, second: np.ndarray) -> float:
+    """Divergence between two distributions, natural log: 0 if equal, log 2 = 0.69 if disjoint."""
+    middle = (first + second) / 2
+
+    def to_middle(shares):
+        present = shares > 0
+        return float(np.sum(shares[present] * np.log(shares[present] / middle[present])))
+
+    return (to_middle(first) + to_middle(second)) / 2
+
+
+def mean_iou_between(first: np.ndarray, second: np.ndarray, classes: int) -> float:
+    """Mean over the classes either shows of the IoU between two label maps: agreement that rare classes count in."""
+    pairs = np.bincount(first.ravel().astype(np.int64) * classes + second.ravel(), minlength=classes**2)
+    pairs = pairs.reshape(classes, classes)
+    union = pairs.sum(0) + pairs.sum(1) - np.diag(pairs)
+    return float(np.mean(np.diag(pairs)[union > 0] / union[union > 0]))
+
+
+def swell_of(shares: np.ndarray, first_shares: np.ndarray, source_shares: np.ndarray) -> float:
+    """Mean over classes of `|log|` of the factor by which a share lies outside [first, source]; 0 if none does.
+
+    Shares below one in ten thousand are taken as that: an absent class has no meaningful ratio.
+    """
+    now, first, source = (np.maximum(values, SMALLEST_SHARE) for values in (shares, first_shares, source_shares))
+    above, below = now / np.maximum(first, source), np.minimum(first, source) / now
+    return float(np.mean(np.log(np.maximum(np.maximum(above, below), 1.0))))
+
+
+def lost_share(shares, first_shares, source_shares) -> tuple[float, int | None]:
+    """`(part of its share lost, class)` of the common class that lost most since round 0; `(0, None)` if none did."""
+    common = (first_shares >= COMMON_SHARE) & (source_shares >= COMMON_SHARE)
+    if not common.any():
+        return 0.0, None
+    lost = np.where(common, 1 - shares / np.maximum(first_shares, 1e-12), -np.inf)
+    worst = int(np.argmax(lost))
+    return (float(lost[worst]), worst) if lost[worst] > 0 else (0.0, None)
+
+
+def judge(look: Look, previous: Look, first: Look, source_shares: np.ndarray, names, limits) -> Verdict:
+    """Compare a round with the one before and with round 0.
+
+    Args:
+        look, previous, first: what this round, the round before and round 0 saw on the same images.
+        source_shares: class shares of the source labels, float `[classes]`.
+        names: class names. limits: `training.settings.Watch`.
+    """
+    classes = len(names)
+    shares, first_shares = class_shares(look.prediction, classes), class_shares(first.prediction, classes)
+    drift = jensen_shannon(shares, first_shares)
+    swell = swell_of(shares, first_shares, source_shares)
+    lost, lost_class = lost_share(shares, first_shares, source_shares)
+    agreement = mean_iou_between(look.prediction, previous.prediction, classes)
+    consistency = mean_iou_between(look.prediction, look.view, classes)
+    home = look.source_miou - first.source_miou
+    reasons = _reasons(drift, swell, home, lost, lost_class, names, limits)
+    return Verdict(
+        score=consistency - drift - SWELL_WEIGHT * swell + HOME_WEIGHT * home,
+        drift=drift,
+        swell=swell,
+        lost=lost,
+        lost_class=lost_class,
+        home=home,
+        agreement=agreement,
+        consistency=consistency,
+        confidence=look.confidence,
+        shares=tuple(shares.tolist()),
+        collapse=bool(reasons),
+        sentence="; ".join(reasons) if reasons else _fine(drift, swell, home),
+    )
+
+
+def _fine(drift: float, swell: float, home: float) -> str:
+    return f"no collapse: shares drifted by {drift:.3f}, swelled by {swell:.2f}, {home:+.1f} points on the source"
+
+
+def _reasons(drift: float, swell: float, home: float, lost: float, lost_class: int | None, names, limits) -> list[str]:
+    reasons = []
+    if drift > limits.collapse_drift:
+        reasons.append(f"class shares drifted by {drift:.3f} (limit {limits.collapse_drift})")
+    if swell > limits.collapse_swell and home < -limits.collapse_forgotten:
+        reasons.append(
+            f"rare classes swelled by {swell:.2f} (limit {limits.collapse_swell}) while the network lost "
+            f"{-home:.1f} points on the source (limit {limits.collapse_forgotten})"
+        )
+    if lost > limits.collapse_lost_share:
+        reasons.append(f"'{names[lost_class]}' lost {lost:.0%} of its pixels (limit {limits.collapse_lost_share:.0%})")
+    return reasons
+
+
+def chosen_round(verdicts: list[Verdict]) -> int:
+    """Index of the state to keep: the last one, or, if that is a collapse, the best scored one before any collapse.
+
+    Entry 0 (the model before adaptation) never is a collapse. The score is not trusted to rank healthy rounds: on runs
+    whose truth is known it separated collapse from health, and not good rounds from better ones.
+    """
+    if not verdicts[-1].collapse:
+        return len(verdicts) - 1
+    healthy = [index for index, verdict in enumerate(verdicts) if index == 0 or not verdict.collapse]
+    return max(healthy, key=lambda index: verdicts[index].score)

@@ -1,0 +1,143 @@
+"""From a network and a folder of target images to pseudo-label files: predict, find thresholds, select, write.
+
+Predictions are kept as float16 log-probabilities on the network's coarse grid up to a memory cap; what does not fit is
+predicted again in each pass. Nothing is written but 8-bit labels and a manifest.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from training.data.datasets import Dataset, image_folder
+from training.data.images import image_size
+from training.data.input_pipeline import evaluation_stream, readable
+from training.evaluation.predictor import Predictor, enlarge
+from training.progress import Meter
+from training.pseudo_labels.label_files import label_manifest, write_label_png, write_manifest
+from training.pseudo_labels.thresholds import Thresholds, thresholds_from_batches
+
+PREDICTION_BATCH = 8
+
+CACHE_BYTES = 1 << 30
+
+
+class TargetPredictions:
+    """Class probabilities of every image of a data set, as often as they are asked for.
+
+    Args:
+        predictor: gives coarse probabilities.
+        dataset: images, in the order of the results.
+        size: (height, width) the images are brought to; the probabilities come at the same size.
+        batch_size: images predicted at once.
+        cache_bytes: at most this much is kept in memory between passes.
+    """
+
+    def __init__(self, predictor: Predictor, dataset: Dataset, size, batch_size: int, cache_bytes: int = CACHE_BYTES):
+        self.predictor, self.dataset, self.size, self.batch_size = predictor, dataset, tuple(size), batch_size
+        self._room = cache_bytes
+        self._cached: list[np.ndarray] = []  # float16 log-probabilities of the first batches
+        self._title = "predicting the target"
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """float32 probabilities `[n, height, width, classes]`, batch after batch in the order of the data set."""
+        for log_probs in self._coarse_log_probs():
+            probs = np.exp(log_probs.astype(np.float32))
+            probs /= probs.sum(axis=-1, keepdims=True)  # float16 rounding moved the sum
+            yield enlarge(probs, self.size).numpy()
+
+    def _coarse_log_probs(self) -> Iterator[np.ndarray]:
+        yield from list(self._cached)
+        done = sum(len(batch) for batch in self._cached)
+        if done == len(self.dataset):
+            return
+        stream = evaluation_stream(self.dataset, self.size, self.batch_size).skip(len(self._cached))
+        with Meter(self._title, len(self.dataset), done) as meter:
+            for batch in stream:
+                probs = self.predictor.coarse_probs(batch["image"]).numpy()
+                log_probs = np.log(np.maximum(probs, 1e-30)).astype(np.float16)
+                if log_probs.nbytes <= self._room:
+                    self._cached.append(log_probs)
+                    self._room -= log_probs.nbytes
+                else:
+                    self._room = 0  # only the first batches are kept: the order of passes must not change
+                yield log_probs
+                meter.advance(len(log_probs))
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """What `label_images` found: the thresholds, and how many pixels of each class they kept."""
+
+    thresholds: Thresholds
+    kept: np.ndarray  # int64 [classes]
+    class_names: tuple[str, ...]
+
+    @property
+    def kept_share(self) -> float:
+        return float(self.kept.sum() / max(self.thresholds.counts.sum(), 1))
+
+    def as_json(self) -> dict:
+        shares = self.kept / np.maximum(self.thresholds.counts, 1)
+        values = [float(value) if np.isfinite(value) else None for value in self.thresholds.values]
+        return {
+            "kept_share": self.kept_share,
+            "kept_share_per_class": dict(zip(self.class_names, shares.tolist(), strict=True)),
+            "thresholds": dict(zip(self.class_names, values, strict=True)),
+            "pixels": dict(zip(self.class_names, self.thresholds.counts.tolist(), strict=True)),
+        }
+
+
+def label_images(
+    predictions: TargetPredictions,
+    folder: Path,
+    selector: str,
+    portion: float,
+    stride: int,
+    prior: np.ndarray | None,
+    select_one: Callable[[np.ndarray, Thresholds], np.ndarray],
+) -> LabelledImages:
+    """Find the thresholds over all images, then write one label PNG an image and the manifest into `folder`.
+
+    Args:
+        selector: "st", "cbst", "st_sp", "cbst_sp" or "lrent".
+        prior: `[height, width, classes]` for the selectors that weight by one.
+        select_one: `(probs [h, w, c], thresholds) -> label [h, w]`.
+    """
+    dataset = predictions.dataset
+    thresholds = thresholds_from_batches(predictions.batches, selector, portion, stride, prior)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = np.zeros(256, np.int64)
+    images = (probs for batch in predictions.batches() for probs in batch)
+    for sample, probs in zip(dataset.samples, images, strict=True):
+        label = select_one(probs, thresholds)
+        kept += np.bincount(label.ravel(), minlength=256)
+        write_label_png(folder / f"{sample.name}.png", label)
+    names = [sample.name for sample in dataset.samples]
+    kept, class_names = kept[: dataset.label_space.count], dataset.label_space.names
+    write_manifest(folder, label_manifest(thresholds, kept, names, dataset.name, class_names))
+    return LabelledImages(thresholds, kept, class_names)
+
+
+def probabilities_of_folder(run: Path, images: Path):
+    """Predictions of a finished run on a folder of images, each at its own size (`training/label.py`).
+
+    Returns:
+        `(names, make_batches, label_space)`: sample names; a function that yields float32 `[h, w, classes]`, one image
+        at a time, afresh on each call; the label space of the run.
+    """
+    from training.trained_model import load_trained
+
+    trained = load_trained(run)
+    dataset = image_folder(images, trained.label_space)
+    predictor = Predictor(trained.network, flips=(False, True))
+
+    def make_batches() -> Iterator[np.ndarray]:
+        with Meter("predicting", len(dataset)) as meter:
+            for batch in readable(evaluation_stream(dataset, trained.experiment.data.size, 1)):
+                own_size = image_size(dataset.samples[int(batch["index"][0])].image)
+                yield enlarge(predictor.coarse_probs(batch["image"]), own_size).numpy()[0]
+                meter.advance()
+
+    return [sample.name for sample in dataset.samples], make_batches, trained.label_space

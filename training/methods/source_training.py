@@ -1,0 +1,18 @@
+"""Supervised training on one labelled domain: the warm-up of every recipe, and the oracle.
+
+1. Draw a batch of images with labels.
+2. Predict, and bring the logits to the grid on which the loss is taken.
+3. Sum the terms (cross-entropy) and descend.
+"""
+
+from training.methods.step import Step, View, on_grid_of, thin_label
+from training.methods.term_training import TermTraining
+
+
+class SourceTraining(TermTraining):
+    """Batches: `{"source": {"image": float32 [b, h, w, 3], "label": uint8 [b, h, w]}}`."""
+
+    def look(self, batch) -> Step:
+        label = thin_label(batch["source"]["label"], self.loss_stride)
+        logits = self.network(batch["source"]["image"], training=True)["logits"]
+        return Step(source=View(on_grid_of(label, logits), label))

@@ -1,0 +1,210 @@
+"""The order of things in a run: warm up -> (label -> train -> watch) x rounds -> choose -> report.
+
+Each stage ends in files and figures recorded in `state.json`; a resumed run reads those and goes on after them.
+"""
+
+import resource
+import shutil
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from models.batch_norm import set_batch_norm
+from models.heads import head_variables
+from models.segmenter import build_segmenter
+from models.weights import WeightsError
+from training.adaptation import augmentation_of, label_round, round_streams, round_terms, soft_labeller
+from training.data.domains import Domains, load_domains
+from training.data.input_pipeline import reraise_as_user_error, training_stream
+from training.errors import UserError
+from training.evaluation.predictor import Predictor
+from training.evaluation.scoring import score
+from training.evaluation.watch import Look, Verdict, chosen_round, judge, look_at
+from training.fitting import train_stage
+from training.labelling import PREDICTION_BATCH
+from training.methods.self_training import SelfTraining
+from training.methods.source_training import SourceTraining
+from training.methods.terms import CrossEntropy
+from training.progress import console
+from training.reporting import report_run
+from training.run_directory import RunDirectory
+from training.settings import Experiment, Stage
+
+
+@dataclass
+class Run:
+    """What every stage of a run works with."""
+
+    experiment: Experiment
+    directory: RunDirectory
+    domains: Domains
+    network: keras.Model
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.experiment.data.size
+
+    def score(self, dataset, title: str) -> dict | None:
+        """Figures on a labelled data set, or None where there is none."""
+        return (
+            score(Predictor(self.network), dataset, self.size, PREDICTION_BATCH, title) if dataset is not None else None
+        )
+
+
+def run_experiment(experiment: Experiment, directory: RunDirectory, warm_start: Path | None = None) -> dict:
+    """Carry out an experiment from wherever `directory` stands; the summary that the report shows.
+
+    Args:
+        warm_start: an earlier run whose warm-up (same data and model) is taken over instead of being trained.
+    """
+    keras.utils.set_random_seed(experiment.seed)
+    keras.mixed_precision.set_dtype_policy(experiment.model.precision)
+    domains = load_domains(experiment)
+    run = Run(experiment, directory, domains, build_network(experiment, domains.label_space.count))
+    try:
+        _warm_up(run, warm_start)
+        if experiment.recipe.adaptation is not None:
+            _adapt(run)
+        return _finish(run)
+    except tf.errors.OpError as error:
+        reraise_as_user_error(error)  # a damaged image met inside tf.data
+
+
+def build_network(experiment: Experiment, classes: int) -> keras.Model:
+    model = experiment.model
+    try:
+        return build_segmenter(
+            model.network, classes, weights=model.weights, output_stride=model.output_stride, seed=experiment.seed
+        )
+    except WeightsError as error:
+        raise UserError(str(error)) from error
+
+
+def _warm_up(run: Run, warm_start: Path | None) -> None:
+    """Stage `source`: supervised training, then the figures every later round is compared with."""
+    if "source" in run.directory.stages:
+        run.network.load_weights(run.directory.weights("source"))
+        return
+    started = time.monotonic()
+    if warm_start is not None:
+        _take_over(run, warm_start)
+    else:
+        _train_source(run)
+        run.directory.save_weights(run.network, run.directory.weights("source"))
+    _record(run, "source", started, {})
+
+
+def _take_over(run: Run, warm_start: Path) -> None:
+    """Copy the warm-up of a finished run of the same network and label space."""
+    other, experiment = RunDirectory.reopen(warm_start)
+    same = replace(experiment.model, weights="", precision="float32") == replace(
+        run.experiment.model, weights="", precision="float32"
+    )
+    if not same or experiment.data.label_space != run.experiment.data.label_space:
+        raise UserError(
+            f"--warm-start {warm_start}: that run trained {experiment.model.network} on "
+            f"{experiment.data.label_space}, this one {run.experiment.model.network} on "
+            f"{run.experiment.data.label_space}; choose a run with the same --model and classes"
+        )
+    if "source" not in other.stages:
+        raise UserError(f"--warm-start {warm_start}: that run has not finished its warm-up; resume it first")
+    shutil.copyfile(other.weights("source"), run.directory.weights("source"))
+    run.network.load_weights(run.directory.weights("source"))
+
+
+def _train_source(run: Run) -> None:
+    data, stage = run.experiment.data, run.experiment.data.warm_up
+    dataset = run.domains.warm_up
+    set_batch_norm(run.network, stage.batch_norm)
+    console.print(f"[bold]Warm-up[/bold]: {stage.steps} steps on {len(dataset)} labelled images ({dataset.name})")
+
+    def make_stream(first_step):
+        stream = training_stream(
+            dataset, data.size, augmentation_of(stage, data), stage.batch_size, stage.steps,
+            seed=run.experiment.seed, start_step=first_step,
+        )  # fmt: skip
+        return stream.map(lambda batch: {"source": batch})
+
+    method = SourceTraining(run.network, [CrossEntropy("source")], data.loss_stride)
+    train_stage(method, stage, "source", make_stream, run.directory, head_variables(run.network))
+
+
+def _adapt(run: Run) -> None:
+    adaptation = run.experiment.recipe.adaptation
+    for number in range(1, adaptation.rounds + 1):
+        name = f"round_{number}"
+        if name in run.directory.stages:
+            run.network.load_weights(run.directory.weights(name))
+        else:
+            _round(run, number)
+        verdict = run.directory.stages[name]["verdict"]
+        if verdict["collapse"] and adaptation.watch.stop:
+            console.print(f"[bold red]The watch stops here[/bold red]: round {number}: {verdict['sentence']}")
+            break
+
+
+def _round(run: Run, number: int) -> None:
+    """Label the target with the network as it is, train on the labels, look at the result."""
+    name, started = f"round_{number}", time.monotonic()
+    adaptation, data, network = run.experiment.recipe.adaptation, run.experiment.data, run.network
+    console.print(f"[bold]Round {number}[/bold] of {adaptation.rounds}")
+    previous = "source" if number == 1 else f"round_{number - 1}"
+    network.load_weights(run.directory.weights(previous))  # the state that labels, also when a round is resumed
+    labelled = label_round(network, run.domains, adaptation, data, run.directory, number)
+    stage = _decayed(data.adaptation, adaptation.learning_rate_decay ** (number - 1))
+    set_batch_norm(network, stage.batch_norm)
+    soft = soft_labeller(network, adaptation, labelled)
+    method = SelfTraining(network, round_terms(adaptation), data.loss_stride, soft)
+    make_stream = round_streams(run.domains, adaptation, data, stage, labelled, number, run.experiment.seed)
+    train_stage(method, stage, name, make_stream, run.directory, head_variables(network))
+    run.directory.save_weights(network, run.directory.weights(name))
+    _record(run, name, started, labelled.figures)
+
+
+def _decayed(stage: Stage, factor: float) -> Stage:
+    return replace(stage, optimizer=replace(stage.optimizer, learning_rate=stage.optimizer.learning_rate * factor))
+
+
+def _record(run: Run, name: str, started: float, figures: dict) -> None:
+    """Score and watch the network as it stands after stage `name`, and write all of it down."""
+    figures = dict(figures)
+    figures["scores"] = run.score(run.domains.evaluation, f"evaluating {name}")
+    figures["source_scores"] = run.score(run.domains.source_evaluation, f"evaluating {name} on the source")
+    if run.experiment.recipe.adaptation is not None:
+        images, at_home = run.experiment.recipe.adaptation.watch.images, figures["source_scores"]["miou"]
+        look = look_at(run.network, run.domains.target, run.size, images, at_home)
+        look.save(run.directory.checkpoints / f"{name}.look.npz")
+        figures["verdict"] = _verdict(run, look).as_json()
+    figures["seconds"] = time.monotonic() - started
+    run.directory.finish_stage(name, figures)
+    if figures["scores"]:
+        console.print(f"  {name}: mIoU {figures['scores']['miou']:.1f}")
+
+
+def _verdict(run: Run, look: Look) -> Verdict:
+    looks = {stage: Look.load(run.directory.checkpoints / f"{stage}.look.npz") for stage in run.directory.stages}
+    first = looks.get("source", look)
+    previous = list(looks.values())[-1] if looks else look
+    watch = run.experiment.recipe.adaptation.watch
+    space = run.domains.label_space
+    return judge(look, previous, first, run.domains.source_shares, space.names, watch)
+
+
+def chosen_stage(stages: dict[str, dict]) -> str:
+    """The stage whose weights become the result: the watch's choice, or the last one where nothing is watched."""
+    names = list(stages)
+    if "verdict" not in stages[names[0]]:
+        return names[-1]
+    return names[chosen_round([Verdict(**stages[name]["verdict"]) for name in names])]
+
+
+def _finish(run: Run) -> dict:
+    stages = run.directory.stages
+    chosen = chosen_stage(stages)
+    run.network.load_weights(run.directory.weights(chosen))
+    run.directory.save_weights(run.network, run.directory.final_weights)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return report_run(run.network, run.experiment, run.domains, run.directory, chosen, peak)

@@ -1,0 +1,56 @@
+"""What a run says while it works: one line of progress with the time left, on a terminal or in a log."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(highlight=False, soft_wrap=True)
+LOG_SECONDS = 20.0
+
+
+class Meter:
+    """Progress of `total` things. On a terminal a bar; in a log one line every twenty seconds."""
+
+    def __init__(self, title: str, total: int, done: int = 0):
+        self.title, self.total, self.done, self.start_done = title, total, done, done
+        self.note = ""
+
+    def __enter__(self) -> "Meter":
+        self.started = self.last = time.monotonic()
+        self.bar = None
+        if sys.stdout.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self.bar = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+            self.bar.start()
+            self.task = self.bar.add_task(self.title, total=self.total, completed=self.done, note="")
+        return self
+
+    def advance(self, count: int = 1, note: str | None = None) -> None:
+        """`count` more are done; `note` (a loss, a speed) is shown beside."""
+        self.done += count
+        self.note = self.note if note is None else note
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.done, note=self.note)
+        elif time.monotonic() - self.last >= LOG_SECONDS:
+            self.last = time.monotonic()
+            elapsed = self.last - self.started
+            left = elapsed / max(self.done - self.start_done, 1) * (self.total - self.done)
+            console.print(f"  {self.title}: {self.done}/{self.total}, {left:.0f} s left {self.note}")
+
+    def __exit__(self, *exception) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+        elif exception[0] is None:
+            seconds = time.monotonic() - self.started
+            console.print(f"  {self.title}: {self.done}/{self.total} in {seconds:.0f} s {self.note}")
+
+
+def tracked(things: Iterable, title: str, total: int, size=lambda thing: 1) -> Iterator:
+    """Yield `things`, showing progress; `size(thing)` tells how many of `total` each one is."""
+    with Meter(title, total) as meter:
+        for thing in things:
+            yield thing
+            meter.advance(size(thing))

@@ -1,0 +1,28 @@
+"""TensorFlow without its start-up chatter: a dozen lines about drivers hide the one line a user needs."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Send file descriptor 2 nowhere: the C++ logger of TensorFlow 2.21 ignores TF_CPP_MIN_LOG_LEVEL while starting."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def start_tensorflow() -> None:
+    """Import TensorFlow and look for devices in silence; errors of the import are raised as ever."""
+    with silent_stderr():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)

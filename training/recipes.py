@@ -1,0 +1,98 @@
+"""Every recipe, declared once. What is not stated has the documented default of `settings.py`.
+
+Constants are the papers', in the papers' units; sizes, steps and learning rates come with the data (`presets.py`).
+"""
+
+from training.settings import (
+    Lrent,
+    Mrkld,
+    RareClassMining,
+    Recipe,
+    Selection,
+    SelfTraining,
+    SourceShare,
+    SourceTraining,
+    SpatialPrior,
+)
+
+CBST = (
+    "Zou et al., Unsupervised Domain Adaptation for Semantic Segmentation via Class-Balanced Self-Training, ECCV 2018"
+)
+CRST = "Zou et al., Confidence Regularized Self-Training, ICCV 2019"
+HALVE_EVERY_TWO_ROUNDS = 2**-0.5
+CRST_SOURCE = SourceShare(share=0.03, step=0.0025, maximum=0.06, policy="random")
+CRST_MINING = RareClassMining(probability=0.8, classes=0, threshold=1e-3)
+
+RECIPES: dict[str, Recipe] = {
+    "source_only": Recipe(
+        paper="no adaptation: the number every recipe must beat",
+        published="GTA5 -> Cityscapes 35.4 (ResNet-38), 33.4 (DeepLab-v2 ResNet-101)",
+    ),
+    "oracle": Recipe(
+        paper="trained with the target's labels: the number no recipe should be expected to reach",
+        warm_up=SourceTraining(domain="target"),
+    ),
+    "st": Recipe(
+        paper=CBST,
+        published="GTA5 -> Cityscapes 28.1 (FCN8s-VGG16); SYNTHIA 32.2 (ResNet-38)",
+        adaptation=SelfTraining(
+            rounds=3,
+            selection=Selection(kind="global", portion=0.20),
+            mining=RareClassMining(),
+            learning_rate_decay=HALVE_EVERY_TWO_ROUNDS,
+        ),
+    ),
+    "st_sp": Recipe(
+        paper=CBST,
+        published="GTA5 -> BDD100K 39.5 (ResNet-38)",
+        adaptation=SelfTraining(
+            rounds=3,
+            selection=Selection(kind="global", portion=0.15, spatial_prior=SpatialPrior()),
+            mining=RareClassMining(),
+            learning_rate_decay=HALVE_EVERY_TWO_ROUNDS,
+        ),
+    ),
+    "cbst": Recipe(
+        paper=CBST,
+        published="GTA5 -> Cityscapes 45.2 (ResNet-38), SYNTHIA 42.5 / 48.4",
+        adaptation=SelfTraining(
+            rounds=3,
+            selection=Selection(portion=0.20),
+            source_share=SourceShare(share=0.02),
+            mining=RareClassMining(),
+            learning_rate_decay=HALVE_EVERY_TWO_ROUNDS,
+        ),
+    ),
+    "cbst_sp": Recipe(
+        paper=CBST,
+        published="GTA5 -> Cityscapes 46.2 (ResNet-38), 47.0 with multi-scale testing",
+        adaptation=SelfTraining(
+            rounds=3,
+            selection=Selection(portion=0.15, spatial_prior=SpatialPrior()),
+            mining=RareClassMining(),
+            learning_rate_decay=HALVE_EVERY_TWO_ROUNDS,
+        ),
+    ),
+    "lrent": Recipe(
+        paper=CRST,
+        published="GTA5 -> Cityscapes 46.5 (DeepLab-v2 ResNet-101)",
+        adaptation=SelfTraining(
+            rounds=3,
+            selection=Selection(portion=0.20),
+            source_share=CRST_SOURCE,
+            mining=CRST_MINING,
+            lrent=Lrent(alpha=0.25),
+        ),
+    ),
+    "mrkld": Recipe(
+        paper=CRST,
+        published="GTA5 -> Cityscapes 47.4 (DeepLab-v2 ResNet-101)",
+        adaptation=SelfTraining(
+            rounds=3,
+            selection=Selection(portion=0.20),
+            source_share=CRST_SOURCE,
+            mining=CRST_MINING,
+            mrkld=Mrkld(weight=0.01),
+        ),
+    ),
+}

@@ -1,0 +1,180 @@
+"""The end of a run: the summary, pictures of what changed, report/, TensorBoard pictures, the closing lines."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from training.data.domains import Domains
+from training.data.input_pipeline import evaluation_stream
+from training.data.samples import Dataset
+from training.evaluation.confusion import Confusion
+from training.evaluation.panels import Example, write_panels
+from training.evaluation.predictor import Predictor, enlarge
+from training.evaluation.report import print_summary, write_report
+from training.progress import console
+from training.pseudo_labels.label_files import read_thresholds
+from training.pseudo_labels.selectors import select
+from training.run_directory import VERSION, RunDirectory
+from training.settings import Experiment
+
+PANELS = 6
+
+
+def summary_of(experiment: Experiment, domains: Domains, stages: dict, chosen: str, directory: RunDirectory) -> dict:
+    """The summary as `evaluation/report.py` documents it, from the figures of the finished stages."""
+    rounds = [_round_summary(name, figures) for name, figures in stages.items() if name != "source"]
+    oracle = experiment.recipe.warm_up.domain == "target"
+    space = domains.label_space
+    return {
+        "recipe": experiment.names["recipe"],
+        "data": experiment.names["data"],
+        "model": experiment.names["model"],
+        "seed": experiment.seed,
+        "source": domains.source.name,
+        "target": domains.target.name,
+        "split": domains.evaluation.name if domains.evaluation else None,
+        "label_space": space.name,
+        "class_set": next(iter(space.class_sets)),
+        "resolution": list(experiment.data.size),
+        "before": None if oracle else _scores(stages["source"]),
+        "after": _scores(stages[chosen]),
+        "source_validation": stages["source"].get("source_scores"),
+        "label_free": _label_free(stages, chosen, space.names),
+        "rounds": rounds,
+        "chosen_round": list(stages).index(chosen),
+        "watch": _watch_sentences(stages, chosen),
+        "seconds": sum(figures["seconds"] for figures in stages.values()),
+        "seconds_per_stage": {name: figures["seconds"] for name, figures in stages.items()},
+        "version": VERSION,
+        "command": directory.read_json("recipe.json")["command"],
+        "environment": directory.read_json("environment.json"),
+        "next_commands": _next_commands(directory, domains),
+    }
+
+
+def _next_commands(directory: RunDirectory, domains: Domains) -> list[str]:
+    run = shlex.quote(str(directory.path))
+    if domains.evaluation is None:
+        return [f"python training/label.py --checkpoint {run} --images PHOTOS --selector cbst --out LABELS"]
+    return [f"python training/evaluate.py --model {run} --scales 0.5,0.75,1.0 --flip"]
+
+
+def _scores(figures: dict) -> dict | None:
+    return figures.get("scores")
+
+
+def _round_summary(name: str, figures: dict) -> dict:
+    verdict, scores = figures["verdict"], _scores(figures) or {}
+    kept = ("round", "portion", "kept_share", "kept_share_per_class", "thresholds")
+    return {
+        **{key: figures[key] for key in kept},
+        "label_free_score": verdict["score"],
+        **{
+            key: verdict[key]
+            for key in ("agreement", "consistency", "confidence", "drift", "swell", "home", "sentence")
+        },
+        "verdict": "collapse" if verdict["collapse"] else "ok",
+        "miou": scores.get("miou"),
+        "per_class_iou": scores.get("per_class_iou"),
+    }
+
+
+def _label_free(stages: dict, chosen: str, names) -> dict | None:
+    if "verdict" not in stages["source"]:
+        return None
+
+    def side(name):
+        verdict = stages[name]["verdict"]
+        kept = {key: verdict[key] for key in ("consistency", "agreement", "drift", "swell", "home", "confidence")}
+        shares = dict(zip(names, verdict["shares"], strict=True))
+        return {"label_free_score": verdict["score"], **kept, "class_shares": shares}
+
+    return {"before": side("source"), "after": side(chosen)}
+
+
+def _watch_sentences(stages: dict, chosen: str) -> list[str]:
+    """What the watch has to say, in words; it always says which round was taken and why."""
+    verdicts = {name: figures["verdict"] for name, figures in stages.items() if "verdict" in figures}
+    if not verdicts:
+        return []
+    said = [
+        f"{_title(name)}: {'COLLAPSE: ' if verdict['collapse'] else ''}{verdict['sentence']}"
+        for name, verdict in verdicts.items()
+        if name != "source"
+    ]
+    collapsed = list(verdicts.values())[-1]["collapse"]
+    reason = "the best label-free score before the collapse" if collapsed else "the last round, no collapse was seen"
+    taken = f"Taken: {_title(chosen)}, {reason}"
+    if verdicts[chosen]["score"] < verdicts["source"]["score"]:
+        taken += "; its label-free score is below that of the model before adaptation: compare the panels"
+    return [*said, taken]
+
+
+def _title(stage: str) -> str:
+    return "the model before adaptation" if stage == "source" else stage.replace("_", " ").capitalize()
+
+
+def report_run(
+    network: keras.Model, experiment: Experiment, domains: Domains, directory: RunDirectory, chosen: str, peak: int
+) -> dict:
+    """Write report/ for the finished run and print its closing lines; the summary.
+
+    `network` holds the chosen weights on entry and on return.
+    """
+    stages = directory.stages
+    summary = summary_of(experiment, domains, stages, chosen, directory) | {"peak_rss_bytes": peak}
+    examples = list(_examples(network, experiment, domains, directory, stages, chosen))
+    panels = write_panels(directory.report, examples, domains.label_space)
+    confusion = None
+    if stages[chosen].get("scores"):
+        confusion = Confusion(domains.label_space.count, np.array(stages[chosen]["scores"]["matrix"], np.int64))
+    report = write_report(directory.report, summary, panels, domains.label_space, confusion)
+    _pictures_to_tensorboard(directory, panels)
+    print_summary(summary, console, report)
+    return summary
+
+
+def _examples(network, experiment, domains, directory, stages, chosen) -> Iterator[Example]:
+    """Evenly spaced images with the labels of the models before and after; truth where there is one."""
+    dataset = domains.evaluation or domains.target
+    indices = np.unique(np.linspace(0, len(dataset) - 1, min(PANELS, len(dataset))).round().astype(int))
+    part = dataset.subset(indices)
+    after = _probs(network, part, experiment.data.size)
+    network.load_weights(directory.weights("source"))
+    before = _probs(network, part, experiment.data.size)
+    network.load_weights(directory.final_weights)
+    for index, sample in enumerate(part.samples):
+        yield Example(
+            name=sample.name,
+            image=part.read_image(index),
+            before=before[index].argmax(-1).astype(np.uint8),
+            after=after[index].argmax(-1).astype(np.uint8),
+            pseudo_label=_pseudo_label(after[index], directory, stages),
+            truth=part.read_label(index) if sample.label is not None else None,
+        )
+
+
+def _probs(network: keras.Model, dataset: Dataset, size) -> np.ndarray:
+    predictor = Predictor(network)
+    batches = evaluation_stream(dataset, size, 1)
+    return np.concatenate([enlarge(predictor.coarse_probs(batch["image"]), size).numpy() for batch in batches])
+
+
+def _pseudo_label(probs: np.ndarray, directory: RunDirectory, stages: dict) -> np.ndarray | None:
+    """What the last round's thresholds would keep of this prediction."""
+    if len(stages) == 1:
+        return None
+    thresholds = read_thresholds(directory.pseudo_labels / list(stages)[-1])
+    prior = np.load(directory.spatial_prior) if directory.spatial_prior.exists() else None
+    return select(probs, thresholds, prior)
+
+
+def _pictures_to_tensorboard(directory: RunDirectory, panels: list[Path]) -> None:
+    with tf.summary.create_file_writer(str(directory.tensorboard / "report")).as_default():
+        for path in [*panels, directory.report / "confusion.png", directory.report / "rounds.png"]:
+            if path.exists():
+                tf.summary.image(path.stem, tf.io.decode_png(path.read_bytes(), channels=3)[None], step=0)

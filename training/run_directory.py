@@ -1,0 +1,140 @@
+"""What a run writes, and how it resumes: one directory, self-describing.
+
+recipe.json         the resolved experiment (recipe, data, model, seed) and the command line
+environment.json    versions and machine
+state.json          finished stages with their figures; written after each
+metrics.csv         one row for every logged step
+tensorboard/        the same, and pictures
+checkpoints/        source.weights.h5, round_N.weights.h5, and partial.npz of the stage under way
+pseudo_labels/      round_N/*.png with manifest.json
+report/             report.md, summary.json, per_class_iou.csv, pictures
+final.weights.h5    the chosen round
+"""
+
+import json
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from training.errors import UserError
+from training.files import write_atomically
+from training.settings import Experiment
+
+VERSION = "0.1.0"
+PACKAGES = ("keras", "tensorflow", "keras-cv", "numpy", "onnx", "onnxruntime-gpu", "tf2onnx", "gradio")
+
+
+class RunDirectory:
+    """The paths of one run and its state.
+
+    Use `create` for a new run and `reopen` to resume one.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.pseudo_labels = path / "pseudo_labels"
+        self.report = path / "report"
+        self.tensorboard = path / "tensorboard"
+        self.metrics = path / "metrics.csv"
+        self.partial = self.checkpoints / "partial.npz"
+        self.spatial_prior = path / "spatial_prior.npy"
+        self.final_weights = path / "final.weights.h5"
+
+    @classmethod
+    def create(cls, path: Path, experiment: Experiment) -> "RunDirectory":
+        """Make the directory; refuse one that already holds something."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"{path} already exists and is not empty: choose another --out, or continue with --resume")
+        run = cls(path)
+        try:
+            run.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to {path}: {error.strerror}; choose another --out") from error
+        run.write_json("recipe.json", {"experiment": experiment_to_json(experiment), "command": command_line()})
+        run.write_json("environment.json", environment())
+        run.write_json("state.json", {"version": VERSION, "stages": {}})
+        return run
+
+    @classmethod
+    def reopen(cls, path: Path) -> tuple["RunDirectory", Experiment]:
+        """The directory and the experiment of an earlier run."""
+        run = cls(path)
+        if not (path / "recipe.json").is_file():
+            raise UserError(f"{path} is not a run: it holds no recipe.json; give the directory that --out named")
+        return run, experiment_from_json(run.read_json("recipe.json")["experiment"])
+
+    def weights(self, stage: str) -> Path:
+        return self.checkpoints / f"{stage}.weights.h5"
+
+    def read_json(self, name: str) -> dict:
+        try:
+            return json.loads((self.path / name).read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise UserError(f"{self.path / name} cannot be read ({error}): start a new run") from error
+
+    def write_json(self, name: str, value: dict) -> None:
+        write_atomically(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
+
+    @property
+    def stages(self) -> dict[str, dict]:
+        """Figures of the finished stages, by stage name."""
+        return self.read_json("state.json")["stages"]
+
+    def finish_stage(self, name: str, figures: dict) -> None:
+        """Record that a stage and all its files are complete; the partial checkpoint is no longer needed."""
+        state = self.read_json("state.json")
+        state["stages"][name] = figures
+        self.write_json("state.json", state)
+        self.partial.unlink(missing_ok=True)
+
+    def save_weights(self, network, path: Path) -> None:
+        """Write the network's weights (`.weights.h5`) atomically."""
+        temporary = path.with_name(f"writing-{path.name}")
+        try:
+            network.save_weights(temporary)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise UserError(f"could not write {path}: {error}; free some space and resume the run") from error
+
+
+def experiment_to_json(experiment: Experiment) -> dict:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Experiment).dump_python(experiment, mode="json")
+
+
+def experiment_from_json(value: dict) -> Experiment:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(Experiment).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"recipe.json does not fit this version at '{place}': {first['msg']}") from error
+
+
+def command_line() -> str:
+    import shlex
+
+    return shlex.join(["python", *sys.argv])
+
+
+def environment() -> dict:
+    """Versions and machine, for the record."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "streetshift": VERSION,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "packages": versions,
+    }

@@ -1,0 +1,220 @@
+"""What a run can be told: frozen dataclasses, composed, no inheritance. Values live in `recipes.py` and `presets.py`.
+
+Three independent choices make an `Experiment`: the recipe (the method, in the paper's units), the data (domains,
+sizes, schedule) and the model. A part that is `None` is not used, and the command line refuses overrides for it.
+This module imports nothing heavy: `--help` and `--list` stay instant.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+BatchNorm = Literal["train", "frozen"]
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How weights move. `learning_rate` is that of the backbone; the head's is `head_multiple` times as large."""
+
+    name: Literal["sgd", "adamw"] = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 5e-4  # decoupled; not applied to biases and batch-norm parameters
+    momentum: float = 0.9  # SGD only
+    schedule: Literal["constant", "poly"] = "poly"
+    power: float = 0.9  # of the poly schedule: lr * (1 - step / steps) ** power
+    ramp_steps: int = 0  # linear warm-up of the learning rate
+    head_multiple: float = 1.0
+    clip_norm: float | None = None  # of the global gradient norm
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How a training image is varied. Geometry moves image and label together; photometry the image only."""
+
+    scale: tuple[float, float] = (0.7, 1.3)
+    flip: float = 0.5
+    jitter: float = 0.0  # strength of brightness, contrast, saturation, hue and gamma changes, 0 = off, 1 = strong
+    grey: float = 0.0  # probabilities
+    blur: float = 0.0
+    noise: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of training: the warm-up, or one round of adaptation."""
+
+    steps: int
+    batch_size: int  # images a step, of each domain that takes part
+    optimizer: Optimizer
+    augmentation: Augmentation = Augmentation()
+    batch_norm: BatchNorm = "train"
+    average_weights: float | None = None  # decay of the weights' moving average, taken at the end of the stage
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Where images come from: one split of one data set."""
+
+    reader: Literal[
+        "streetsim", "gta5", "synthia", "cityscapes", "bdd100k", "cross_city", "robotcar", "camvid", "folders", "images"
+    ]
+    split: str = "train"
+    root: str | None = None
+    style: str | None = None  # streetsim only
+    count: int | None = None  # streetsim only: frames to render
+    city: str | None = None  # cross_city only
+    seed: int = 0  # streetsim only
+
+
+@dataclass(frozen=True)
+class Data:
+    """A pair of domains with the sizes and the schedule that suit it."""
+
+    title: str
+    label_space: str
+    source: Domain
+    target: Domain
+    size: tuple[int, int]  # height, width an image is brought to before random scale and crop, and at prediction
+    crop: tuple[int, int]
+    warm_up: Stage
+    adaptation: Stage  # one round
+    evaluation: Domain | None = None  # labelled images of the target, used for figures only
+    source_evaluation: Domain | None = None  # labelled images of the source: how large the gap is
+    loss_stride: int = 1  # the loss looks at every n-th pixel of each row and column
+    mined_crops: bool = True  # crops are small beside the frame, so that a recipe's rare-class mining makes sense
+    minimum_source_images: int = 0  # a round's source subset holds at least this many (small source sets)
+    network: str = "compact"  # what `--model` means when it is not given
+    weights: str = "none"  # what `--weights` means when it is not given
+    output_stride: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network to train."""
+
+    network: str = "compact"
+    weights: str = "none"  # "imagenet", "none" or a file
+    output_stride: int | None = None  # None: the network's default
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+
+
+@dataclass(frozen=True)
+class SourceTraining:
+    """Supervised training, the start of every recipe. `domain="target"` makes it the oracle (needs target labels)."""
+
+    domain: Literal["source", "target"] = "source"
+
+
+@dataclass(frozen=True)
+class SpatialPrior:
+    """CBST-SP (ECCV 2018): how often the source shows each class at each place, smoothed with a Gaussian."""
+
+    kernel: int = 70  # pixels of an image 1024 high
+    images: int = 500  # source labels it is counted from, at most
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which target pixels may teach: one confidence threshold a class (CBST), or one for all classes (ST).
+
+    The kept portion grows by `portion_step` a round up to `portion_max` (self-paced learning, CBST section 3.2).
+    """
+
+    kind: Literal["global", "class_balanced"] = "class_balanced"
+    portion: float = 0.2
+    portion_step: float = 0.05
+    portion_max: float = 0.5
+    stride: int = 4  # every n-th confidence of a class in an image enters its threshold
+    spatial_prior: SpatialPrior | None = None
+
+
+@dataclass(frozen=True)
+class SourceShare:
+    """How much of the source a round sees: the paper's shares of the source list, cumulative (nested) or random."""
+
+    share: float = 0.03
+    step: float = 0.0025
+    maximum: float = 0.06
+    policy: Literal["cumulative", "random"] = "cumulative"
+
+
+@dataclass(frozen=True)
+class RareClassMining:
+    """CBST's patch mining: crops are centred on rare classes (ECCV 2018, section 4.1)."""
+
+    probability: float = 0.8
+    classes: int = 3  # the rarest classes of the target's predictions ...
+    threshold: float = 1e-3  # ... and every class below this share
+
+
+@dataclass(frozen=True)
+class ImageSelection:
+    """Keep only the target images with the best class-balanced score (the 505 of 2975 in the authors' lists)."""
+
+    share: float = 0.17
+
+
+@dataclass(frozen=True)
+class Lrent:
+    """CRST's label entropy regulariser: soft pseudo-labels of temperature `alpha` (ICCV 2019, section 4.2)."""
+
+    alpha: float = 0.25
+
+
+@dataclass(frozen=True)
+class Mrkld:
+    """CRST's model regulariser: divergence from the uniform distribution on pseudo-labelled pixels.
+
+    The paper says 0.1; the authors' code multiplies it by itself, 0.01, and they report that this works better.
+    """
+
+    weight: float = 0.01
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The label-free watch over self-training; see `training/evaluation/watch.py` for what each number means."""
+
+    stop: bool = True  # stop at a clear collapse and return to the best earlier round
+    images: int = 100  # target images it looks at
+    collapse_drift: float = 0.10
+    collapse_swell: float = 0.25
+    collapse_forgotten: float = 0.5  # points of mIoU on the source, together with the swell
+    collapse_lost_share: float = 0.60
+
+
+@dataclass(frozen=True)
+class SelfTraining:
+    """Rounds of labelling the target and training on it (CBST, CRST)."""
+
+    rounds: int = 3
+    selection: Selection = Selection()
+    source_share: SourceShare = SourceShare()
+    mining: RareClassMining | None = None
+    image_selection: ImageSelection | None = None
+    lrent: Lrent | None = None
+    mrkld: Mrkld | None = None
+    target_weight: float = 1.0  # of a pseudo-labelled pixel beside a source pixel; 1 as published
+    learning_rate_decay: float = 1.0  # factor on the learning rate from one round to the next
+    watch: Watch = Watch()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method with the constants of its paper."""
+
+    paper: str
+    warm_up: SourceTraining = SourceTraining()
+    adaptation: SelfTraining | None = None
+    published: str = ""  # figures to expect in the paper's setting
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a run's result."""
+
+    recipe: Recipe
+    data: Data
+    model: Model
+    names: dict[str, str] = field(default_factory=dict)  # what recipe, data and model were called on the command line
+    seed: int = 0

@@ -1,0 +1,41 @@
+"""A finished (or stopped) run as something to predict with."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+
+from models.segmenter import build_segmenter
+from training.data.classes import LabelSpace, load_label_space
+from training.errors import UserError
+from training.run_directory import RunDirectory
+from training.settings import Experiment
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """The network of a run with the weights of one stage."""
+
+    network: keras.Model
+    experiment: Experiment
+    label_space: LabelSpace
+    directory: RunDirectory
+
+
+def load_trained(path: Path, stage: str = "final") -> TrainedModel:
+    """The network of the run in `path` as it was after `stage` ("final", "source", "round_1" ...), in float32.
+
+    Raises:
+        UserError: no run there, or no such stage in it.
+    """
+    directory, experiment = RunDirectory.reopen(path)
+    weights = directory.final_weights if stage == "final" else directory.weights(stage)
+    if not weights.is_file():
+        stages = [file.name.split(".")[0] for file in sorted(directory.checkpoints.glob("*.weights.h5"))]
+        finished = ", ".join(stages) or "nothing yet"
+        raise UserError(f"{path} has no weights of stage '{stage}': it holds {finished}")
+    space = load_label_space(experiment.data.label_space)
+    model = replace(experiment.model, weights="none")
+    network = build_segmenter(model.network, space.count, output_stride=model.output_stride)
+    network.load_weights(weights)
+    return TrainedModel(network, experiment, space, directory)
