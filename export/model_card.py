@@ -1,0 +1,129 @@
+"""MODEL_CARD.md: what the exported model is, how it was made, how good it is, and what it must not be used for."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from export.metadata import ModelMetadata
+from export.run_metadata import is_all_ours
+from training.evaluation.tables import markdown_table, number
+from training.files import write_atomically
+from training.run_directory import RunDirectory
+from training.settings import Experiment
+
+LIMITS = (
+    "**Not for driving**, nor for any decision on which people's safety depends: a research model, untested for that.",
+    "It knows only the classes below and gives anything else the nearest of them. Its confidence is not calibrated.",
+    "It was adapted to one target without labels: expect less of other places, cameras and weather, and look yourself.",
+    "Small and rare things (poles, signs, people far away) are its weakest classes.",
+    "Photos of people and number plates are personal data: mind the law where you use it.",
+)
+
+
+def write_card(directory: RunDirectory, experiment: Experiment, metadata: ModelMetadata) -> None:
+    """(Re)write MODEL_CARD.md of a run, naming every model exported into it so far."""
+    files = sorted(directory.path.glob("*.onnx"))
+    text = model_card(metadata, files, "mit" if is_all_ours(experiment) else "other")
+    write_atomically(directory.path / "MODEL_CARD.md", text.encode())
+
+
+def model_card(metadata: ModelMetadata, files: Sequence[Path], licence_id: str) -> str:
+    """Markdown with the front matter that Hugging Face reads.
+
+    files: the exported models to list, the first in the example. licence_id: "mit" or "other", for the front matter.
+    """
+    title = f"{metadata.network}, {metadata.source} → {metadata.target}"
+    parts = [
+        front_matter(metadata, title, licence_id),
+        f"# {title}",
+        f"Street-scene segmentation into {len(metadata.names)} classes, adapted without target labels by "
+        f"StreetShift {metadata.version}.",
+        "## How it was made\n\n" + markdown_table(("", ""), _origin(metadata), (0, 1)),
+        "## Figures\n\n" + _figures(metadata.metrics),
+        "## Files\n\n"
+        + markdown_table(("file", "MB"), [(file.name, f"{file.stat().st_size / 1e6:.1f}") for file in files]),
+        "## Use\n\n" + _usage(metadata, files[0].name),
+        "## Limits\n\n" + "\n".join(f"- {limit}" for limit in LIMITS),
+        "## Classes\n\n" + ", ".join(f"{index} {name}" for index, name in enumerate(metadata.names)),
+        f"## Licence\n\n{metadata.licence}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def front_matter(metadata: ModelMetadata, title: str, licence_id: str) -> str:
+    """The YAML block; its strings are written as JSON, which YAML reads."""
+    lines = [
+        "---",
+        f"license: {licence_id}",
+        "library_name: onnx",
+        "pipeline_tag: image-segmentation",
+        "tags: [onnx, semantic-segmentation, domain-adaptation, self-training, street-scenes]",
+    ]
+    after = (metadata.metrics or {}).get("after")
+    if after and after["miou"] is not None:
+        split = metadata.metrics["split"]
+        result = {
+            "task": {"type": "image-segmentation"},
+            "dataset": {"name": split, "type": split.split()[0]},
+            "metrics": [
+                {"type": "mean_iou", "name": f"mIoU, {len(metadata.names)} classes", "value": round(after["miou"], 2)}
+            ],
+        }
+        lines += ["model-index:", f"- name: {json.dumps(title)}", f"  results: {json.dumps([result])}"]
+    return "\n".join([*lines, "---"])
+
+
+def _origin(metadata: ModelMetadata) -> list[tuple[str, str]]:
+    height, width = metadata.training_size
+    rows = [
+        ("method", f"`{metadata.recipe}` ({metadata.paper})"),
+        ("network", f"`{metadata.network}`, one logit for {metadata.output_stride}x{metadata.output_stride} pixels"),
+        ("source (labelled)", metadata.source),
+        ("target (no labels used)", metadata.target),
+        ("trained at", f"{height}x{width} pixels (height x width)"),
+        ("weights of", metadata.stage),
+    ]
+    if metadata.selection is not None:
+        thresholds = metadata.selection.thresholds
+        kept = f"`{thresholds.selector}`, portion {thresholds.portion:.2f}, {thresholds.images} images"
+        rows.append((f"pseudo-labels of {metadata.selection.round}", kept))
+    return rows
+
+
+def _figures(metrics: Mapping[str, Any] | None) -> str:
+    if metrics is None:
+        return "There were no target labels, so there are no figures: judge by eye on your own images."
+    before, after = metrics["before"] or {}, metrics["after"] or {}
+    rows = [("pixel accuracy", before.get("pixel_accuracy"), after.get("pixel_accuracy"))]
+    for name in after.get("class_sets") or before.get("class_sets", {}):
+        pair = (side.get("class_sets", {}).get(name) for side in (before, after))
+        rows.append((f"mIoU, {name} classes", *pair))
+    known = after.get("per_class_iou") or before.get("per_class_iou", {})
+    rows += [(name, *(side.get("per_class_iou", {}).get(name) for side in (before, after))) for name in known]
+    height, width = metrics["resolution"]
+    absent = after.get("absent") or before.get("absent")
+    note = f"\n\nIn neither truth nor prediction, so left out of the mean: {', '.join(absent)}." if absent else ""
+    cells = [(name, number(old), number(new)) for name, old, new in rows]
+    return (
+        f"On `{metrics['split']}` (images at {height}x{width}, every label at its own size), in percent; "
+        "the labels served for these figures only.\n\n"
+        + markdown_table(("", "before adaptation", "this model"), cells)
+        + note
+    )
+
+
+def _usage(metadata: ModelMetadata, file: str) -> str:
+    height, width = metadata.training_size
+    return f"""\
+```python
+import numpy, onnxruntime
+from PIL import Image
+
+image = numpy.asarray(Image.open("street.jpg").convert("RGB").resize(({width}, {height})))
+labels, confidence, logits = onnxruntime.InferenceSession("{file}").run(None, {{"image": image[None]}})
+```
+
+Input `image` is uint8 `[batch, height, width, 3]` RGB, any size; things should appear about as large as in training.
+Outputs: `labels` uint8 and `confidence` float32 at the input's size, `logits` float32 on the network's coarse grid.
+Names, colours, thresholds and figures: JSON in the file's metadata (key `streetshift`) and in the `.json` beside it."""

@@ -1,0 +1,135 @@
+"""Does the exported file say what the network says? Measured on real frames before a file is written."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import tensorflow as tf
+
+from export.enlarge import softmax
+from export.onnx_graph import INPUT, OUTPUTS
+from training.data.input_pipeline import evaluation_stream
+from training.data.samples import Dataset
+from training.errors import UserError
+from training.evaluation.confusion import Confusion
+from training.evaluation.predictor import Predictor, enlarged_label
+
+FP32_DIFFERENCE = 1e-3  # of a logit; of logits beyond +-10 a ten-thousandth of the largest, float32's rounding
+LEAST_AGREEMENT = {"fp32": 0.9999, "fp16": 0.99, "int8": 0.9}
+REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How an ONNX model compares with the Keras network it was made from.
+
+    difference: largest of a logit. largest_logit: the largest magnitude of a Keras logit. agreement: share of the
+    pixels with the same label, 0..1.
+    """
+
+    frames: int
+    pixels: int
+    difference: float
+    largest_logit: float
+    agreement: float
+
+
+def measured_parity(
+    network: keras.Model, session: onnxruntime.InferenceSession, frames: Sequence[np.ndarray]
+) -> Parity:
+    """Run both on every frame (uint8 [h, w, 3], any sizes) and compare logits and labels."""
+    difference, largest, equal, pixels = 0.0, 0.0, 0, 0
+    for frame in frames:
+        expected = network(tf.cast(frame[None], tf.float32), training=False)["logits"]
+        expected_label = enlarged_label(tf.nn.softmax(expected), frame.shape[:2]).numpy()
+        labels, logits = session.run(["labels", "logits"], {INPUT: frame[None]})
+        difference = max(difference, float(np.abs(expected - logits).max()))
+        largest = max(largest, float(np.abs(expected).max()))
+        equal += int(np.count_nonzero(expected_label == labels))
+        pixels += labels.size
+    return Parity(len(frames), pixels, difference, largest, equal / pixels)
+
+
+def check_parity(parity: Parity, precision: str) -> None:
+    """Raise UserError where a file of this precision must not be written."""
+    allowed = FP32_DIFFERENCE * max(1.0, parity.largest_logit / 10)
+    if parity.agreement < LEAST_AGREEMENT[precision]:
+        advice = "export as fp32" if precision != "fp32" else "please report it with the run's recipe.json"
+        raise UserError(
+            f"The {precision} file would agree with Keras on the labels of {parity.agreement:.2%} of the pixels, less "
+            f"than {LEAST_AGREEMENT[precision]:.2%}, so it was not written: {advice}."
+        )
+    if precision == "fp32" and not parity.difference <= allowed:
+        raise UserError(
+            f"The exported logits differ from those of Keras by up to {parity.difference:.2g}, more than "
+            f"{allowed:.2g}, so no file was written: please report it with the run's recipe.json."
+        )
+
+
+def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """The model loaded by ONNX Runtime on the CPU, as from its file.
+
+    Raises:
+        onnx.checker.ValidationError: the model breaks a rule of ONNX.
+    """
+    onnx.checker.check_model(model, full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    if [output.name for output in session.get_outputs()] != OUTPUTS:
+        raise ValueError(f"outputs {[output.name for output in session.get_outputs()]} instead of {OUTPUTS}")
+    return session
+
+
+@dataclass(frozen=True)
+class Scores:
+    """mIoU in percent of the Keras network and the ONNX model on the same labelled images."""
+
+    keras: float
+    onnx: float
+    images: int
+
+
+def compared_scores(
+    network: keras.Model, session: onnxruntime.InferenceSession, dataset: Dataset | None, size: tuple[int, int]
+) -> Scores | None:
+    """Score both as `training/evaluation/scoring.py` does: images brought to `size`, labels at their own.
+
+    None without labelled images, or where all their pixels are ignored.
+    """
+    if dataset is None:
+        return None
+    predictor = Predictor(network)
+    counts = Confusion(dataset.label_space.count), Confusion(dataset.label_space.count)
+    for batch in evaluation_stream(dataset, size, 1):
+        label = dataset.read_label(int(batch["index"][0]))
+        logits = session.run(["logits"], {INPUT: tf.cast(batch["image"], tf.uint8).numpy()})[0]
+        for confusion, probs in zip(counts, (predictor.coarse_probs(batch["image"]), softmax(logits)), strict=True):
+            confusion.add(label, enlarged_label(probs, label.shape).numpy()[0])
+    ours, theirs = (confusion.scores(dataset.label_space)["miou"] for confusion in counts)
+    return None if ours is None or theirs is None else Scores(ours, theirs, len(dataset))
+
+
+def speeds(network: keras.Model, session: onnxruntime.InferenceSession, frame: np.ndarray) -> dict[str, float]:
+    """Milliseconds that one frame uint8 [h, w, 3] takes to labels, by what computes them."""
+    image, predictor = frame[None], Predictor(network)
+    floats = tf.cast(image, tf.float32)
+    return {
+        "Keras": milliseconds(lambda: enlarged_label(predictor.coarse_probs(floats), frame.shape[:2]).numpy()),
+        "ONNX Runtime": milliseconds(lambda: session.run(["labels"], {INPUT: image})),
+    }
+
+
+def milliseconds(predict: Callable[[], object]) -> float:
+    """Median wall time of one call after a first that does not count."""
+    predict()
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        predict()
+        times.append(time.perf_counter() - started)
+    return 1000 * float(np.median(times))

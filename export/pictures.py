@@ -1,0 +1,120 @@
+"""Any picture to RGB, and to the size at which a network looks at it (NumPy and Pillow only)."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from training.errors import UserError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+MAX_PIXELS = 80_000_000
+"""Pictures above this are refused before they are decoded; Pillow itself warns from 89 million on."""
+
+LONGEST_SIDE = 8  # in training widths: a picture ten thousand times as wide as high is not enlarged without end
+
+Picture = str | Path | Image.Image | np.ndarray
+
+_bomb_limit = threading.Lock()
+
+
+def load_picture(picture: Picture, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """RGB uint8 [height, width, 3] of a file, a Pillow image or an array.
+
+    Files and Pillow images may be grey, palette, RGBA, CMYK, 16-bit or animated (the first frame), and are turned
+    upright as their EXIF orientation says. Arrays are uint8 or uint16, [h, w], [h, w, 1], [h, w, 3] or [h, w, 4] (RGB).
+    Alpha is left out and 16 bits are cut to 8, as in training.
+
+    Raises:
+        UserError: no such file, damaged, no picture, more than `max_pixels`, or an array of another kind.
+    """
+    if isinstance(picture, np.ndarray):
+        return _from_array(picture, max_pixels)
+    if isinstance(picture, Image.Image):
+        return _from_pillow(picture, "the picture", max_pixels)
+    path = Path(picture)
+    try:
+        with _opened(path, max_pixels) as image:
+            return _from_pillow(image, str(path), max_pixels)
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{path} is far too large: {error}: shrink it first.") from error
+    except Image.UnidentifiedImageError as error:
+        raise UserError(f"{path} is damaged or no picture: replace the file or leave it out.") from error
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def _opened(path: Path, max_pixels: int) -> Image.Image:
+    """Pillow refuses pictures of twice its own limit on opening; for a caller who allows more that limit is lifted."""
+    if max_pixels <= MAX_PIXELS:
+        return Image.open(path)
+    with _bomb_limit:
+        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
+
+
+def _from_pillow(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
+    _check_size(image.height, image.width, name, max_pixels)
+    try:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8 instead of scaling
+            return _three_channels((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+        return np.array(image.convert("RGB"))
+    except Exception as error:  # on damaged bytes Pillow's decoders raise nearly anything
+        raise UserError(f"{name} is damaged ({error}): replace the file or leave it out.") from error
+
+
+def _from_array(array: np.ndarray, max_pixels: int) -> np.ndarray:
+    channels = array.shape[2] if array.ndim == 3 else 1 if array.ndim == 2 else 0
+    if array.dtype not in (np.uint8, np.uint16) or channels not in (1, 3, 4):
+        raise UserError(
+            f"A picture as an array must be uint8 or uint16 [height, width], [height, width, 3] or [height, width, 4], "
+            f"not {array.dtype} {list(array.shape)}."
+        )
+    _check_size(*array.shape[:2], "the picture", max_pixels)
+    narrow = (array >> 8).astype(np.uint8) if array.dtype == np.uint16 else array
+    return _three_channels(narrow.reshape(array.shape[:2])) if channels == 1 else np.ascontiguousarray(narrow[:, :, :3])
+
+
+def _three_channels(grey: np.ndarray) -> np.ndarray:
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _check_size(height: int, width: int, name: str, max_pixels: int) -> None:
+    if min(height, width) < 1:
+        raise UserError(f"{name} has no pixels ({height}x{width}): give a picture.")
+    if height * width > max_pixels:
+        raise UserError(
+            f"{name} has {height * width / 1e6:.0f} megapixels ({height}x{width}), more than the limit of "
+            f"{max_pixels / 1e6:.0f}: shrink it, or raise the limit."
+        )
+
+
+def network_size(own: tuple[int, int], training: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) at which the network sees a picture as large as it saw those of its training; aspect kept.
+
+    own, training: (height, width). The shorter side becomes as long as the training pictures are high, so that a
+    portrait photo shows things at the scale of the same camera's landscape photo.
+    """
+    scale = min(training[0] / min(own), LONGEST_SIDE * training[1] / max(own))
+    return tuple(max(1, round(length * scale)) for length in own)
+
+
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 [h, w, 3] at `size` (height, width), as near to training's OpenCV as Pillow comes.
+
+    Enlarging is bilinear in both. Shrinking is the mean of the pixels there: exactly so for whole factors, and nearly
+    with a Hamming window for others (99 % equal labels on photos, against 97 % with Pillow's box or triangle).
+    """
+    if image.shape[:2] == tuple(size):
+        return image
+    own = image.shape[:2]
+    method = Image.Resampling.BILINEAR
+    if size[0] < own[0]:
+        whole = own[0] % size[0] == own[1] % size[1] == 0
+        method = Image.Resampling.BOX if whole else Image.Resampling.HAMMING
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), method))

@@ -1,0 +1,132 @@
+"""Segment pictures and videos with an exported model. NumPy, Pillow and ONNX Runtime only.
+
+python export/predict.py --model model.onnx --input photos/ --out predictions
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import argparse
+import glob
+import os
+from pathlib import Path
+
+from export.pictures import IMAGE_SUFFIXES, MAX_PIXELS
+from export.progress import Progress
+from export.results import Results, ShareTable
+from export.segmenter import CPU, CUDA, OnnxSegmenter
+from export.video import VIDEO_SUFFIXES, segment_video
+from training.errors import UserError
+
+PROVIDERS = {"auto": None, "cpu": [CPU], "cuda": [CUDA, CPU]}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit status: 0 done, 1 some files could not be used, 2 nothing could be done, 130 stopped by Ctrl-C."""
+    arguments = parsed(argv)
+    try:
+        failures = predict(arguments)
+    except UserError as error:
+        print(f"streetshift: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped; what was written is whole.", file=sys.stderr)
+        return 130
+    for sentence in failures:
+        print(f"  {sentence}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def parsed(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="export/predict.py", description=__doc__.split("\n")[0])
+    parser.add_argument("--model", type=Path, required=True, help="the .onnx file that export/run.py wrote")
+    parser.add_argument("--input", required=True, help="a picture, a video, a folder with its subfolders, a pattern")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument(
+        "--overlay", type=float, nargs="?", const=0.5, metavar="OPACITY",
+        help="overlays/: classes' colours over the picture, 0 to 1 (0.5); written also if nothing else is asked for",
+    )  # fmt: skip
+    parser.add_argument("--labels", action="store_true", help="labels/: class ids as 8-bit PNG at the picture's size")
+    parser.add_argument("--confidence", action="store_true", help="confidence/: 8-bit PNG, 255 = certain")
+    parser.add_argument(
+        "--pseudo-labels", action="store_true",
+        help="pseudo_labels/: labels kept by the thresholds of the model's last round, 255 = ignored, and a manifest",
+    )  # fmt: skip
+    parser.add_argument("--device", choices=PROVIDERS, default="auto", help="auto: CUDA where it works, else the CPU")
+    parser.add_argument("--threads", type=int, help="of one prediction on the CPU; all cores if not given")
+    parser.add_argument("--max-megapixels", type=float, default=MAX_PIXELS / 1e6, help="larger pictures are refused")
+    return parser.parse_args(argv)
+
+
+def predict(arguments: argparse.Namespace) -> list[str]:
+    """Segment everything; a sentence for each file that could not be used.
+
+    Raises:
+        UserError: no such model or input, nothing to write to, an option that does not fit.
+    """
+    files = named(found_files(arguments.input, arguments.out))
+    segmenter = OnnxSegmenter(
+        arguments.model,
+        providers=PROVIDERS[arguments.device],
+        threads=arguments.threads,
+        max_pixels=round(arguments.max_megapixels * 1e6),
+    )
+    results = Results.wanted(arguments, segmenter)
+    print(f"{counted(len(files))} on the {segmenter.device}, results in {arguments.out}")
+    failures = []
+    with ShareTable(arguments.out, segmenter.names) as table, Progress(len(files)) as progress:
+        for name, file in files.items():
+            try:
+                if file.suffix.lower() in VIDEO_SUFFIXES:
+                    shares = segment_video(segmenter, file, results.video(name), results.opacity, progress)
+                else:
+                    shares = results.write(name, segmenter(file))
+                table.add(file, shares)
+            except UserError as error:
+                failures.append(str(error))
+            progress.advance()
+    results.finish()
+    print(f"{counted(len(files) - len(failures))} done, class shares in {table.path}")
+    return failures
+
+
+def counted(files: int) -> str:
+    return f"{files} file" + ("s" if files != 1 else "")
+
+
+def found_files(text: str, out: Path) -> list[Path]:
+    """The pictures and videos that --input means, sorted; earlier results below `out` are left out.
+
+    Raises:
+        UserError: there is none, or results would lie among the pictures.
+    """
+    place = Path(text).expanduser()
+    if place.is_dir():
+        if place.resolve() == out.resolve():
+            raise UserError(f"--out {out} is the folder of the pictures: choose another, so that results stay apart.")
+        inside = (file for file in place.rglob("*") if out.resolve() not in file.resolve().parents)
+        files = [file for file in inside if file.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)]
+    else:
+        files = [place] if place.is_file() else [Path(file) for file in glob.glob(str(place), recursive=True)]
+    files = sorted(file for file in files if file.is_file())
+    if not files:
+        raise UserError(
+            f"--input {text} names no picture or video: give a file, a folder that holds some "
+            f"({' '.join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}) or a pattern in quotes."
+        )
+    return files
+
+
+def named(files: list[Path]) -> dict[str, Path]:
+    """A name for the results of each file: its path below their common folder, without endings where that will do."""
+    root = os.path.commonpath([os.path.abspath(file.parent) for file in files])
+    whole = [Path(os.path.abspath(file)).relative_to(root) for file in files]
+    stems = [path.with_suffix("") for path in whole]
+    names = stems if len(set(stems)) == len(stems) else whole
+    return {name.as_posix(): file for name, file in zip(names, files, strict=True)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

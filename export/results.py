@@ -1,0 +1,181 @@
+"""What `predict.py` writes: pictures by kind and name, pseudo-labels with their manifest, the table of class shares."""
+
+import argparse
+import csv
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from export.pictures import network_size
+from export.segmenter import OnnxSegmenter, Segmentation
+from training.data.classes import IGNORE
+from training.errors import UserError
+from training.files import write_atomically
+from training.pseudo_labels.label_files import label_manifest, write_label_png, write_manifest
+from training.pseudo_labels.scores import best_class
+from training.pseudo_labels.selectors import lrent_select, select
+from training.pseudo_labels.spatial_prior import resize_label, resize_prior
+
+USUAL_OPACITY = 0.5
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What the table says of a file. size: (height, width); confidence: mean, 0..1; by_class: shares, 0..1."""
+
+    size: tuple[int, int]
+    confidence: float
+    by_class: dict[str, float]
+
+
+@dataclass
+class Results:
+    """Writes what was asked for below `out`.
+
+    opacity: of overlays, None = none. labels, confidence: whether to write them. pseudo_labels: None = none.
+    """
+
+    out: Path
+    opacity: float | None
+    labels: bool
+    confidence: bool
+    pseudo_labels: "PseudoLabels | None"
+
+    @classmethod
+    def wanted(cls, arguments: argparse.Namespace, segmenter: OnnxSegmenter) -> "Results":
+        """As the command line asks; overlays if it asks for nothing.
+
+        Raises:
+            UserError: an impossible opacity, a model without thresholds, or a folder that cannot be made.
+        """
+        opacity = arguments.overlay
+        if opacity is None and not (arguments.labels or arguments.confidence or arguments.pseudo_labels):
+            opacity = USUAL_OPACITY
+        if opacity is not None and not 0 <= opacity <= 1:
+            raise UserError(f"--overlay {opacity:g}: expected 0 (only the picture) to 1 (only the colours).")
+        pseudo_labels = PseudoLabels(arguments.out / "pseudo_labels", segmenter) if arguments.pseudo_labels else None
+        make_folder(arguments.out)
+        return cls(arguments.out, opacity, arguments.labels, arguments.confidence, pseudo_labels)
+
+    def write(self, name: str, segmentation: Segmentation) -> Shares:
+        """Everything wanted of one picture; `name` may hold slashes.
+
+        Raises:
+            UserError: a file cannot be written.
+        """
+        if self.opacity is not None:
+            overlay = Image.fromarray(segmentation.overlay(self.opacity))
+            save(overlay, self.out / "overlays" / f"{name}.jpg", quality=92)
+        if self.labels:
+            save(Image.fromarray(segmentation.labels), self.out / "labels" / f"{name}.png")
+        if self.confidence:
+            certainty = np.round(segmentation.confidence * 255).astype(np.uint8)
+            save(Image.fromarray(certainty), self.out / "confidence" / f"{name}.png")
+        if self.pseudo_labels is not None:
+            self.pseudo_labels.write(name, segmentation.image)
+        return Shares(segmentation.labels.shape, float(segmentation.confidence.mean()), segmentation.class_shares())
+
+    def video(self, name: str) -> Path:
+        """Where the overlay of a video goes."""
+        path = self.out / "overlays" / f"{name}.mp4"
+        make_folder(path.parent)
+        return path
+
+    def finish(self) -> None:
+        """Write what could only be known at the end: the manifest of the pseudo-labels."""
+        if self.pseudo_labels is not None:
+            self.pseudo_labels.write_manifest()
+
+
+class PseudoLabels:
+    """Labels of the pixels that the thresholds of the model's last round keep, 255 elsewhere.
+
+    Pixels are selected at the size the network looks at, as in training, and enlarged by nearest neighbour.
+    """
+
+    def __init__(self, folder: Path, segmenter: OnnxSegmenter):
+        """Raises UserError if the model was never adapted and so has no thresholds."""
+        if segmenter.metadata.selection is None:
+            raise UserError(
+                f"{segmenter.path} has no thresholds, because its run had no round of self-training: "
+                "leave out --pseudo-labels, or export an adapted run."
+            )
+        self.folder, self.segmenter, self.selection = folder, segmenter, segmenter.metadata.selection
+        self.counts, self.kept = (np.zeros(len(segmenter.names), np.int64) for _ in range(2))
+        self.names: list[str] = []
+
+    def write(self, name: str, image: np.ndarray) -> None:
+        """Write the pseudo-label of one picture, uint8 [h, w, 3]."""
+        size = network_size(image.shape[:2], self.segmenter.metadata.training_size)
+        probs = self.segmenter.probs(image, size)
+        label = self.select(probs)
+        self.counts += np.bincount(best_class(probs)[1].ravel(), minlength=len(self.counts))
+        self.kept += np.bincount(label[label != IGNORE], minlength=len(self.kept))
+        self.names.append(name)
+        path = self.folder / f"{name}.png"
+        make_folder(path.parent)
+        write_label_png(path, resize_label(label, image.shape[:2]))
+
+    def select(self, probs: np.ndarray) -> np.ndarray:
+        """uint8 [h, w] of probabilities [h, w, c]."""
+        thresholds, prior = self.selection.thresholds, self.selection.prior
+        if thresholds.selector == "lrent":
+            return lrent_select(probs, thresholds, self.selection.alpha)[0]
+        return select(probs, thresholds, None if prior is None else resize_prior(prior, probs.shape[:2]))
+
+    def write_manifest(self) -> None:
+        """manifest.json beside the labels: the thresholds, and what they kept of these pictures."""
+        thresholds = replace(self.selection.thresholds, counts=self.counts, images=len(self.names))
+        manifest = label_manifest(
+            thresholds,
+            self.kept,
+            self.names,
+            self.segmenter.path.name,
+            self.segmenter.names,
+            alpha=self.selection.alpha,
+        )
+        make_folder(self.folder)
+        write_manifest(self.folder, manifest)
+
+
+class ShareTable:
+    """class_shares.csv: file, height, width, mean confidence, share of each class; every row is on disk at once."""
+
+    def __init__(self, out: Path, names: tuple[str, ...]):
+        self.path, self.names = out / "class_shares.csv", names
+
+    def __enter__(self) -> "ShareTable":
+        try:
+            self.file = open(self.path, "w", newline="", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"Cannot write {self.path} ({error.strerror}): choose another --out.") from error
+        self.table = csv.writer(self.file)
+        self.table.writerow(("file", "height", "width", "confidence", *self.names))
+        return self
+
+    def add(self, file: Path, shares: Shares) -> None:
+        """One row."""
+        values = (shares.confidence, *(shares.by_class[name] for name in self.names))
+        self.table.writerow((file, *shares.size, *(f"{value:.5f}" for value in values)))
+        self.file.flush()
+
+    def __exit__(self, *exception) -> None:
+        self.file.close()
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot make the folder {folder} ({error.strerror}): choose another --out.") from error
+
+
+def save(image: Image.Image, path: Path, **options) -> None:
+    """Write a picture whole or not at all, in the format of its ending."""
+    make_folder(path.parent)
+    encoded = io.BytesIO()
+    image.save(encoded, format={".jpg": "JPEG", ".png": "PNG"}[path.suffix], **options)
+    write_atomically(path, encoded.getvalue())

@@ -1,0 +1,163 @@
+"""A run's network as an ONNX file that needs nothing of ours. `python export/run.py --help`."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import tyro
+
+from training.errors import UserError
+from training.files import write_atomically
+from training.quiet import start_tensorflow
+
+if TYPE_CHECKING:
+    import onnx
+
+    from export.metadata import ModelMetadata
+    from export.parity import Parity, Scores
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Export a run's network as ONNX: checked against Keras on real frames, with its own description inside."""
+
+    run: Path
+    """The run directory."""
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    """fp32 runs anywhere; fp16 is half the size, for GPUs; int8 a quarter, quicker on recent CPUs."""
+    stage: str = "final"
+    """Which weights of the run: final, source, round_1, ..."""
+    out: Path | None = None
+    """The .onnx file to write. Not given: model.onnx (source.onnx, model_int8.onnx ...) in the run directory."""
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written and how it compares with Keras; `str(report)` says it in a few lines.
+
+    milliseconds: {"Keras": ..., "ONNX Runtime": ...} for one image of `size` (height, width) on this machine's CPU.
+    scores: None where no labels exist. note: what the user should know, or "".
+    """
+
+    path: Path
+    megabytes: float
+    precision: str
+    stage: str
+    size: tuple[int, int]
+    parity: "Parity"
+    scores: "Scores | None"
+    milliseconds: dict[str, float]
+    note: str
+
+    def __str__(self) -> str:
+        parity, times, scores = self.parity, self.milliseconds, self.scores
+        height, width = self.size
+        lines = [
+            f"{self.path}: {self.megabytes:.1f} MB, {self.precision}, weights of {self.stage}",
+            f"  labels equal to Keras' on {parity.agreement:.3%} of {parity.pixels:,} pixels ({parity.frames} frames), "
+            f"largest logit difference {parity.difference:.2g} of {parity.largest_logit:.3g}",
+        ]
+        if scores is not None:
+            change = scores.onnx - scores.keras
+            lines.append(f"  mIoU {scores.onnx:.2f} ({change:+.2f} against Keras, {scores.images} labelled images)")
+        speeds = ", ".join(f"{name} {value:.0f} ms" for name, value in times.items())
+        lines.append(f"  one image of {height}x{width}: {speeds}")
+        lines += [f"  {self.note}"] if self.note else []
+        return "\n".join([*lines, f"Next: {self.next_command}"])
+
+    @property
+    def next_command(self) -> str:
+        """The command that uses the file."""
+        return f"python export/predict.py --model {shlex.quote(str(self.path))} --input PHOTOS --out predictions"
+
+
+def export_run(run: Path, stage: str = "final", precision: str = "fp32", out: Path | None = None) -> ExportReport:
+    """Write the network of a run as ONNX, with the same description in the file and in a .json beside it.
+
+    For the final weights MODEL_CARD.md in the run directory is (re)written too. Nothing is written before the model
+    has been loaded by ONNX Runtime and agreed with Keras.
+
+    Args:
+        run: a run directory. stage: "final", "source", "round_1" ... precision: "fp32", "fp16" or "int8".
+        out: the file to write; None: `default_path`.
+
+    Raises:
+        UserError: no such run or stage, a wrong name, no target images to calibrate int8 on, or a model that disagrees.
+    """
+    # TensorFlow takes seconds to start: --help and mistyped arguments do not wait for it.
+    from export.frames import checking_frames, evaluation_images, parity_frames
+    from export.model_card import write_card
+    from export.onnx_graph import exact_float32, to_onnx
+    from export.parity import check_parity, compared_scores, measured_parity, session_of, speeds
+    from export.precision import PRECISIONS, with_precision
+    from export.run_metadata import metadata_of_run
+    from training.trained_model import load_trained
+
+    if precision not in PRECISIONS:
+        raise UserError(f"There is no precision '{precision}': choose {', '.join(PRECISIONS)}.")
+    path = default_path(Path(run), stage, precision) if out is None else Path(out)
+    if path.suffix != ".onnx":
+        raise UserError(f"--out {path}: expected the name of an .onnx file.")
+    with exact_float32():
+        trained = load_trained(Path(run), stage)
+        network, experiment, space = trained.network, trained.experiment, trained.label_space
+        frames, note = checking_frames(experiment, space, precision)
+        model = with_precision(to_onnx(network), precision, frames)
+        session = session_of(model)
+        parity = measured_parity(network, session, parity_frames(frames))
+        check_parity(parity, precision)
+        scores = compared_scores(network, session, evaluation_images(experiment), experiment.data.size)
+        milliseconds = speeds(network, session, frames[0])
+    metadata = metadata_of_run(trained.directory, experiment, space, stage, precision)
+    write_model(path, model, metadata)
+    if stage == "final":
+        write_card(trained.directory, experiment, metadata)
+    size = tuple(experiment.data.size)
+    return ExportReport(path, path.stat().st_size / 1e6, precision, stage, size, parity, scores, milliseconds, note)
+
+
+def default_path(run: Path, stage: str, precision: str) -> Path:
+    """model.onnx in the run directory for its final weights, else the stage's name; the precision unless fp32."""
+    name = "model" if stage == "final" else stage
+    return run / (f"{name}.onnx" if precision == "fp32" else f"{name}_{precision}.onnx")
+
+
+def write_model(path: Path, model: "onnx.ModelProto", metadata: "ModelMetadata") -> None:
+    """Write `path` with the metadata inside and as a .json beside, and see that the written file opens and runs."""
+    from export.metadata import METADATA_KEY
+    from export.segmenter import OnnxSegmenter
+
+    text = metadata.to_json()
+    model.metadata_props.add(key=METADATA_KEY, value=text)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot write {path} ({error.strerror}): choose another --out.") from error
+    write_atomically(path, model.SerializeToString())
+    write_atomically(path.with_suffix(".json"), (text + "\n").encode())
+    OnnxSegmenter(path, providers=["CPUExecutionProvider"])(np.zeros((*metadata.training_size, 3), np.uint8))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Export and print what was measured; the exit status: 0 done, 2 a mistake of the user's."""
+    arguments = tyro.cli(Arguments, args=argv, prog="export/run.py", config=(tyro.conf.FlagCreatePairsOff,))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no remarks of its graph optimiser on devices
+    start_tensorflow()
+    try:
+        print(export_run(arguments.run, arguments.stage, arguments.precision, arguments.out))
+        return 0
+    except UserError as error:
+        print(f"streetshift: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

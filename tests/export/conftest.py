@@ -1,0 +1,91 @@
+"""A small finished run with an untrained network, made once for all tests of the export."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from export.run import ExportReport, export_run
+from export.segmenter import OnnxSegmenter
+from tests.export.networks import lively_network
+from training.command_line import experiment_of, parse
+from training.data.classes import LABEL_SPACES
+from training.data.streetsim import STYLES, render
+from training.evaluation.confusion import Confusion
+from training.pseudo_labels.label_files import label_manifest, write_manifest
+from training.pseudo_labels.thresholds import thresholds_from_batches
+from training.run_directory import RunDirectory
+
+SPACE = LABEL_SPACES["cityscapes19"]
+
+
+@pytest.fixture(scope="session")
+def network() -> keras.Model:
+    """The default network, untrained, with random batch-norm statistics."""
+    return lively_network("compact", SPACE.count)
+
+
+@pytest.fixture(scope="session")
+def run(network, tmp_path_factory) -> Path:
+    """A run directory as the pipeline leaves it: source and one round, scored, on 64x128 generated streets."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STREETSHIFT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        directory = RunDirectory.create(folder, experiment_of(parse(["--recipe", "cbst_sp", "--smoke"])))
+        source = lively_network("compact", SPACE.count, seed=1)
+        for stage, weights in (("source", source), ("round_1", network)):
+            directory.save_weights(weights, directory.weights(stage))
+            directory.finish_stage(stage, {"scores": figures(seed=len(stage))})
+        directory.save_weights(network, directory.final_weights)
+        write_last_selection(directory)
+        yield folder
+
+
+def figures(seed: int) -> dict:
+    """Scores of a confusion of random counts."""
+    matrix = np.random.default_rng(seed).integers(1, 1000, (SPACE.count, SPACE.count))
+    return Confusion(SPACE.count, matrix).scores(SPACE)
+
+
+def write_last_selection(directory: RunDirectory) -> None:
+    """Spatial prior and manifest of round 1, of random predictions."""
+    random = np.random.default_rng(0)
+    prior = random.random((64, 128, SPACE.count), np.float32) + 0.5
+    np.save(directory.spatial_prior, prior)
+    probs = random.dirichlet(np.full(SPACE.count, 0.1), (2, 64, 128)).astype(np.float32)
+    thresholds = thresholds_from_batches(lambda: [probs], "cbst_sp", 0.2, 4, prior)
+    folder = directory.pseudo_labels / "round_1"
+    folder.mkdir(parents=True)
+    write_manifest(folder, label_manifest(thresholds, thresholds.counts // 5, ["a", "b"], "streets", SPACE.names))
+
+
+@pytest.fixture(scope="session")
+def report(run) -> ExportReport:
+    """The export of the run's final weights."""
+    return export_run(run)
+
+
+@pytest.fixture(scope="session")
+def segmenter(report) -> OnnxSegmenter:
+    """The exported model, opened."""
+    return OnnxSegmenter(report.path, providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="session")
+def streets() -> list[np.ndarray]:
+    """Three generated pictures, uint8 [64, 128, 3]."""
+    return [render(STYLES["city"], 5, index, (64, 128))[0] for index in range(3)]
+
+
+@pytest.fixture(scope="session")
+def photos(streets, tmp_path_factory) -> Path:
+    """A folder: three pictures, one of them deeper down, and a text renamed to .png."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "deeper").mkdir()
+    for name, picture in zip(("a.png", "b.jpg", "deeper/c.png"), streets, strict=True):
+        Image.fromarray(picture).save(folder / name)
+    (folder / "broken.png").write_text(json.dumps("not a picture"))
+    return folder

@@ -1,0 +1,45 @@
+"""The ten lines of JavaScript that the README shows, run by Node, say what Keras says."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from training.data.classes import CITYSCAPES_NAMES
+from training.evaluation.predictor import Predictor, enlarge
+
+SCRIPT = Path(__file__).with_name("segment.mjs")
+
+
+@pytest.fixture(scope="module")
+def node_folder() -> Path:
+    """A folder with onnxruntime-web, kept between test runs."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("node and npm are not installed")
+    cache = Path(os.environ.get("STREETSHIFT_CACHE", "~/.cache/streetshift")).expanduser() / "node"
+    if not (cache / "node_modules" / "onnxruntime-web").is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        install = ("npm", "install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "onnxruntime-web@1")
+        done = subprocess.run(install, cwd=cache, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"npm cannot install onnxruntime-web here: {done.stderr.strip().splitlines()[-1]}")
+    return cache
+
+
+def test_javascript_agrees_with_keras(node_folder, report, network, streets, tmp_path):
+    rgba = np.dstack([streets[0], np.full((64, 128), 255, np.uint8)])
+    (tmp_path / "street.rgba").write_bytes(rgba.tobytes())
+    script = shutil.copy(SCRIPT, node_folder)  # Node looks for packages beside the script
+    command = ["node", script, report.path, report.path.with_suffix(".json"), tmp_path / "street.rgba"]
+    done = subprocess.run(command, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    labels = np.frombuffer(done.stdout, np.uint8).reshape(64, 128)
+    probs = enlarge(Predictor(network).coarse_probs(tf.cast(streets[0][None], tf.float32)), (64, 128))[0].numpy()
+    assert np.mean(labels == probs.argmax(-1)) >= 0.9999
+    name, confidence = done.stderr.decode().strip().rsplit(" ", 1)
+    assert name == CITYSCAPES_NAMES[labels[0, 0]]
+    assert float(confidence) == pytest.approx(probs[0, 0].max(), abs=1e-4)

@@ -1,0 +1,121 @@
+"""The exported graph says what Keras says, for every network and size."""
+
+import keras
+import numpy as np
+import onnxruntime
+import pytest
+import tensorflow as tf
+
+from export.onnx_graph import OPSET, ExportedConvolution, exact_float32, onnx_kernel, onnx_shape, to_onnx
+from models.catalogue import NETWORKS
+from tests.export.networks import lively_network
+from training.evaluation.predictor import Predictor, enlarged_label
+
+QUICK = ("compact", "deeplab_v2_mobilenet_v2_035")
+SIZES = ((64, 96), (33, 51), (1, 1), (50, 7))
+
+
+@pytest.fixture(
+    scope="module",
+    params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS],
+)
+def exported(request):
+    """(Keras network, ONNX model) of a network of the catalogue."""
+    network = lively_network(request.param, 7)
+    yield network, to_onnx(network)
+    keras.backend.clear_session()
+
+
+@pytest.fixture(scope="module")
+def session(exported):
+    return onnxruntime.InferenceSession(exported[1].SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def test_inputs_and_outputs_are_named_typed_and_of_any_size(exported, session):
+    described = [(value.name, value.type, value.shape) for value in (*session.get_inputs(), *session.get_outputs())]
+    assert described == [
+        ("image", "tensor(uint8)", ["batch", "height", "width", 3]),
+        ("labels", "tensor(uint8)", ["batch", "height", "width"]),
+        ("confidence", "tensor(float)", ["batch", "height", "width"]),
+        ("logits", "tensor(float)", ["batch", "logits_height", "logits_width", 7]),
+    ]
+    assert [(entry.domain, entry.version) for entry in exported[1].opset_import if entry.domain == ""] == [("", OPSET)]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_it_agrees_with_the_training_side(exported, session, size):
+    network, _ = exported
+    image = np.random.default_rng(1).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    labels, confidence, logits = session.run(None, {"image": image})
+    expected = network(image)["logits"].numpy()
+    np.testing.assert_allclose(logits, expected, atol=1e-3)
+    probs = Predictor(network).coarse_probs(tf.cast(image, tf.float32))
+    assert np.mean(labels == enlarged_label(probs, size).numpy()) >= 0.9999
+    np.testing.assert_allclose(confidence, tf.reduce_max(tf.image.resize(probs, size), axis=-1), atol=1e-4)
+
+
+def test_dilations_stay_one_operator(exported):
+    network, model = exported
+    dilated = {layer.name for layer in network.layers if max(getattr(layer, "dilation_rate", (1,))) > 1}
+    kinds = [node.op_type for node in model.graph.node]
+    rates = [
+        attribute.ints
+        for node in model.graph.node
+        for attribute in node.attribute
+        if node.op_type == "Conv" and attribute.name == "dilations" and max(attribute.ints) > 1
+    ]
+    assert len(rates) == len(dilated)
+    assert not {"SpaceToDepth", "DepthToSpace", "Loop", "If"} & set(kinds)
+
+
+def test_the_network_is_left_as_it_was(exported):
+    network, _ = exported
+    assert not any(isinstance(layer, ExportedConvolution) for layer in network.layers)
+    image = np.zeros((1, 16, 16, 3), np.uint8)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(network(image, training=True)["logits"])
+    assert all(gradient is not None for gradient in tape.gradient(loss, network.trainable_variables))
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(
+    ("kernel", "dilation", "stride"),
+    [(3, 2, 1), (3, (1, 5), 1), (2, 3, 1), ((4, 1), 2, 1), (4, 1, 2), (3, 1, 2), (1, 1, 3)],
+)
+def test_the_stand_in_equals_keras_convolution(depthwise, padding, kernel, dilation, stride):
+    kind = {"depth_multiplier": 2} if depthwise else {"filters": 5}
+    layer = (keras.layers.DepthwiseConv2D if depthwise else keras.layers.Conv2D)(
+        kernel_size=kernel,
+        dilation_rate=dilation,
+        strides=stride,
+        padding=padding,
+        activation="relu",
+        bias_initializer="normal",
+        **kind,
+    )
+    layer.build((None, None, None, 3))
+    stand_in = ExportedConvolution(layer, lambda name: tf.constant(onnx_kernel(layer)))
+    assert onnx_kernel(layer).shape == onnx_shape(layer)
+    for size in ((20, 17), (16, 16)):
+        x = np.random.default_rng(0).standard_normal((2, *size, 3), np.float32)
+        np.testing.assert_allclose(stand_in(x), layer(x), atol=1e-5)
+
+
+def test_batch_norm_behind_convolutions_is_folded(exported):
+    kinds = {output: node.op_type for node in exported[1].graph.node for output in node.output}
+    norms = [node for node in exported[1].graph.node if node.op_type == "BatchNormalization"]
+    assert all(kinds[node.input[0]] != "Conv" for node in norms)
+    assert len(norms) == {"compact": 7, "deeplab_v2_mobilenet_v2_035": 0}.get(exported[0].name, len(norms))
+
+
+def test_exact_float32_sets_aside_a_mixed_policy_and_restores_it():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        with exact_float32():
+            assert keras.config.dtype_policy().name == "float32"
+            assert not tf.config.experimental.tensor_float_32_execution_enabled()
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        assert tf.config.experimental.tensor_float_32_execution_enabled()
+    finally:
+        keras.config.set_dtype_policy("float32")

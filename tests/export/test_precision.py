@@ -1,0 +1,71 @@
+"""float16 and 8-bit models: smaller, nearly the same answers, and whole files."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from export.onnx_graph import to_onnx
+from export.parity import measured_parity, session_of
+from export.precision import after_logits, by_dependency, with_precision
+
+
+@pytest.fixture(scope="module")
+def model(network):
+    return to_onnx(network)
+
+
+@pytest.fixture(scope="module")
+def before(model):
+    """The float32 model as it was before any conversion."""
+    return model.SerializeToString(deterministic=True)
+
+
+@pytest.fixture(scope="module")
+def converted(model, before, streets):
+    """The same model at the three precisions."""
+    return {precision: with_precision(model, precision, streets) for precision in ("fp32", "fp16", "int8")}
+
+
+def test_sizes_shrink(converted):
+    fp32, fp16, int8 = (converted[precision].ByteSize() for precision in ("fp32", "fp16", "int8"))
+    assert fp16 < 0.55 * fp32
+    assert int8 < 0.35 * fp32
+
+
+@pytest.mark.parametrize(("precision", "agreement"), [("fp32", 0.9999), ("fp16", 0.99), ("int8", 0.9)])
+def test_labels_stay(converted, network, streets, precision, agreement):
+    session = session_of(converted[precision])
+    assert {value.type for value in session.get_outputs()} == {"tensor(uint8)", "tensor(float)"}
+    odd = [streets[0], streets[1][1:, 3:], streets[2][:33, :51]]
+    assert measured_parity(network, session, odd).agreement >= agreement
+
+
+def test_the_conversion_leaves_the_float32_model_alone(model, before, converted):
+    assert converted["fp32"] is model
+    assert model.SerializeToString(deterministic=True) == before
+
+
+def test_int8_has_a_scale_for_every_channel_and_leaves_the_decision_in_float32(converted):
+    graph = converted["int8"].graph
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    restored = [node.input for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in values]
+    kernels = [(values[kernel], values[scale]) for kernel, scale, *_ in restored if values[kernel].ndim == 4]
+    assert len(kernels) == 22  # all convolutions but the one that gives the logits
+    assert all(kernel.dtype == np.int8 and scale.shape == (len(kernel),) for kernel, scale in kernels)
+    decision = set(after_logits(graph))
+    assert not [node for node in graph.node if node.name in decision and "Linear" in node.op_type]
+
+
+def test_nodes_are_put_in_order():
+    nodes = [helper.make_node("Neg", [source], [target], name=target) for source, target in ("bc", "ab", "cd")]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("a", TensorProto.FLOAT, [1])], [])
+    assert [node.name for node in by_dependency(graph.node, graph)] == ["b", "c", "d"]
+    nodes[1].input[0] = "d"
+    with pytest.raises(ValueError, match="cycle"):
+        by_dependency(nodes, graph)
+
+
+def test_every_file_passes_the_full_check(converted):
+    for model in converted.values():
+        onnx.checker.check_model(model, full_check=True)

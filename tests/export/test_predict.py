@@ -1,0 +1,136 @@
+"""The command line of inference: one bad file does not stop the rest."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from export import video as video_module
+from export.predict import main, named
+from export.segmenter import OnnxSegmenter
+from training.errors import UserError
+
+
+def predict(report, *arguments) -> int:
+    return main(["--model", str(report.path), "--device", "cpu", *map(str, arguments)])
+
+
+def test_a_folder_with_a_bad_file(report, photos, segmenter, streets, tmp_path, capsys):
+    out = tmp_path / "out"
+    wanted = ("--overlay", "0.4", "--labels", "--confidence", "--pseudo-labels")
+    assert predict(report, "--input", photos, "--out", out, *wanted) == 1
+    said = capsys.readouterr()
+    assert "broken.png is damaged or no picture" in said.err
+    assert "3 files done" in said.out
+    for name, picture in zip(("a", "b", "deeper/c"), streets, strict=True):
+        expected = segmenter(photos / f"{name}{'.jpg' if name == 'b' else '.png'}")
+        np.testing.assert_array_equal(np.array(Image.open(out / "labels" / f"{name}.png")), expected.labels)
+        certainty = np.array(Image.open(out / "confidence" / f"{name}.png"))
+        np.testing.assert_allclose(certainty / 255, expected.confidence, atol=0.003)
+        overlay = np.array(Image.open(out / "overlays" / f"{name}.jpg")).astype(int)
+        assert np.abs(overlay - expected.overlay(0.4)).mean() < 8  # JPEG
+        kept = np.array(Image.open(out / "pseudo_labels" / f"{name}.png"))
+        assert kept.shape == picture.shape[:2]
+        assert 0 < np.mean(kept != 255) < 1
+    manifest = json.loads((out / "pseudo_labels" / "manifest.json").read_text())
+    assert manifest["files"] == ["a.png", "b.png", "deeper/c.png"]
+    assert manifest["selector"] == "cbst_sp"
+    assert sum(manifest["pixels"]) == 3 * 64 * 128
+
+
+def test_the_table_of_class_shares(report, photos, segmenter, tmp_path):
+    predict(report, "--input", photos / "*.png", "--out", tmp_path)
+    with open(tmp_path / "class_shares.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["file"] == str(photos / "a.png")
+    assert (row["height"], row["width"]) == ("64", "128")
+    for name, share in segmenter(photos / "a.png").class_shares().items():
+        assert float(row[name]) == pytest.approx(share, abs=1e-5)
+    assert (tmp_path / "overlays" / "a.jpg").is_file()  # what is written when nothing is asked for
+
+
+def test_a_second_run_does_not_read_the_first_ones_results(report, photos, tmp_path, capsys):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.open(photos / "a.png").save(pictures / "a.png")
+    for _ in range(2):
+        assert predict(report, "--input", pictures, "--out", pictures / "out", "--labels") == 0
+        assert capsys.readouterr().out.startswith("1 file on the CPU")
+
+
+def test_names_are_unique_and_short_where_they_can_be(tmp_path):
+    assert list(named([tmp_path / "a.png", tmp_path / "sub" / "a.png"])) == ["a", "sub/a"]
+    assert list(named([tmp_path / "a.png", tmp_path / "a.jpg"])) == ["a.png", "a.jpg"]
+    assert list(named([tmp_path / "sub" / "a.png"])) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--input", "{photos}/none.png", "--out", "{out}"), "names no picture or video"),
+        (("--input", "{photos}", "--out", "{photos}"), "choose another"),
+        (("--input", "{photos}", "--out", "{photos}/a.png"), "Cannot make the folder"),
+        (("--input", "{photos}", "--out", "{out}", "--overlay", "7"), "--overlay 7: expected 0"),
+        (("--input", "{photos}", "--out", "{out}", "--model", "{out}/no.onnx"), "no model at"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_status_2(report, photos, tmp_path, capsys, arguments, words):
+    filled = [argument.format(photos=photos, out=tmp_path / "out") for argument in arguments]
+    assert predict(report, *filled) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_pseudo_labels_need_thresholds(report, photos, tmp_path, capsys, monkeypatch):
+    from dataclasses import replace
+
+    opened = OnnxSegmenter.__init__
+
+    def without_selection(self, *arguments, **keywords):
+        opened(self, *arguments, **keywords)
+        self.metadata = replace(self.metadata, selection=None)
+
+    monkeypatch.setattr(OnnxSegmenter, "__init__", without_selection)
+    assert predict(report, "--input", photos, "--out", tmp_path, "--pseudo-labels") == 2
+    assert "has no thresholds" in capsys.readouterr().err
+
+
+@pytest.fixture
+def clip(streets, tmp_path):
+    path = tmp_path / "clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 5, (128, 64))
+    for picture in streets:
+        writer.write(np.ascontiguousarray(picture[:, :, ::-1]))
+    writer.release()
+    return path
+
+
+def test_a_video_in_and_out(report, clip, tmp_path):
+    assert predict(report, "--input", clip, "--out", tmp_path / "out") == 0
+    video = cv2.VideoCapture(str(tmp_path / "out" / "overlays" / "clip.mp4"))
+    assert video.get(cv2.CAP_PROP_FPS) == 5
+    assert [frame.shape for frame in video_module.frames_of(video)] == [(64, 128, 3)] * 3
+    table = (tmp_path / "out" / "class_shares.csv").read_text().splitlines()
+    assert table[1].startswith(f"{clip},64,128,")
+    assert [path.name for path in (tmp_path / "out" / "overlays").iterdir()] == ["clip.mp4"]
+
+
+def test_a_damaged_video_and_a_missing_opencv_do_not_stop_pictures(report, photos, tmp_path, capsys, monkeypatch):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.open(photos / "a.png").save(pictures / "a.png")
+    (pictures / "b.mp4").write_text("no video")
+    assert predict(report, "--input", pictures, "--out", tmp_path / "out") == 1
+    assert "b.mp4 is damaged or no video" in capsys.readouterr().err
+
+    def missing():
+        raise UserError("Videos need OpenCV")
+
+    monkeypatch.setattr(video_module, "opencv", missing)
+    assert predict(report, "--input", pictures, "--out", tmp_path / "out") == 1
+    assert "Videos need OpenCV" in capsys.readouterr().err
+    assert (tmp_path / "out" / "overlays" / "a.jpg").is_file()
