@@ -1,0 +1,177 @@
+"""Many photos, or one short video, to a zip. One bad file never stops the rest."""
+
+import csv
+import io
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.drawing import certainty_map, jpeg, label_png
+from app.limits import BATCH_PHOTOS, VIDEO_FRAMES
+from app.loaded_model import LoadedModel
+from app.segmenting import Segmented, segment
+from app.uploads import Photo, Upload, read_photo, unique_stems
+from app.video import VideoReader, VideoWriter, is_video
+from training.errors import UserError
+
+PREVIEWS = 8
+PREVIEW_SIDE = 480
+CONTENTS = ("labels", "overlays", "confidence")
+Report = Callable[[float, str], None]  # (share done, what is being done)
+
+
+@dataclass(frozen=True)
+class Line:
+    """What became of one file: the shares of its classes by id, or the sentence that says what is wrong with it."""
+
+    name: str
+    shares: tuple[tuple[int, float], ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """lines: one a file, in order (of a video: one a frame). previews: (JPEG, name) of the first overlays."""
+
+    lines: tuple[Line, ...]
+    archive: Path
+    previews: tuple[tuple[bytes, str], ...]
+    note: str = ""
+
+    @property
+    def done(self) -> int:
+        return sum(not line.problem for line in self.lines)
+
+
+def process(
+    model: LoadedModel,
+    uploads: Sequence[Upload],
+    archive: Path,
+    contents: Sequence[str],
+    opacity: float,
+    report: Report,
+) -> Batch:
+    """Segment every file and write `archive`: labels/, overlays/ and confidence/ as chosen in `contents`,
+    class_shares.csv, classes.csv and, if a file failed, problems.txt.
+
+    Raises:
+        UserError: nothing to do, too much of it, photos mixed with a video, or not one file that could be read.
+    """
+    _check(uploads, contents)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as bundle:  # pictures are compressed already
+        work = _Work(model, bundle, frozenset(contents), opacity, report)
+        note = work.video(uploads[0], archive) if is_video(uploads[0].name) else work.photos(uploads)
+        bundle.writestr("class_shares.csv", _shares_csv(work.lines, model))
+        bundle.writestr("classes.csv", _classes_csv(model))
+        problems = [f"{line.problem}\n" for line in work.lines if line.problem]
+        if problems:
+            bundle.writestr("problems.txt", "".join(problems))
+    batch = Batch(tuple(work.lines), archive, tuple(work.previews), note)
+    if batch.done == 0:
+        raise UserError(batch.lines[0].problem if len(batch.lines) == 1 else _none_readable(batch))
+    return batch
+
+
+def _none_readable(batch: Batch) -> str:
+    return f"None of the {len(batch.lines)} files is a photo this page can read. The first: {batch.lines[0].problem}"
+
+
+def _check(uploads: Sequence[Upload], contents: Sequence[str]) -> None:
+    if not uploads:
+        raise UserError("There is nothing to segment: upload photos or one short video.")
+    if len(uploads) > BATCH_PHOTOS:
+        raise UserError(f"{len(uploads)} files are too many at once: upload at most {BATCH_PHOTOS}.")
+    if len(uploads) > 1 and any(is_video(upload.name) for upload in uploads):
+        raise UserError("Upload either photos or one video, not both and not several videos.")
+    unknown = [choice for choice in contents if choice not in CONTENTS]
+    if unknown or not contents:
+        raise UserError(f"Choose what the zip shall hold: {', '.join(CONTENTS)}.")
+
+
+class _Work:
+    """Fills the zip, file after file; keeps a line for each and the first previews."""
+
+    def __init__(self, model, bundle: zipfile.ZipFile, contents: frozenset[str], opacity: float, report: Report):
+        self.model, self.bundle, self.contents, self.opacity, self.report = model, bundle, contents, opacity, report
+        self.lines: list[Line] = []
+        self.previews: list[tuple[bytes, str]] = []
+
+    def photos(self, uploads: Sequence[Upload]) -> str:
+        stems = unique_stems(upload.name for upload in uploads)
+        for number, (upload, stem) in enumerate(zip(uploads, stems, strict=True), start=1):
+            self.report((number - 1) / len(uploads), f"photo {number} of {len(uploads)}")
+            try:
+                result = segment(self.model, read_photo(upload))
+            except UserError as error:
+                self.lines.append(Line(upload.name, problem=str(error)))
+                continue
+            overlaid = self._add(result, stem)
+            self.lines.append(Line(upload.name, result.shares))
+            if len(self.previews) < PREVIEWS:
+                self.previews.append((overlaid, upload.name))
+        return ""
+
+    def video(self, upload: Upload, archive: Path) -> str:
+        reader, film = VideoReader(upload), archive.with_name("overlay.mp4")
+        stem = unique_stems([upload.name])[0]
+        with VideoWriter(film, reader.rate) as writer:
+            for number, frame in enumerate(reader.frames()):
+                self.report(min(1.0, number / reader.expected), f"frame {number + 1} of {reader.expected}")
+                result = segment(self.model, Photo(stem, frame, reader.own_size))
+                self._add_frame(result, f"frame_{number:05d}", writer)
+        if not self.lines:
+            raise UserError(f"{upload.name} holds no frame that can be read: record or convert the video again.")
+        if film.exists():
+            self.bundle.write(film, f"{stem}_overlay.mp4")
+            film.unlink()
+        return f"Only the first {len(self.lines)} frames: a video may have {VIDEO_FRAMES}." if reader.shortened else ""
+
+    def _add_frame(self, result: Segmented, name: str, writer: VideoWriter) -> None:
+        picture = result.segmentation.overlay(self.opacity)
+        if "overlays" in self.contents:
+            writer.add(picture)
+        self._add_maps(result, name)
+        if len(self.previews) < PREVIEWS and len(self.lines) % 30 == 0:
+            self.previews.append((jpeg(picture), name))
+        self.lines.append(Line(name, result.shares))
+
+    def _add(self, result: Segmented, stem: str) -> bytes:
+        """Add what was chosen of one photo; its overlay as JPEG."""
+        overlaid = jpeg(result.segmentation.overlay(self.opacity))
+        if "overlays" in self.contents:
+            self.bundle.writestr(f"overlays/{stem}.jpg", overlaid)
+        self._add_maps(result, stem)
+        return overlaid
+
+    def _add_maps(self, result: Segmented, stem: str) -> None:
+        if "labels" in self.contents:
+            self.bundle.writestr(f"labels/{stem}.png", label_png(result.segmentation.labels, result.photo.own_size))
+        if "confidence" in self.contents:
+            self.bundle.writestr(f"confidence/{stem}.jpg", jpeg(certainty_map(result.segmentation.confidence)))
+
+
+def _shares_csv(lines: Sequence[Line], model: LoadedModel) -> str:
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["name", *model.space.names])
+    for line in lines:
+        if not line.problem:
+            shares = dict(line.shares)
+            by_class = (f"{shares.get(class_id, 0.0):.6f}" for class_id in range(model.space.count))
+            table.writerow([_not_a_formula(line.name), *by_class])
+    return text.getvalue()
+
+
+def _not_a_formula(name: str) -> str:
+    """Spreadsheets run what begins like a formula."""
+    return f"'{name}" if name[:1] in "=+-@" else name
+
+
+def _classes_csv(model: LoadedModel) -> str:
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["id", "name", "red", "green", "blue"])
+    for class_id, (name, colour) in enumerate(zip(model.space.names, model.space.colors, strict=True)):
+        table.writerow([class_id, name, *colour])
+    return text.getvalue()

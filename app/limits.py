@@ -1,0 +1,25 @@
+"""What the page accepts, in one place: every limit keeps memory, disk and waiting time bounded."""
+
+UPLOAD_BYTES = 64 * 2**20  # of one file
+PHOTO_PIXELS = 40_000_000  # the largest photo that is decoded: 120 MB as RGB
+LARGE_PIXELS = 8_000_000  # of photos above this one is decoded at a time
+WORKING_SIDE = 1600  # a photo's longer side while it is segmented and drawn
+MASK_SIDE = 960  # the longer side of the picture with the masks to hover over
+PROBABILITY_SIDE = 1024  # of pseudo-labels: one map of 19 classes takes up to 80 MB
+PSEUDO_LABEL_PHOTOS = 40
+BATCH_PHOTOS = 200
+VIDEO_SECONDS = 30
+VIDEO_FRAMES = 900
+VIDEO_SIDE = 960
+
+AT_ONCE = 2  # photos that are being segmented at any moment, whoever asked
+LONG_JOBS_AT_ONCE = 1  # pseudo-labels and batches
+WAITING = 200  # requests in the queue; who comes later is told so
+SESSIONS = 500  # browsers and programs whose settings are remembered
+KEEP_SECONDS = 3600  # uploads and results are deleted after this ...
+CLEANING_SECONDS = 300  # ... by a look every so often
+
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+PICTURE_FORMATS_TOLD = "PNG, JPEG, WebP, BMP, GIF or TIFF"
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")

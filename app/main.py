@@ -1,0 +1,113 @@
+"""A web page for an exported model. `python app/main.py --help`."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import os
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported: nothing is sent anywhere
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from app.context import PageContext
+from app.examples import draw_examples
+from app.limits import SESSIONS, UPLOAD_BYTES
+from app.loaded_model import LoadedModel, check_same_classes, load_model, newest_model, source_beside
+from app.look import head, theme
+from app.page import build_page
+from app.results import ResultFolder
+from training.errors import UserError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Open a web page on an exported model: segment photos, compare before and after adaptation, see pseudo-labels.
+
+    The newest run under runs/:
+
+      python app/main.py
+
+    A certain model, compared with the source.onnx beside it:
+
+      python app/main.py --model runs/mine/model.onnx
+    """
+
+    model: Path | None = None
+    """The .onnx file. Not given: the newest model.onnx under runs/."""
+    compare: Path | None = None
+    """The model before adaptation. Not given: source.onnx beside the model, if it is there."""
+    share: bool = False
+    """Give the page a public address for three days (through Gradio's servers)."""
+    port: int | None = None
+    """Not given: the first free one from 7860 on."""
+    host: str = "127.0.0.1"
+    """Where to listen; 0.0.0.0 lets other computers in."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; the exit status: 0 stopped, 2 a mistake of the user's."""
+    arguments = tyro.cli(Arguments, args=argv, prog="app/main.py")
+    try:
+        model, source = open_models(arguments)
+        serve(model, source, arguments)
+        return 0
+    except UserError as error:
+        print(f"streetshift: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 0
+
+
+def open_models(arguments: Arguments) -> tuple[LoadedModel, LoadedModel | None]:
+    """The model and the one to compare it with, as the arguments say or as they are found."""
+    path = arguments.model or newest_model()
+    model = load_model(path)
+    compare = arguments.compare or source_beside(path)
+    if compare is None:
+        return model, None
+    source = load_model(compare)
+    check_same_classes(model, source)
+    return model, source
+
+
+def serve(model: LoadedModel, source: LoadedModel | None, arguments: Arguments) -> None:
+    """Show the page until Ctrl-C or SIGTERM; uploads and results vanish with it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ResultFolder() as results:
+        print(f"Opening {model.path}" + (f", compared with {source.path}" if source else ""), flush=True)
+        examples = draw_examples(results.kept("examples"))
+        page = build_page(PageContext(model, source, results, examples))
+        try:
+            _, url, public = page.launch(
+                server_name=arguments.host,
+                server_port=arguments.port,
+                share=arguments.share,
+                theme=theme(),
+                head=head(),
+                max_file_size=UPLOAD_BYTES,
+                show_error=True,
+                run_history=False,
+                enable_monitoring=False,
+                footer_links=["api", "settings"],
+                ssr_mode=False,
+                state_session_capacity=SESSIONS,
+                quiet=True,
+                prevent_thread_lock=True,
+            )
+            print(f"The page: {public or url}  (Ctrl-C stops it)", flush=True)
+            page.block_thread()
+        except OSError as error:
+            raise UserError(f"The page cannot listen on port {arguments.port}: choose another --port.") from error
+        finally:
+            page.close(verbose=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

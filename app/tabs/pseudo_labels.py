@@ -1,0 +1,159 @@
+"""The third tab: which pixels of some target photos would teach the next round, and how sure each class must be."""
+
+import hashlib
+import json
+import zipfile
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.context import PageContext
+from app.drawing import STRONG_OPACITY, jpeg, label_png, written
+from app.endpoints import LONG, endpoint, file_data, on_page, uploads_of
+from app.limits import PROBABILITY_SIDE, PSEUDO_LABEL_PHOTOS
+from app.pseudo_labelling import ALPHA, Selected, pseudo_label, usable_selectors
+from app.tables import percent, thresholds
+from app.tabs.parts import example_button, files_input
+from app.uploads import Upload, read_photo, unique_stems
+from training.data.classes import IGNORE
+from training.errors import UserError
+from training.evaluation.panels import overlay
+from training.pseudo_labels import PRIOR_SELECTORS, SELECTORS
+from training.pseudo_labels.label_files import MANIFEST_NAME, label_manifest
+
+PORTION, STRIDE = 0.2, 4
+LARGEST_STRIDE = 64
+EXPLANATION = (
+    "In self-training the model teaches itself: the pixels of unlabelled photos it is surest of become labels. "
+    "Thresholds are found over all photos together. What is <b>ignored</b> is shown grey."
+)
+
+
+class PseudoLabelsTab:
+    """The last round's selector and portion, where the model's metadata tell them, are what the tab starts with."""
+
+    def __init__(self, context: PageContext):
+        self.context = context
+        self.space = context.model.space
+        self.digest = hashlib.sha256(context.model.path.read_bytes()).hexdigest()
+        self._layout()
+        self._connect()
+
+    def _layout(self) -> None:
+        selection = self.context.model.metadata.selection
+        portion, stride = (PORTION, STRIDE)
+        if selection is not None:
+            portion, stride = selection.thresholds.portion, selection.thresholds.stride
+        with gr.Row(elem_classes="work"):
+            with gr.Column(scale=3, min_width=280):
+                gr.HTML(f'<p class="note">{EXPLANATION}</p>', padding=False)
+                self.photos = files_input("pseudo-photos", "Target photos (several at once)")
+                example_button(self.context, self.photos, "pseudo-examples")
+                self.selector = self._selector_input()
+                self.portion = gr.Slider(0.01, 1, portion, step=0.01, label="Portion to keep", elem_id="portion")
+                self.stride = gr.Slider(1, LARGEST_STRIDE, stride, step=1, label="Stride", info="Rank every n-th pixel")
+                self.run = gr.Button("Find pseudo-labels", variant="primary", elem_id="pseudo-run")
+            with gr.Column(scale=5, min_width=320):
+                self.gallery = gr.Gallery(
+                    label="Kept in colour, ignored in grey", columns=2, height="auto", object_fit="contain",
+                    elem_id="pseudo-gallery", interactive=False, buttons=["fullscreen"],
+                )  # fmt: skip
+                self.archive = gr.DownloadButton("Download labels and manifest (zip)", elem_id="pseudo-zip", size="sm")
+            with gr.Column(scale=4, min_width=300):
+                self.table = gr.HTML(elem_id="thresholds", padding=False)
+
+    def _selector_input(self) -> gr.Radio:
+        usable, selection = usable_selectors(self.context.model), self.context.model.metadata.selection
+        chosen = "cbst" if selection is None else selection.thresholds.selector
+        chosen = chosen if chosen in usable else "cbst"
+        selector = gr.Radio(list(usable), value=chosen, label="Selector", elem_id="selector")
+        texts = {name: f'<p class="note">{_meaning(name)}{_missing(usable)}</p>' for name in usable}
+        meaning = gr.HTML(texts[chosen], padding=False)
+        selector.change(None, selector, meaning, js=f"(name) => ({json.dumps(texts)})[name]")
+        return selector
+
+    def _connect(self) -> None:
+        inputs = [self.photos, self.selector, self.portion, self.stride]
+        outputs = [self.table, self.gallery, self.archive]
+        self.run.click(**on_page(self.show), inputs=inputs, outputs=outputs, show_progress_on=self.table, **LONG)
+        endpoint(self.api, "pseudo_labels", inputs, ["zip"], **LONG)
+
+    def show(self, photos, selector, portion, stride, progress=gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
+        """Table, gallery and zip."""
+        uploads = uploads_of(photos)
+        selected = self._run(uploads, selector, portion, stride, progress)
+        folder = self.context.results.new()
+        archive, _ = self._archive(selected, uploads, folder)
+        return thresholds(selected, self.space), self._gallery(selected, folder), file_data(archive)
+
+    def api(
+        self,
+        photos,
+        selector: str = "cbst",
+        portion: float = PORTION,
+        stride: int = STRIDE,
+        progress=gr.Progress(),  # noqa: B008
+    ) -> tuple[dict, dict]:
+        """Choose pseudo-labels for several target photos, with thresholds over all of them.
+
+        Returns the manifest (selector, thresholds, kept shares and pixel counts per class) and a zip of it and the
+        label PNGs (train ids, 255 = ignored, each at its photo's own size).
+        """
+        uploads = uploads_of(photos)
+        selected = self._run(uploads, selector, portion, stride, progress)
+        archive, manifest = self._archive(selected, uploads, self.context.results.new())
+        return manifest, file_data(archive)
+
+    def _run(self, uploads: list[Upload], selector, portion, stride, progress) -> Selected:
+        if len(uploads) > PSEUDO_LABEL_PHOTOS:
+            raise UserError(f"{len(uploads)} photos are too many at once: send at most {PSEUDO_LABEL_PHOTOS}.")
+        _check_numbers(portion, stride)
+        photos = [read_photo(upload, PROBABILITY_SIDE) for upload in uploads]
+        report = lambda share, what: progress(share, desc=what)  # noqa: E731
+        return pseudo_label(self.context.model, photos, selector, portion, int(stride), report)
+
+    def _gallery(self, selected: Selected, folder: Path) -> list[dict[str, Any]]:
+        shown = []
+        stems = unique_stems(photo.name for photo in selected.photos)
+        for photo, label, stem in zip(selected.photos, selected.labels, stems, strict=True):
+            picture = written(
+                folder / f"{stem}_kept.jpg", jpeg(overlay(photo.image, label, self.space, STRONG_OPACITY))
+            )
+            caption = f"{photo.name}: {percent(float((label != IGNORE).mean()))}"
+            shown.append({"image": file_data(picture), "caption": caption})
+        return shown
+
+    def _archive(self, selected: Selected, uploads: list[Upload], folder: Path) -> tuple[Path, dict[str, Any]]:
+        stems = unique_stems(upload.name for upload in uploads)
+        alpha = {"alpha": ALPHA} if selected.thresholds.selector == "lrent" else {}
+        sizes = [list(label.shape) for label in selected.labels]
+        manifest = label_manifest(
+            selected.thresholds, selected.kept, stems, "uploaded photos", self.space.names,
+            model_sha256=self.digest, computed_at=sizes, **alpha,
+        )  # fmt: skip
+        path = folder / "pseudo_labels.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as bundle:
+            for photo, label, stem in zip(selected.photos, selected.labels, stems, strict=True):
+                bundle.writestr(f"{stem}.png", label_png(label, photo.own_size))
+            bundle.writestr(MANIFEST_NAME, json.dumps(manifest, indent=2) + "\n")
+        return path, manifest
+
+
+def _meaning(selector: str) -> str:
+    return escape(f"{selector}: {SELECTORS[selector]}.")
+
+
+def _missing(usable: tuple[str, ...]) -> str:
+    """Why selectors are not offered."""
+    missing = sorted(PRIOR_SELECTORS - set(usable))
+    return f" ({' and '.join(missing)} need a spatial prior, which this model does not carry.)" if missing else ""
+
+
+def _check_numbers(portion: Any, stride: Any) -> None:
+    """Programs may send anything; `thresholds_from_batches` checks the ranges."""
+    if isinstance(portion, bool) or not isinstance(portion, int | float):
+        raise UserError(f"The portion is {portion!r}: expected a number above 0 and at most 1, such as {PORTION}.")
+    if isinstance(stride, bool) or not isinstance(stride, int | float) or stride != int(stride):
+        raise UserError(f"The stride is {stride!r}: expected a whole number from 1 on, such as {STRIDE}.")

@@ -1,0 +1,205 @@
+"""The page as people use it, in a real headless Chromium: upload, look, move, read, download, on a desk and a phone."""
+
+import json
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+PATIENCE = 60  # seconds
+DESK, PHONE = (1280, 860), (390, 844)
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run", "--disable-dev-shm-usage",
+)  # fmt: skip
+TABS = ("segment", "before-after", "pseudo-labels", "batch")
+
+
+class Page:
+    """A browser on the page, with the few gestures the tests need."""
+
+    def __init__(self, driver, url: str, downloads: Path):
+        self.driver, self.url, self.downloads = driver, url, downloads
+
+    def open(self, size: tuple[int, int] = DESK, theme: str = "light") -> None:
+        metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        self.driver.get(f"{self.url}/?__theme={theme}")
+        self.wait("document.querySelectorAll('#masks img.mask').length && document.querySelector('#legend li')")
+
+    def js(self, expression: str, *arguments):
+        return self.driver.execute_script(f"return {expression}", *arguments)
+
+    def wait(self, expression: str) -> None:
+        """Until the JavaScript expression is true."""
+        until(lambda: self.js(expression), expression)
+
+    def tab(self, name: str) -> None:
+        self.js(f"document.querySelector('#tab-{name}-button').click()")
+        self.wait(f"document.querySelector('#tab-{name}')?.offsetParent !== null")
+
+    def remove_photo(self) -> None:
+        self.js("document.querySelector('#segment-photo button[aria-label*=emove]').click()")
+
+    def upload(self, place: str, *files: Path) -> None:
+        from selenium.webdriver.common.by import By
+
+        self.wait(f"document.querySelector('{place} input[type=file]')")
+        entry = self.driver.find_element(By.CSS_SELECTOR, f"{place} input[type=file]")
+        entry.send_keys("\n".join(str(file) for file in files))
+
+    def point(self, kind: str, selector: str, x: float, y: float) -> None:
+        """Move, press or release the pointer at a share of an element's width and height."""
+        box = self.js(f"document.querySelector('{selector}').getBoundingClientRect().toJSON()")
+        where = {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
+        held = {"button": "left", "buttons": 1, "clickCount": 1} if kind != "mouseMoved" else {}
+        self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, **where, **held})
+
+    def downloaded(self, selector: str, pattern: str) -> Path:
+        """Click a download and wait for the file, whole."""
+        for earlier in self.downloads.glob(pattern):
+            earlier.unlink()
+        self.js(f"document.querySelector('{selector}').click()")
+        until(lambda: self._whole(pattern), f"a download {pattern}")
+        return next(self.downloads.glob(pattern))
+
+    def _whole(self, pattern: str) -> bool:
+        """Chromium reserves the name with an empty file before the content is there."""
+        sizes = [path.stat().st_size for path in self.downloads.glob(pattern)]
+        return bool(sizes) and min(sizes) > 0 and not list(self.downloads.glob("*.crdownload"))
+
+
+def until(condition: Callable, what: str) -> None:
+    limit = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < limit, f"waited {PATIENCE} s for {what}"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def page(chromium, server, tmp_path_factory) -> Iterator[Page]:
+    from selenium import webdriver
+
+    browser, driver_path = chromium
+    downloads = tmp_path_factory.mktemp("browser")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for flag in (*FLAGS, f"--window-size={DESK[0]},{DESK[1]}"):
+        options.add_argument(flag)
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
+    try:
+        allowed = {"behavior": "allow", "downloadPath": str(downloads)}
+        driver.execute_cdp_cmd("Browser.setDownloadBehavior", allowed)
+        yield Page(driver, server.url, downloads)
+    finally:
+        driver.quit()
+
+
+LEGEND = "[...document.querySelectorAll('#legend li')].map((row) => row.innerText.replace(/\\s+/g, ' ').trim())"
+
+
+def test_upload_read_the_legend_and_download(page, street_file):
+    page.open()
+    page.remove_photo()
+    page.wait("!document.querySelector('#legend li')")  # an empty page, once the example is taken away
+    page.upload("#segment-photo", street_file)
+    page.wait("document.querySelectorAll('#legend li').length === 3")
+    assert page.js(LEGEND) == ["sky 50 %", "road 44 %", "car 6.2 %"]
+    assert page.js("document.querySelectorAll('#masks img.mask').length") == 3
+    label = page.downloaded("#label-file", "street_label.png")
+    assert Image.open(label).size == (128, 64)
+
+
+def test_pointing_at_the_picture_tells_the_class(page):
+    page.wait("[...document.querySelectorAll('#masks img')].every((image) => image.complete && image.naturalWidth)")
+    page.point("mouseMoved", "#masks img.base-image", 0.5, 0.2)
+    page.wait("document.querySelector('#class-tip')?.innerText.includes('sky')")
+    page.point("mouseMoved", "#masks img.base-image", 0.37, 0.6)
+    page.wait("document.querySelector('#class-tip').innerText.includes('car')")
+    assert page.js("document.querySelector('#legend li.lit .name').innerText") == "car"
+    assert page.js("document.querySelectorAll('#masks img.mask.faded').length") == 2
+    page.point("mouseMoved", "#legend li:first-child", 0.5, 0.5)
+    page.wait("document.querySelector('#legend li.lit .name')?.innerText === 'sky'")
+
+
+def test_the_opacity_moves_at_once_and_changes_the_download(page):
+    page.js(
+        "(() => { const slider = document.querySelector('#opacity input[type=range]'); slider.value = 1;"
+        " slider.dispatchEvent(new Event('input', {bubbles: true})); })()"
+    )
+    page.wait("getComputedStyle(document.querySelector('#masks img.mask')).opacity === '1'")
+
+    def only_colours() -> bool:
+        overlay = Image.open(page.downloaded("#overlay-file", "street_overlay*.jpg")).convert("RGB")
+        return max(abs(a - b) for a, b in zip(overlay.getpixel((60, 5)), (70, 130, 180), strict=True)) < 12
+
+    until(only_colours, "the overlay at full opacity")
+
+
+def test_the_slider_between_before_and_after_moves(page, street_file):
+    page.tab("before-after")
+    page.js("document.querySelector('#take-photo').click()")
+    page.wait("document.querySelector('#changes').innerText.includes('50 % of the pixels changed.')")
+    assert page.js("document.querySelectorAll('#changes tbody tr').length") == 2
+    handle = "document.querySelector('#slider .inner, #slider .outer')"
+    page.wait(f"{handle} !== null")
+    start = page.js(f"{handle}.getBoundingClientRect().x")
+    page.point("mousePressed", "#slider img", 0.5, 0.5)
+    for share in (0.55, 0.65, 0.75):
+        page.point("mouseMoved", "#slider img", share, 0.5)
+    page.point("mouseReleased", "#slider img", 0.75, 0.5)
+    width = page.js("document.querySelector('#slider img').getBoundingClientRect().width")
+    until(lambda: page.js(f"{handle}.getBoundingClientRect().x") > start + 0.15 * width, "the slider to move")
+
+
+def test_batch_names_the_bad_file_and_gives_the_zip(page, street_file, tmp_path):
+    (tmp_path / "notes.png").write_text("no picture")
+    page.tab("batch")
+    page.upload("#batch-files", street_file, tmp_path / "notes.png")
+    page.wait("document.querySelector('#batch-files').innerText.includes('notes')")
+    page.js("document.querySelector('#batch-run').click()")
+    page.wait("document.querySelector('#batch-table .headline')")
+    told = page.js("document.querySelector('#batch-table').innerText")
+    assert "1 of 2 done." in told
+    assert "notes.png is damaged" in told
+    with zipfile.ZipFile(page.downloaded("#batch-zip", "streetshift_batch*.zip")) as bundle:
+        assert "labels/street.png" in bundle.namelist()
+
+
+def test_a_file_that_is_no_picture_gives_a_message_not_a_traceback(page, tmp_path):
+    (tmp_path / "fake.png").write_text("no picture")
+    page.tab("segment")
+    page.remove_photo()
+    page.upload("#segment-photo", tmp_path / "fake.png")
+    page.wait("document.querySelector('.toast-body')?.innerText.includes('fake.png is damaged or no picture')")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_every_tab_fits_the_screen(page, size, theme, tmp_path):
+    page.open(size, theme)
+    assert page.js("document.body.classList.contains('dark')") == (theme == "dark")
+    for tab in TABS:
+        page.tab(tab)
+        assert page.js("document.documentElement.scrollWidth") <= size[0], tab
+        page.driver.save_screenshot(str(tmp_path / f"{tab}.png"))
+        assert Image.open(tmp_path / f"{tab}.png").size == size
+
+
+def test_the_browser_spoke_to_nobody_else_and_saw_no_error(page, server):
+    """Everything the tests above made the page load."""
+    addresses = set()
+    for entry in page.driver.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] in ("Network.requestWillBeSent", "Network.webSocketCreated"):
+            addresses.add(message["params"].get("request", message["params"])["url"])
+    others = {url for url in addresses if not url.startswith((server.url, "data:", "blob:", "chrome"))}
+    assert len(addresses) > 20
+    assert others == set()
+    severe = [entry["message"] for entry in page.driver.get_log("browser") if entry["level"] == "SEVERE"]
+    assert severe == []

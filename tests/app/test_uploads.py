@@ -1,0 +1,150 @@
+"""Every odd picture becomes a right one or one clear sentence."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.limits import PHOTO_PIXELS, WORKING_SIDE
+from app.uploads import Upload, check_opacity, fitted, read_photo, unique_stems
+from training.errors import UserError
+
+
+@pytest.fixture
+def ramp() -> np.ndarray:
+    """uint8 [40, 60, 3], every pixel different from its neighbours, dark at the upper left."""
+    rows, columns = np.mgrid[:40, :60]
+    return np.stack([rows * 6, columns * 4, rows + columns], axis=-1).astype(np.uint8)
+
+
+def test_an_ordinary_photo_comes_as_it_is(save, ramp):
+    photo = read_photo(save("a street.png", ramp))
+    assert np.array_equal(photo.image, ramp)
+    assert (photo.name, photo.own_size) == ("a street", (40, 60))
+
+
+def test_a_large_photo_is_worked_on_at_a_bounded_size(save):
+    photo = read_photo(save("large.jpg", Image.new("RGB", (2400, 1800), (10, 200, 30))))
+    assert photo.own_size == (1800, 2400)
+    assert photo.image.shape == (WORKING_SIDE * 3 // 4, WORKING_SIDE, 3)
+    assert np.abs(photo.image.reshape(-1, 3).mean(axis=0) - (10, 200, 30)).max() < 3
+
+
+def test_grey_cmyk_transparent_and_palette_pictures_keep_their_colours(save, ramp):
+    grey = ramp[:, :, 1]
+    assert np.array_equal(read_photo(save("grey.png", grey)).image, np.repeat(grey[:, :, None], 3, axis=2))
+    rgb = Image.fromarray(ramp)
+    transparent = rgb.copy()
+    transparent.putalpha(120)
+    assert np.array_equal(read_photo(save("alpha.png", transparent)).image, ramp)
+    cmyk = read_photo(save("cmyk.jpg", rgb.convert("CMYK"), quality=98)).image
+    assert np.abs(cmyk.astype(int) - ramp).mean() < 4
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette((0, 0, 0, 9, 99, 199))
+    assert (read_photo(save("palette.png", palette)).image == (9, 99, 199)).all()
+
+
+def test_sixteen_bits_are_scaled_not_clipped(save):
+    grey = (np.arange(64, dtype=np.uint16) * 1024).reshape(8, 8)
+    photo = read_photo(save("deep.png", Image.fromarray(grey)))
+    assert np.array_equal(photo.image[:, :, 0], grey >> 8)
+
+
+def test_an_animation_gives_its_first_picture(save):
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ((250, 0, 0), (0, 250, 0))]
+    photo = read_photo(save("moving.gif", frames[0], save_all=True, append_images=frames[1:]))
+    assert (photo.image[..., 0] > 200).all()
+    assert (photo.image[..., 1] < 50).all()
+
+
+def test_an_exif_rotated_photo_stands_upright(save, ramp):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    photo = read_photo(save("turned.jpg", ramp, exif=exif, quality=95))
+    assert photo.own_size == (60, 40)
+    assert np.abs(photo.image.astype(int) - np.rot90(ramp, -1)).mean() < 6
+
+
+def test_one_pixel_is_a_photo(save):
+    assert read_photo(save("dot.png", np.full((1, 1, 3), 7, np.uint8))).image.tolist() == [[[7, 7, 7]]]
+
+
+@pytest.mark.parametrize("content", [b"", b"just text, whatever its name", b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_what_is_no_picture_is_told_so(tmp_path, content):
+    path = tmp_path / "0f3a" / "renamed.png"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"^holiday\.png is damaged") as error:
+        read_photo(Upload(path, "holiday.png"))
+    assert "0f3a" not in str(error.value)
+
+
+def test_a_photo_cut_short_is_told_so(tmp_path, save, ramp):
+    upload = save("short.jpg", np.tile(ramp, (10, 10, 1)))
+    upload.path.write_bytes(upload.path.read_bytes()[:4000])
+    with pytest.raises(UserError, match=r"^short\.jpg is damaged"):
+        read_photo(upload)
+
+
+def test_a_huge_picture_is_refused_by_its_header(tmp_path):
+    """400 million pixels in a few hundred bytes: nothing is decoded."""
+    side = 20_000
+    assert side * side > PHOTO_PIXELS
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    content = (
+        b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(b"")) + _chunk(b"IEND", b"")
+    )
+    (tmp_path / "huge.png").write_bytes(content)
+    with pytest.raises(UserError, match=r"huge\.png is too large"):
+        read_photo(Upload(tmp_path / "huge.png", "huge.png"))
+
+
+def test_a_bomb_in_a_text_chunk_is_refused(tmp_path):
+    """A PNG of one pixel whose comment unpacks to 3 MB, more than Pillow allows."""
+    picture = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(picture, format="PNG")
+    bomb = _chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(3_000_000)))
+    content = picture.getvalue()
+    (tmp_path / "bomb.png").write_bytes(content[:33] + bomb + content[33:])
+    with pytest.raises(UserError, match=r"bomb\.png is damaged"):
+        read_photo(Upload(tmp_path / "bomb.png", "bomb.png"))
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def test_a_format_that_would_start_another_program_is_refused(tmp_path):
+    (tmp_path / "drawing.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    )
+    with pytest.raises(UserError, match="no picture"):
+        read_photo(Upload(tmp_path / "drawing.png", "drawing.png"))
+
+
+def test_a_deleted_upload_is_told_so(tmp_path):
+    with pytest.raises(UserError, match="upload it again"):
+        read_photo(Upload(tmp_path / "gone.png", "gone.png"))
+
+
+def test_sizes_keep_their_shape_and_are_never_enlarged():
+    assert fitted((100, 200), 1000) == (100, 200)
+    assert fitted((3000, 4000), 1000) == (750, 1000)
+    assert fitted((1, 100_000), 1000) == (1, 1000)
+
+
+def test_result_names_are_unique_and_safe():
+    names = ["a.png", "a.jpg", "A.png", "../../etc/passwd", "<img src=x>.png", "", "x" * 300 + ".png"]
+    stems = unique_stems(names)
+    assert stems[:4] == ["a", "a-2", "A-3", "passwd"]
+    assert len({stem.lower() for stem in stems}) == len(names)
+    assert all(stem and len(stem) < 90 and not set(stem) & set('/\\<>:"|?*') for stem in stems)
+
+
+@pytest.mark.parametrize("opacity", [-0.1, 1.1, float("nan"), "0.5", None, True])
+def test_an_impossible_opacity_is_told_so(opacity):
+    with pytest.raises(UserError, match="opacity"):
+        check_opacity(opacity)
