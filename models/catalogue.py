@@ -33,7 +33,7 @@ NETWORKS: dict[str, Network] = {
         backbone="compact",
         default_stride=4,
         strides=(4,),
-        parameters=1_388_659,
+        parameters=946_451,
         imagenet=None,
         note="the default: trains from scratch in minutes on two CPU cores",
     ),

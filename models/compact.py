@@ -8,18 +8,18 @@ from models.layers import ResizeLike, convolution, convolution_block, image_inpu
 
 def compact(classes: int) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
     image = image_input()
-    x = convolution_block(scaled_to_unit(image), 24, 4, stride=2, name="stem")
-    x = convolution_block(x, 48, 4, stride=2, name="down_4")
-    quarter = residual_block(x, 48, name="stage_4")
-    x = convolution_block(quarter, 96, 4, stride=2, name="down_8")
-    x = residual_block(x, 96, name="stage_8a")
-    eighth = residual_block(x, 96, name="stage_8b")
-    x = convolution_block(eighth, 128, 4, stride=2, name="down_16")
+    x = convolution_block(scaled_to_unit(image), 16, stride=2, name="stem")
+    x = convolution_block(x, 32, stride=2, name="down_4")
+    quarter = residual_block(x, 32, name="stage_4")
+    x = convolution_block(quarter, 64, stride=2, name="down_8")
+    x = residual_block(x, 64, name="stage_8a")
+    eighth = residual_block(x, 64, name="stage_8b")
+    x = convolution_block(eighth, 128, stride=2, name="down_16")
     x = residual_block(x, 128, name="stage_16a")
     x = residual_block(x, 128, name="stage_16b")
     x = with_scene_context(x, 128)
-    x = merged(x, eighth, 64, name="merge_8")
-    features = merged(x, quarter, 64, name="merge_4")
+    x = merged(x, eighth, 48, name="merge_8")
+    features = merged(x, quarter, 48, name="merge_4")
     logits = layers.Conv2D(classes, 1, name="head_classes")(features)
     return image, logits, features
 
