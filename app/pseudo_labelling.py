@@ -1,7 +1,11 @@
-"""Pseudo-labels for a few target photos: thresholds over all of them at once, then what each photo keeps."""
+"""Pseudo-labels for a few target photos: thresholds over all of them at once, then what each photo keeps.
+
+The selector `ias` is another kind: its thresholds follow the photos in their order, two at a time.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -12,14 +16,18 @@ from export.enlarge import enlarge
 from training.data.classes import IGNORE
 from training.errors import UserError
 from training.pseudo_labels import (
+    ORDERED_SELECTORS,
     PRIOR_SELECTORS,
     SELECTORS,
+    InstanceAdaptiveSelector,
     Thresholds,
+    in_batches,
     lrent_select,
     resize_prior,
     select,
     thresholds_from_batches,
 )
+from training.pseudo_labels.instance_adaptive import BATCH_SIZE
 
 ALPHA = 0.25  # the published temperature of lrent
 Report = Callable[[float, str], None]  # (share done, what is being done)
@@ -27,12 +35,16 @@ Report = Callable[[float, str], None]  # (share done, what is being done)
 
 @dataclass(frozen=True)
 class Selected:
-    """labels: for each photo uint8 [h, w] at the size it was computed at, 255 = not selected. kept: int64 [c]."""
+    """labels: for each photo uint8 [h, w] at the size it was computed at, 255 = not selected. kept: int64 [c].
+
+    entries: what the manifest tells of this selector beyond the usual.
+    """
 
     photos: tuple[Photo, ...]
     labels: tuple[np.ndarray, ...]
     thresholds: Thresholds
     kept: np.ndarray
+    entries: dict[str, Any] = field(default_factory=dict)
 
     @property
     def kept_share(self) -> float:
@@ -47,9 +59,10 @@ def usable_selectors(model: LoadedModel) -> tuple[str, ...]:
 def pseudo_label(
     model: LoadedModel, photos: Sequence[Photo], selector: str, portion: float, stride: int, report: Report
 ) -> Selected:
-    """Thresholds over all photos, then one pseudo-label a photo.
+    """Thresholds over all photos, then one pseudo-label a photo; for `ias` the photos in their order, portion as alpha.
 
-    The model runs once a photo; what is kept is its coarse grid, some megabytes, enlarged anew for each pass.
+    stride: not used by `ias`. The model runs once a photo; what is kept is its coarse grid, some megabytes, enlarged
+    anew for each pass.
 
     Raises:
         UserError: no photos, an unknown selector, one this model has no spatial prior for, or bad numbers.
@@ -62,12 +75,15 @@ def pseudo_label(
             f"{', '.join(usable_selectors(model))}."
         )
     passes = _Passes(model, photos, _common_size(model, selector), report)
+    if selector in ORDERED_SELECTORS:
+        return _in_order(passes, portion)
     prior = _prior_at(model, passes.size) if selector in PRIOR_SELECTORS else None
     thresholds = thresholds_from_batches(passes, selector, portion, stride, prior)
     passes.title = "selecting"
     labels = tuple(_select_one(probs, thresholds, prior) for probs in passes())
     kept = sum(np.bincount(label.reshape(-1), minlength=IGNORE + 1)[: model.space.count] for label in labels)
-    return Selected(tuple(photos), labels, thresholds, kept)
+    entries = {"alpha": ALPHA} if selector == "lrent" else {}
+    return Selected(tuple(photos), labels, thresholds, kept, entries)
 
 
 class _Passes:
@@ -84,6 +100,15 @@ class _Passes:
             if number not in self._coarse:
                 self._coarse[number] = self.model.segmenter.probs(photo.image)
             yield enlarge(self._coarse[number], self.size or fitted(photo.image.shape[:2], PROBABILITY_SIDE))
+
+
+def _in_order(passes: _Passes, alpha: float) -> Selected:
+    """One pass: each batch moves the thresholds, which label it at once; photos of different sizes go one by one."""
+    selector = InstanceAdaptiveSelector(passes.model.space.count, alpha)
+    passes.title = "selecting"
+    labels = tuple(label for batch in in_batches(passes(), BATCH_SIZE) for label in selector.label_batch(batch))
+    entries = {"batch_size": BATCH_SIZE, **selector.manifest_entries()}
+    return Selected(tuple(passes.photos), labels, selector.thresholds(), selector.kept, entries)
 
 
 def _common_size(model: LoadedModel, selector: str) -> tuple[int, int] | None:

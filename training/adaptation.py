@@ -1,29 +1,51 @@
-"""The parts of one round of self-training: its labels, its batches, its loss terms."""
+"""The parts of a stage of adaptation: its labels, its batches, its loss terms."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from models.discriminator import build_discriminator
 from training.data.augment import Augmentation
+from training.data.copy_paste import CopyPaste
 from training.data.domains import Domains, source_labels
-from training.data.input_pipeline import training_stream
+from training.data.input_pipeline import load_frame, training_stream
 from training.data.samples import Dataset
+from training.evaluation.panels import write_pasting
 from training.evaluation.predictor import Predictor
-from training.labelling import PREDICTION_BATCH, TargetPredictions, label_images
+from training.labelling import (
+    PREDICTION_BATCH,
+    LabelledImages,
+    TargetPredictions,
+    label_images,
+    label_images_in_order,
+)
+from training.methods.adversarial import AdversarialTraining
+from training.methods.mean_teacher import MeanTeacher, teacher_of
+from training.methods.self_training import SelfTraining as SelfTrainingStep
 from training.methods.self_training import SoftLabeller
-from training.methods.terms import ConfidentRegionKLD, CrossEntropy, SoftCrossEntropy
+from training.methods.term_training import TermTraining
+from training.methods.terms import (
+    ConfidentRegionKLD,
+    CrossEntropy,
+    IgnoredRegionEntropy,
+    MinimumEntropy,
+    SoftCrossEntropy,
+    TeacherConsistency,
+)
 from training.progress import console
 from training.pseudo_labels.image_selection import best_images, class_balanced_score
+from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector
 from training.pseudo_labels.mining import priority_classes, rare_classes
 from training.pseudo_labels.portion import portion_at
 from training.pseudo_labels.selectors import lrent_select, select
 from training.pseudo_labels.source_subset import source_subset
 from training.pseudo_labels.spatial_prior import spatial_prior
 from training.run_directory import RunDirectory
-from training.settings import Data, RareClassMining, SelfTraining, Stage
+from training.settings import Adversarial, Data, InstanceAdaptive, RareClassMining, SelfTraining, SourceShare, Stage
 
 
 @dataclass(frozen=True)
@@ -34,23 +56,57 @@ class Labelled:
     thresholds: np.ndarray
     rare_classes: tuple[int, ...]
     figures: dict
+    found: LabelledImages
 
 
 def augmentation_of(stage: Stage, data: Data, mine: float = 0.0, rare_classes: tuple[int, ...] = ()) -> Augmentation:
     return Augmentation(crop=data.crop, mine=mine, mine_classes=rare_classes, **asdict(stage.augmentation))
 
 
-def round_terms(adaptation: SelfTraining) -> list:
+def source_share_of(adaptation: SelfTraining, data: Data) -> SourceShare | None:
+    """How much of the source a round sees: the recipe's share, all where only the data asks for it, or None."""
+    everything = SourceShare(share=1.0, step=0.0, maximum=1.0)
+    return adaptation.source_share or (everything if data.keep_source else None)
+
+
+def round_terms(adaptation: SelfTraining, with_source: bool) -> list:
     """The loss of a round as a sum of named terms."""
     weight = adaptation.target_weight
     target = SoftCrossEntropy(weight) if adaptation.lrent else CrossEntropy("target", weight)
-    regularisers = [ConfidentRegionKLD(adaptation.mrkld.weight)] if adaptation.mrkld else []
-    return [CrossEntropy("source"), target, *regularisers]
+    source = [CrossEntropy("source")] if with_source else []
+    terms = [*source, target]
+    if adaptation.mrkld is not None:
+        terms.append(ConfidentRegionKLD(adaptation.mrkld.weight))
+    if adaptation.regularisation is not None:
+        regions = adaptation.regularisation
+        terms += [ConfidentRegionKLD(regions.divergence, per_class=True), IgnoredRegionEntropy(regions.entropy)]
+    if adaptation.mean_teacher is not None:
+        terms.append(TeacherConsistency(adaptation.mean_teacher.consistency, adaptation.mean_teacher.region))
+    return terms
+
+
+def round_method(
+    network: keras.Model, adaptation: SelfTraining, data: Data, steps: int, soft: SoftLabeller | None
+) -> TermTraining:
+    """The `train_step` of a round: plain self-training, or with a mean teacher that starts as the student is now."""
+    terms, teaching = round_terms(adaptation, source_share_of(adaptation, data) is not None), adaptation.mean_teacher
+    if teaching is None:
+        return SelfTrainingStep(network, terms, data.loss_stride, soft)
+    forgetting = (1 - teaching.decay) * teaching.decay_steps / steps
+    return MeanTeacher(network, teacher_of(network), terms, 1 - min(1.0, forgetting), data.loss_stride, soft)
+
+
+def adversarial_method(
+    network: keras.Model, settings: Adversarial, loss_stride: int, classes: int, seed: int
+) -> AdversarialTraining:
+    terms = [CrossEntropy("source"), *([MinimumEntropy(settings.entropy)] if settings.entropy else [])]
+    discriminator = build_discriminator(classes, first_kernel=settings.first_kernel, seed=seed)
+    return AdversarialTraining(network, discriminator, terms, settings.map, settings.loss, settings.weight, loss_stride)
 
 
 def prior_of(domains: Domains, adaptation: SelfTraining, directory: RunDirectory, size) -> np.ndarray | None:
     """The source's spatial prior `[h, w, classes]` at `size`, counted once a run; None if the method uses none."""
-    settings = adaptation.selection.spatial_prior
+    settings = getattr(adaptation.selector, "spatial_prior", None)
     if settings is None:
         return None
     if not directory.spatial_prior.exists():
@@ -64,31 +120,61 @@ def label_round(
     network: keras.Model, domains: Domains, adaptation: SelfTraining, data: Data, directory: RunDirectory, number: int
 ) -> Labelled:
     """Label the target with `network` into `pseudo_labels/round_N/`."""
-    selection = adaptation.selection
-    portion = portion_at(number - 1, selection.portion, selection.portion_step, selection.portion_max)
     predictor = Predictor(network, flips=(False, True))
     predictions = TargetPredictions(predictor, domains.target, data.size, PREDICTION_BATCH)
     if adaptation.image_selection is not None:
         predictions = _best_scored(predictions, adaptation.image_selection.share)
-    dataset, folder = predictions.dataset, directory.pseudo_labels / f"round_{number}"
-    prior = prior_of(domains, adaptation, directory, data.size)
-    select_one = _selection_of(adaptation, prior)
-    labelled = label_images(predictions, folder, selector_of(adaptation), portion, selection.stride, prior, select_one)
-    console.print(f"  kept {labelled.kept_share:.1%} of the target's pixels (portion {portion:.2f} of each class)")
+    folder = directory.pseudo_labels / f"round_{number}"
+    if isinstance(adaptation.selector, InstanceAdaptive):
+        found = _label_in_order(predictions, folder, adaptation.selector, number)
+    else:
+        found = _label_by_portion(predictions, folder, adaptation, domains, directory, number)
+    portion, thresholds = found.thresholds.portion, found.thresholds
+    words = "alpha" if thresholds.selector == "ias" else "portion of each class"
+    console.print(f"  kept {found.kept_share:.1%} of the target's pixels ({words} {portion:.2f})")
     return Labelled(
-        dataset=dataset.with_label_folder(folder),
-        thresholds=labelled.thresholds.values,
-        rare_classes=_rare_classes(labelled.thresholds.counts, adaptation.mining if data.mined_crops else None),
-        figures={"round": number, "portion": portion, "images": len(dataset), **labelled.as_json()},
+        dataset=predictions.dataset.with_label_folder(folder),
+        thresholds=thresholds.values,
+        rare_classes=_rare_classes(thresholds.counts, adaptation.mining if data.mined_crops else None),
+        found=found,
+        figures={"round": number, "portion": portion, "images": len(predictions.dataset), **found.as_json()},
     )
+
+
+def _label_by_portion(
+    predictions: TargetPredictions,
+    folder: Path,
+    adaptation: SelfTraining,
+    domains: Domains,
+    directory: RunDirectory,
+    number: int,
+) -> LabelledImages:
+    """Thresholds over all images first (CBST, CRST), then the labels."""
+    selection = adaptation.selector
+    portion = portion_at(number - 1, selection.portion, selection.portion_step, selection.portion_max)
+    prior = prior_of(domains, adaptation, directory, predictions.size)
+    select_one = _selection_of(adaptation, prior)
+    return label_images(predictions, folder, selector_of(adaptation), portion, selection.stride, prior, select_one)
+
+
+def _label_in_order(
+    predictions: TargetPredictions, folder: Path, settings: InstanceAdaptive, number: int
+) -> LabelledImages:
+    """Thresholds that move from image to image (IAS)."""
+    alpha = settings.alpha + (number - 1) * settings.alpha_step
+    classes = predictions.dataset.label_space.count
+    selector = InstanceAdaptiveSelector(classes, alpha, settings.beta, settings.gamma, settings.initial)
+    return label_images_in_order(predictions, folder, selector, settings.batch_size)
 
 
 def selector_of(adaptation: SelfTraining) -> str:
     """The name by which `training/pseudo_labels` knows the method's selector."""
+    if isinstance(adaptation.selector, InstanceAdaptive):
+        return "ias"
     if adaptation.lrent is not None:
         return "lrent"
-    base = "st" if adaptation.selection.kind == "global" else "cbst"
-    return f"{base}_sp" if adaptation.selection.spatial_prior is not None else base
+    base = "st" if adaptation.selector.kind == "global" else "cbst"
+    return f"{base}_sp" if adaptation.selector.spatial_prior is not None else base
 
 
 def _selection_of(adaptation: SelfTraining, prior: np.ndarray | None):
@@ -118,34 +204,84 @@ def soft_labeller(network: keras.Model, adaptation: SelfTraining, labelled: Labe
     """LRENT's soft labels come from a copy of the network as it labelled; other methods need none."""
     if adaptation.lrent is None:
         return None
-    copy = keras.models.clone_model(network)
-    copy.set_weights(network.get_weights())
-    copy.trainable = False
-    return SoftLabeller(copy, labelled.thresholds, adaptation.lrent.alpha)
+    return SoftLabeller(teacher_of(network), labelled.thresholds, adaptation.lrent.alpha)
 
 
-def source_part(count: int, adaptation: SelfTraining, data: Data, number: int) -> np.ndarray:
+def source_part(count: int, share: SourceShare, data: Data, number: int) -> np.ndarray:
     """Indices of the source images of round `number` among `count`."""
-    share = adaptation.source_share
     part = portion_at(number - 1, share.share, share.step, share.maximum)
     least = min(max(data.minimum_source_images, 1), count)
     return source_subset(count, max(part, min((least + 0.5) / count, 1.0)), number - 1, share.policy)
 
 
 def round_streams(
-    domains: Domains, adaptation: SelfTraining, data: Data, stage: Stage, labelled: Labelled, number: int, seed: int
+    domains: Domains,
+    adaptation: SelfTraining,
+    data: Data,
+    stage: Stage,
+    labelled: Labelled,
+    number: int,
+    seed: int,
+    directory: RunDirectory,
 ) -> Callable[[int], tf.data.Dataset]:
-    """`make_stream(first_step)`: batches with a source and a target part, a function of seed, round and step alone."""
+    """`make_stream(first_step)`: batches with a target and perhaps a source part, a function of seed, round and step
+    alone."""
     mine = adaptation.mining.probability if labelled.rare_classes else 0.0
     augmentation = augmentation_of(stage, data, mine, labelled.rare_classes)
-    source_indices = source_part(len(domains.source), adaptation, data, number)
+    common = (data.size, augmentation, stage.batch_size, stage.steps)
+    target_seed = 1000 * seed + 2 * number + 1
+    paste = _copy_paste(adaptation, labelled, target_seed)
+    if paste is not None:
+        write_pasting(
+            directory.report / f"copy_paste_round_{number}.png", _pasted(paste, labelled, data), domains.label_space
+        )
+    weak = adaptation.mean_teacher is not None or adaptation.lrent is not None
+    target_views = {"strong": adaptation.strong_views, "weak": weak, "paste": paste}
+    share = source_share_of(adaptation, data)
 
     def make_stream(first_step: int) -> tf.data.Dataset:
-        common = (data.size, augmentation, stage.batch_size, stage.steps)
+        target = training_stream(labelled.dataset, *common, seed=target_seed, start_step=first_step, **target_views)
+        if share is None:
+            return target.map(lambda batch: {"target": batch})
+        indices = source_part(len(domains.source), share, data, number)
         source = training_stream(
-            domains.source, *common, seed=1000 * seed + 2 * number, start_step=first_step, indices=source_indices
+            domains.source, *common, seed=1000 * seed + 2 * number, start_step=first_step, indices=indices
         )
-        target = training_stream(labelled.dataset, *common, seed=1000 * seed + 2 * number + 1, start_step=first_step)
+        return tf.data.Dataset.zip({"source": source, "target": target})
+
+    return make_stream
+
+
+def _pasted(paste: CopyPaste, labelled: Labelled, data: Data, count: int = 4):
+    """Frames of the first positions of the stream that get something, before and after."""
+    dataset, shown = labelled.dataset, 0
+    for position in range(len(dataset)):
+        frame = load_frame(dataset, position, data.size)
+        pasted = paste(position, position, frame, lambda index: load_frame(dataset, index, data.size))
+        if (pasted != frame).any():
+            yield frame, pasted
+            shown += 1
+        if shown == count:
+            return
+
+
+def _copy_paste(adaptation: SelfTraining, labelled: Labelled, seed: int) -> CopyPaste | None:
+    settings, found = adaptation.copy_paste, labelled.found
+    if settings is None:
+        return None
+    hard = max(1, round(settings.hard_classes * len(found.class_names)))
+    return CopyPaste(
+        labelled.dataset, found.image_counts, found.mean_confidence, hard, settings.donors, settings.stop_share, seed
+    )
+
+
+def unlabelled_streams(domains: Domains, data: Data, stage: Stage, seed: int) -> Callable[[int], tf.data.Dataset]:
+    """`make_stream(first_step)`: batches of the labelled source and the unlabelled target, for alignment."""
+    common = (data.size, augmentation_of(stage, data), stage.batch_size, stage.steps)
+
+    def make_stream(first_step: int) -> tf.data.Dataset:
+        source = training_stream(domains.source, *common, seed=1000 * seed, start_step=first_step)
+        target = training_stream(domains.target, *common, seed=1000 * seed + 1, start_step=first_step)
         return tf.data.Dataset.zip({"source": source, "target": target})
 
     return make_stream

@@ -1,4 +1,4 @@
-"""The state of a stage under way: network weights, optimiser and step, in one file written atomically."""
+"""The state of a stage under way: all variables of the method and the step, in one file written atomically."""
 
 import io
 from pathlib import Path
@@ -9,13 +9,9 @@ from training.errors import UserError
 from training.files import write_atomically
 
 
-def _variables(model) -> list:
-    return [*model.network.weights, *model.optimizer.variables]
-
-
 def save_partial(path: Path, model, stage: str, step: int) -> None:
     """Write everything a resumed stage needs. `model` is a compiled method with a built optimiser."""
-    arrays = {f"variable_{index}": np.asarray(variable) for index, variable in enumerate(_variables(model))}
+    arrays = {f"variable_{index}": np.asarray(variable) for index, variable in enumerate(model.resumable_variables)}
     buffer = io.BytesIO()
     np.savez(buffer, stage=stage, step=step, **arrays)
     write_atomically(path, buffer.getvalue())
@@ -28,7 +24,7 @@ def load_partial(path: Path, model, stage: str) -> int:
     with np.load(path) as arrays:
         if str(arrays["stage"]) != stage:
             return 0
-        variables = _variables(model)
+        variables = model.resumable_variables
         if len(arrays.files) != len(variables) + 2:
             raise UserError(f"{path} does not fit this network: delete it to start the stage '{stage}' again")
         for index, variable in enumerate(variables):

@@ -2,9 +2,9 @@
 
 import difflib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args, get_type_hints
 
 import tyro
 
@@ -12,7 +12,7 @@ from models.catalogue import NETWORKS
 from training.data.presets import DATA
 from training.errors import UserError
 from training.recipes import RECIPES
-from training.settings import Data, Domain, Experiment, Model, Recipe
+from training.settings import Data, Domain, Experiment, Model, Recipe, SourceShare
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Arguments:
     resume: Path | None = None
     """Continue the run in this directory; everything else is read from it."""
     warm_start: Path | None = None
-    """A finished run with the same data and model whose warm-up is taken over."""
+    """A finished run of the same model and classes, source-only or adapted, to go on from instead of the warm-up."""
     seed: int = 0
     """Of initial weights, data order and augmentation."""
     source_root: Path | None = None
@@ -44,6 +44,8 @@ class Arguments:
     """Where the unlabelled target images lie."""
     eval_root: Path | None = None
     """Labelled images of the target (images/ and labels/), used for figures only."""
+    labelled_share: str | None = None
+    """Semi-supervised: this share of the target (1/8, 0.125), with its labels, takes the place of the source."""
     classes: str | None = None
     """Label space: cityscapes19, synthia16, cross_city13, robotcar9, camvid11, or your own JSON file."""
     size: str | None = None
@@ -80,6 +82,8 @@ def experiment_of(arguments: Arguments) -> Experiment:
     )
     names = {"recipe": arguments.recipe, "data": arguments.data, "model": network}
     experiment = Experiment(recipe=recipe, data=data, model=model, names=names, seed=arguments.seed)
+    if arguments.labelled_share is not None:
+        experiment = semi_supervised(experiment, _share(arguments.labelled_share))
     return with_overrides(tiny(experiment) if arguments.smoke else experiment, arguments.set)
 
 
@@ -108,10 +112,35 @@ def _with_folders(data: Data, arguments: Arguments) -> Data:
         smaller = (min(size[0], data.crop[0]), min(size[1], data.crop[1]))
         crop = size if data.crop == data.size else smaller
         data = replace(data, size=size, crop=crop)
-    for option, domain in (("--source-root", data.source), ("--target-root", data.target)):
+    sources = () if arguments.labelled_share else (("--source-root", data.source),)
+    for option, domain in (*sources, ("--target-root", data.target)):
         if domain.reader != "streetsim" and domain.root is None:
             raise UserError(f"--data {arguments.data} needs {option}: the folder where that data lies")
     return data
+
+
+def _share(text: str) -> float:
+    try:
+        numerator, _, denominator = text.partition("/")
+        share = float(numerator) / float(denominator or 1)
+    except (ValueError, ZeroDivisionError):
+        share = 0.0
+    if not 0 < share < 1:
+        raise UserError(f"--labelled-share {text}: expected a share between 0 and 1, for example 1/8")
+    return share
+
+
+def semi_supervised(experiment: Experiment, share: float) -> Experiment:
+    """The experiment with a labelled part of the target as its source, all of it in every round (IAST, section 4.4)."""
+    recipe = experiment.recipe
+    if recipe.warm_up.domain == "target":
+        raise UserError(
+            "--labelled-share: the oracle has the labels of the whole target already; choose another recipe"
+        )
+    if recipe.adaptation is not None:
+        everything = SourceShare(share=1.0, step=0.0, maximum=1.0)
+        recipe = replace(recipe, adaptation=replace(recipe.adaptation, source_share=everything))
+    return replace(experiment, recipe=recipe, labelled_share=share)
 
 
 def _at(domain: Domain, root: Path) -> Domain:
@@ -139,23 +168,52 @@ class _Overridable:
 def with_overrides(experiment: Experiment, overrides: tuple[str, ...]) -> Experiment:
     """Apply `key=value` overrides; keys start at the recipe's parts, or with "data." or "model.".
 
-    tyro checks names and types. A part that the recipe does not use (None) has no keys.
+    tyro checks names and types. A part that the recipe does not use (None) has no keys until it is switched on:
+    `adaptation.mean_teacher=on`, or `off`; where there are several kinds, `adaptation.selector=InstanceAdaptive`.
     """
     if not overrides:
         return experiment
-    args = [part for override in overrides for part in _option(override)]
     current = _Overridable(experiment.recipe, experiment.data, experiment.model)
-    changed = _quietly(args, current)
+    values = []
+    for override in overrides:
+        key, value = _split(override)
+        kinds = _kinds(current, key.split("."))
+        if value in kinds:
+            current = _replaced(current, key.split("."), kinds[value]() if kinds[value] else None)
+        elif kinds and "." not in value:
+            raise UserError(f"--set {override}: {key.removeprefix('recipe.')} can be {', '.join(kinds)}")
+        else:
+            values += [f"--{key}", *value.split(",")]
+    changed = _quietly(values, current) if values else current
     return replace(experiment, recipe=changed.recipe, data=changed.data, model=changed.model)
 
 
-def _option(override: str) -> list[str]:
+def _split(override: str) -> tuple[str, str]:
+    """Full key and value of `key=value`."""
     key, separator, value = override.partition("=")
     if not separator or not key:
         raise UserError(f"--set {override}: expected KEY=VALUE, for example adaptation.rounds=5")
-    root = key.split(".")[0]
-    full = key if root in ("recipe", "data", "model") else f"recipe.{key}"
-    return [f"--{full}", *value.split(",")]
+    return key if key.split(".")[0] in ("recipe", "data", "model") else f"recipe.{key}", value
+
+
+def _kinds(part, path: list[str]) -> dict[str, type | None]:
+    """What a part of the experiment can be switched to, by name; empty where `path` names a plain value or nothing."""
+    for name in path[:-1]:
+        part = getattr(part, name, None)
+    if not is_dataclass(part) or path[-1] not in {field.name for field in fields(part)}:
+        return {}
+    options = get_args(get_type_hints(type(part))[path[-1]])
+    classes = [option for option in options if is_dataclass(option)]
+    if not classes:
+        return {}
+    switches = {"on": classes[0], "off": None} if type(None) in options else {}
+    return {**switches, **{option.__name__: option for option in classes}}
+
+
+def _replaced(part, path: list[str], value):
+    """`part` with the value at `path` replaced."""
+    first, *rest = path
+    return replace(part, **{first: _replaced(getattr(part, first), rest, value) if rest else value})
 
 
 def _quietly(args: list[str], current: _Overridable) -> _Overridable:
@@ -165,7 +223,12 @@ def _quietly(args: list[str], current: _Overridable) -> _Overridable:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            return tyro.cli(_Overridable, args=args, default=current, config=(tyro.conf.AvoidSubcommands,))
+            return tyro.cli(
+                _Overridable,
+                args=args,
+                default=current,
+                config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+            )
     except SystemExit as error:
         raise UserError(f"--set: {_words_of(said.getvalue())}; --show prints the keys there are") from error
 
@@ -188,6 +251,7 @@ def tiny(experiment: Experiment) -> Experiment:
         size=size,
         crop=size,
         warm_up=_short(data.warm_up, 6),
+        adversarial=_short(data.adversarial, 3),
         adaptation=_short(data.adaptation, 3),
         source=_few(data.source, 12),
         target=_few(data.target, 8),

@@ -57,17 +57,24 @@ class _StageCallback(keras.callbacks.Callback):
 
 
 def train_stage(
-    model, stage: Stage, name: str, make_stream: Callable[[int], tf.data.Dataset], directory: RunDirectory, head
+    model,
+    stage: Stage,
+    name: str,
+    make_stream: Callable[[int], tf.data.Dataset],
+    directory: RunDirectory,
+    head,
+    **compiled,
 ) -> None:
     """Train `model` (a method of `training/methods`) for `stage.steps` steps, from a partial checkpoint if any.
 
     Args:
         make_stream: `make_stream(first_step)` gives the batches from that step on.
         head: variables that learn with the head's multiple of the learning rate.
+        compiled: what else the method's `compile` takes.
     """
     optimizer = build_optimizer(stage.optimizer, stage.steps, head, stage.average_weights)
     optimizer.build(model.network.trainable_variables)
-    model.compile(optimizer=optimizer, jit_compile=False)
+    model.compile(optimizer=optimizer, jit_compile=False, **compiled)
     first_step = load_partial(directory.partial, model, name)
     if first_step < stage.steps:
         callback = _StageCallback(directory, name, stage.steps, first_step, stage.batch_size)

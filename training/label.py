@@ -2,19 +2,21 @@
 
 import pathlib
 import sys
+import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
 
 from training.errors import UserError
 from training.progress import console, tracked
+from training.pseudo_labels.instance_adaptive import BATCH_SIZE, InstanceAdaptiveSelector, in_batches
 from training.pseudo_labels.label_files import (
     MANIFEST_NAME,
     label_manifest,
@@ -28,12 +30,21 @@ from training.pseudo_labels.probability_files import (
     load_prior,
     open_probabilities,
 )
-from training.pseudo_labels.selectors import PRIOR_SELECTORS, SELECTORS, check_selector, lrent_select, select
+from training.pseudo_labels.selectors import (
+    ORDERED_SELECTORS,
+    PRIOR_SELECTORS,
+    SELECTORS,
+    check_selector,
+    lrent_select,
+    select,
+)
 from training.pseudo_labels.spatial_prior import resize_prior
 from training.pseudo_labels.thresholds import Thresholds, thresholds_from_batches
 from training.quiet import start_tensorflow
 
-DEFAULT_ALPHA = 0.25
+PORTION, STRIDE = 0.2, 4
+LRENT_ALPHA, IAS_ALPHA = 0.25, 0.5
+BETA, GAMMA = 0.9, 8.0
 SUM_TOLERANCE = 1e-2  # float16 probabilities of 19 classes stay well inside
 RUN_PRIOR = "spatial_prior.npy"
 SELECTOR_HELP = "Which pixels may teach. " + "; ".join(f"{name}: {text}" for name, text in SELECTORS.items()) + "."
@@ -54,11 +65,14 @@ class Arguments:
 
     out: Path
     """Folder for the labels and manifest.json. New, empty, or with labels of this program, which are replaced."""
-    selector: Annotated[Literal["st", "cbst", "st_sp", "cbst_sp", "lrent"], tyro.conf.arg(help=SELECTOR_HELP)] = "cbst"
-    portion: float = 0.2
-    """Share of the pixels (of each class; st: of all) to select, the most confident ones: above 0, at most 1."""
-    stride: int = 4
-    """Rank every n-th pixel of each class; 1 ranks all. Selection looks at every pixel in any case."""
+    selector: Annotated[
+        Literal["st", "cbst", "st_sp", "cbst_sp", "lrent", "ias"], tyro.conf.arg(help=SELECTOR_HELP)
+    ] = "cbst"
+    portion: float | None = None
+    """Share of the pixels (of each class; st: of all) to select, the most confident ones: above 0, at most 1 (0.2).
+    Not for ias."""
+    stride: int | None = None
+    """Rank every n-th pixel of each class (4); 1 ranks all. Selection looks at every pixel in any case. Not for ias."""
     probs: Path | None = None
     """An .npz file with the array probs [n, classes, height, width], or a folder of .npy files [height, width,
     classes]."""
@@ -70,7 +84,13 @@ class Arguments:
     """Spatial prior for st_sp and cbst_sp: .npy (or .npz with the array prior), [classes, height, width] or
     [height, width, classes]. With --checkpoint the run's own, if it has one."""
     alpha: float | None = None
-    """Temperature of lrent (0.25)."""
+    """lrent: temperature (0.25). ias: share of a class that sets its threshold (0.5, HIAST's; IAST takes 0.2)."""
+    beta: float | None = None
+    """ias: how much of the old threshold stays from batch to batch (0.9)."""
+    gamma: float | None = None
+    """ias: the share is alpha * threshold^gamma (8), so that hard classes keep fewer pixels; 0: the same for all."""
+    batch_size: int | None = None
+    """ias: images that move the thresholds together (2), taken in the order of their names; labels depend on both."""
     compat: Literal["mxnet"] | None = None
     """Reproduce the original CBST program, with the stray zero in each of its rankings."""
 
@@ -83,7 +103,17 @@ class Maps:
     make_batches: Callable[[], Iterable[np.ndarray]]
     source: str
     prior: np.ndarray | None
+    classes: int
     class_names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What labelling left: thresholds, kept pixels per class int64 [c], entries of the manifest beyond the usual."""
+
+    thresholds: Thresholds
+    kept: np.ndarray
+    entries: dict[str, Any]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -101,19 +131,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def label(arguments: Arguments) -> None:
-    """Find the thresholds over all maps, then label each map and write the manifest."""
+    """Label all maps into the folder, then write the manifest."""
     _check_choices(arguments)
     maps = _maps_of_run(arguments) if arguments.checkpoint else _maps_of_files(arguments)
     check_selector(arguments.selector, maps.prior)
     old_files = prepare_label_folder(arguments.out)
-    thresholds = thresholds_from_batches(
-        maps.make_batches, arguments.selector, arguments.portion, arguments.stride, maps.prior, arguments.compat
+    write = _write_in_order if arguments.selector in ORDERED_SELECTORS else _write_by_thresholds
+    written = write(arguments, maps, old_files)
+    manifest = label_manifest(
+        written.thresholds, written.kept, maps.names, maps.source, maps.class_names, **written.entries
     )
-    for file in old_files:
-        file.unlink(missing_ok=True)
-    kept = _write_labels(maps, thresholds, _select_one(arguments, thresholds, maps.prior), arguments.out)
-    extra = {"alpha": _alpha(arguments)} if arguments.selector == "lrent" else {}
-    manifest = label_manifest(thresholds, kept, maps.names, maps.source, maps.class_names, **extra)
     write_manifest(arguments.out, manifest)
     console.print(f"{len(maps.names)} labels in {arguments.out}: {manifest['kept_share_all']:.1%} of the pixels kept.")
 
@@ -123,14 +150,27 @@ def _check_choices(arguments: Arguments) -> None:
         raise UserError("Give either --probs (saved probabilities) or --checkpoint with --images (a finished run).")
     if (arguments.checkpoint is None) != (arguments.images is None):
         raise UserError("--checkpoint and --images belong together: a finished run, and the folder it shall label.")
-    if arguments.alpha is not None and arguments.selector != "lrent":
-        raise UserError(f"--alpha is the temperature of lrent: leave it out for --selector {arguments.selector}.")
-    if arguments.alpha is not None and not arguments.alpha > 0:
-        raise UserError(f"--alpha {arguments.alpha}: expected a number above 0, such as {DEFAULT_ALPHA}.")
+    _check_numbers(arguments)
 
 
-def _alpha(arguments: Arguments) -> float:
-    return DEFAULT_ALPHA if arguments.alpha is None else arguments.alpha
+def _check_numbers(arguments: Arguments) -> None:
+    """Refuse what the chosen selector would not look at."""
+    selector, ordered = arguments.selector, arguments.selector in ORDERED_SELECTORS
+    unused = ("portion", "stride", "compat") if ordered else ("beta", "gamma", "batch_size")
+    given = [f"--{name.replace('_', '-')}" for name in unused if getattr(arguments, name) is not None]
+    if given:
+        instead = "it takes --alpha, --beta, --gamma and --batch-size" if ordered else "that belongs to ias"
+        raise UserError(f"--selector {selector} does not use {given[0]}: leave it out ({instead}).")
+    if arguments.alpha is None:
+        return
+    if not ordered and selector != "lrent":
+        raise UserError(f"--alpha is the temperature of lrent and the share of ias: leave it out for {selector}.")
+    if not arguments.alpha > 0:
+        raise UserError(f"--alpha {arguments.alpha}: expected a number above 0, such as {LRENT_ALPHA}.")
+
+
+def _or(given: float | None, default: float) -> float:
+    return default if given is None else given
 
 
 def _maps_of_files(arguments: Arguments) -> Maps:
@@ -141,7 +181,7 @@ def _maps_of_files(arguments: Arguments) -> Maps:
             f"The prior {arguments.prior} is for {_size_of(prior.shape)} but the first map is {_size_of(maps.shape)} "
             "(height x width x classes): make a prior at that size."
         )
-    return Maps(list(maps.names), _CheckedMaps(maps), str(arguments.probs), prior)
+    return Maps(list(maps.names), _CheckedMaps(maps), str(arguments.probs), prior, maps.shape[-1])
 
 
 def _maps_of_run(arguments: Arguments) -> Maps:
@@ -149,7 +189,7 @@ def _maps_of_run(arguments: Arguments) -> Maps:
     from training.labelling import probabilities_of_folder
 
     names, make_batches, label_space = probabilities_of_folder(arguments.checkpoint, arguments.images)
-    maps = Maps(names, make_batches, str(arguments.images), None, label_space.names)
+    maps = Maps(names, make_batches, str(arguments.images), None, label_space.count, label_space.names)
     if arguments.selector not in PRIOR_SELECTORS:
         return maps
     path = arguments.prior or arguments.checkpoint / RUN_PRIOR
@@ -192,19 +232,57 @@ def _select_one(
     arguments: Arguments, thresholds: Thresholds, prior: np.ndarray | None
 ) -> Callable[[np.ndarray], np.ndarray]:
     if arguments.selector == "lrent":
-        return lambda probs: lrent_select(probs, thresholds, _alpha(arguments))[0]
+        return lambda probs: lrent_select(probs, thresholds, _or(arguments.alpha, LRENT_ALPHA))[0]
     return lambda probs: select(probs, thresholds, prior)
 
 
-def _write_labels(maps: Maps, thresholds: Thresholds, select_one: Callable, folder: Path) -> np.ndarray:
-    """Write one PNG an image; the number of kept pixels per class, int64 [c]."""
-    classes = len(thresholds.values)
-    kept = np.zeros(classes, np.int64)
+def _write_by_thresholds(arguments: Arguments, maps: Maps, old_files: list[Path]) -> Written:
+    """Find the thresholds over all maps, then write one PNG an image."""
+    portion, stride = _or(arguments.portion, PORTION), _or(arguments.stride, STRIDE)
+    thresholds = thresholds_from_batches(
+        maps.make_batches, arguments.selector, portion, stride, maps.prior, arguments.compat
+    )
+    _remove(old_files)
+    select_one = _select_one(arguments, thresholds, maps.prior)
+    kept = np.zeros(maps.classes, np.int64)
     for name, probs in zip(maps.names, maps.make_batches(), strict=True):
         pseudo_label = select_one(probs)
-        kept += np.bincount(pseudo_label.reshape(-1), minlength=256)[:classes]
-        write_label_png(folder / f"{name}.png", pseudo_label)
-    return kept
+        kept += np.bincount(pseudo_label.reshape(-1), minlength=256)[: maps.classes]
+        write_label_png(arguments.out / f"{name}.png", pseudo_label)
+    entries = {"alpha": _or(arguments.alpha, LRENT_ALPHA)} if arguments.selector == "lrent" else {}
+    return Written(thresholds, kept, entries)
+
+
+def _write_in_order(arguments: Arguments, maps: Maps, old_files: list[Path]) -> Written:
+    """Label batch after batch in the order of the names, in one pass.
+
+    A bad map at the end costs neither the old labels nor leaves a part of the new: these wait in a folder of their own.
+    """
+    numbers = (_or(arguments.alpha, IAS_ALPHA), _or(arguments.beta, BETA), _or(arguments.gamma, GAMMA))
+    selector = InstanceAdaptiveSelector(maps.classes, *numbers)
+    batch_size = int(_or(arguments.batch_size, BATCH_SIZE))
+    batches = in_batches(maps.make_batches(), batch_size)
+    labels = (pseudo_label for batch in batches for pseudo_label in selector.label_batch(batch))
+    with _unfinished(arguments.out) as unfinished:
+        for name, pseudo_label in zip(maps.names, labels, strict=True):
+            write_label_png(Path(unfinished) / f"{name}.png", pseudo_label)
+        _remove(old_files)
+        for name in maps.names:
+            (Path(unfinished) / f"{name}.png").replace(arguments.out / f"{name}.png")
+    return Written(selector.thresholds(), selector.kept, {"batch_size": batch_size, **selector.manifest_entries()})
+
+
+def _unfinished(folder: Path) -> tempfile.TemporaryDirectory:
+    """A folder inside, on the same disk, that vanishes when left, whatever happened."""
+    try:
+        return tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-")
+    except OSError as error:
+        raise UserError(f"Cannot write in {folder} ({error.strerror}): choose another folder.") from error
+
+
+def _remove(files: list[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

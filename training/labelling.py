@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from training.data.classes import IGNORE
 from training.data.datasets import Dataset, image_folder
 from training.data.images import image_size
 from training.data.input_pipeline import evaluation_stream, readable
 from training.evaluation.predictor import Predictor, enlarge
 from training.progress import Meter
+from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector, in_batches
 from training.pseudo_labels.label_files import label_manifest, write_label_png, write_manifest
 from training.pseudo_labels.thresholds import Thresholds, thresholds_from_batches
 
@@ -68,11 +70,21 @@ class TargetPredictions:
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """What `label_images` found: the thresholds, and how many pixels of each class they kept."""
+    """What labelling found.
+
+    image_counts: int64 `[images, classes]`, kept pixels. mean_confidence: float64 `[classes]`, of the kept pixels, NaN
+    where there are none. trajectory: float64 `[batches + 1, classes]`, thresholds that moved from batch to batch.
+    """
 
     thresholds: Thresholds
-    kept: np.ndarray  # int64 [classes]
+    image_counts: np.ndarray
+    mean_confidence: np.ndarray
     class_names: tuple[str, ...]
+    trajectory: np.ndarray | None = None
+
+    @property
+    def kept(self) -> np.ndarray:
+        return self.image_counts.sum(axis=0)
 
     @property
     def kept_share(self) -> float:
@@ -86,6 +98,7 @@ class LabelledImages:
             "kept_share_per_class": dict(zip(self.class_names, shares.tolist(), strict=True)),
             "thresholds": dict(zip(self.class_names, values, strict=True)),
             "pixels": dict(zip(self.class_names, self.thresholds.counts.tolist(), strict=True)),
+            **({} if self.trajectory is None else {"threshold_trajectory": self.trajectory.tolist()}),
         }
 
 
@@ -105,19 +118,40 @@ def label_images(
         prior: `[height, width, classes]` for the selectors that weight by one.
         select_one: `(probs [h, w, c], thresholds) -> label [h, w]`.
     """
-    dataset = predictions.dataset
+    dataset, class_names = predictions.dataset, predictions.dataset.label_space.names
     thresholds = thresholds_from_batches(predictions.batches, selector, portion, stride, prior)
     folder.mkdir(parents=True, exist_ok=True)
-    kept = np.zeros(256, np.int64)
+    counts, sums = [], np.zeros(len(class_names))
     images = (probs for batch in predictions.batches() for probs in batch)
     for sample, probs in zip(dataset.samples, images, strict=True):
         label = select_one(probs, thresholds)
-        kept += np.bincount(label.ravel(), minlength=256)
+        kept = label[label != IGNORE]
+        confidence = np.take_along_axis(probs[label != IGNORE], kept[:, None].astype(np.intp), axis=1)[:, 0]
+        counts.append(np.bincount(kept, minlength=len(class_names)))
+        sums += np.bincount(kept, weights=confidence, minlength=len(class_names))
         write_label_png(folder / f"{sample.name}.png", label)
-    names = [sample.name for sample in dataset.samples]
-    kept, class_names = kept[: dataset.label_space.count], dataset.label_space.names
+    names, kept = [sample.name for sample in dataset.samples], np.sum(counts, axis=0)
     write_manifest(folder, label_manifest(thresholds, kept, names, dataset.name, class_names))
-    return LabelledImages(thresholds, kept, class_names)
+    means = np.where(kept > 0, sums / np.maximum(kept, 1), np.nan)
+    return LabelledImages(thresholds, np.array(counts), means, class_names)
+
+
+def label_images_in_order(
+    predictions: TargetPredictions, folder: Path, selector: InstanceAdaptiveSelector, batch_size: int
+) -> LabelledImages:
+    """Label the images one batch after the other with thresholds that follow them, into PNGs and the manifest."""
+    dataset = predictions.dataset
+    folder.mkdir(parents=True, exist_ok=True)
+    samples = iter(dataset.samples)
+    images = (probs for batch in predictions.batches() for probs in batch)
+    for maps in in_batches(images, batch_size):
+        for label in selector.label_batch(maps):
+            write_label_png(folder / f"{next(samples).name}.png", label)
+    thresholds, class_names = selector.thresholds(), dataset.label_space.names
+    names = [sample.name for sample in dataset.samples]
+    entries = {"batch_size": batch_size, **selector.manifest_entries()}
+    write_manifest(folder, label_manifest(thresholds, selector.kept, names, dataset.name, class_names, **entries))
+    return LabelledImages(thresholds, selector.image_counts, selector.mean_confidence, class_names, selector.trajectory)
 
 
 def probabilities_of_folder(run: Path, images: Path):

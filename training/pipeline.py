@@ -1,4 +1,4 @@
-"""The order of things in a run: warm up -> (label -> train -> watch) x rounds -> choose -> report.
+"""The order of things in a run: warm up -> align -> (label -> train -> watch) x rounds -> choose -> report.
 
 Each stage ends in files and figures recorded in `state.json`; a resumed run reads those and goes on after them.
 """
@@ -16,7 +16,15 @@ from models.batch_norm import set_batch_norm
 from models.heads import head_variables
 from models.segmenter import build_segmenter
 from models.weights import WeightsError
-from training.adaptation import augmentation_of, label_round, round_streams, round_terms, soft_labeller
+from training.adaptation import (
+    adversarial_method,
+    augmentation_of,
+    label_round,
+    round_method,
+    round_streams,
+    soft_labeller,
+    unlabelled_streams,
+)
 from training.data.domains import Domains, load_domains
 from training.data.input_pipeline import reraise_as_user_error, training_stream
 from training.errors import UserError
@@ -25,13 +33,14 @@ from training.evaluation.scoring import score
 from training.evaluation.watch import Look, Verdict, chosen_round, judge, look_at
 from training.fitting import train_stage
 from training.labelling import PREDICTION_BATCH
-from training.methods.self_training import SelfTraining
 from training.methods.source_training import SourceTraining
 from training.methods.terms import CrossEntropy
 from training.progress import console
 from training.reporting import report_run
 from training.run_directory import RunDirectory
 from training.settings import Experiment, Stage
+
+FIRST = ("source", "adversarial")  # stages before the rounds
 
 
 @dataclass
@@ -58,7 +67,8 @@ def run_experiment(experiment: Experiment, directory: RunDirectory, warm_start: 
     """Carry out an experiment from wherever `directory` stands; the summary that the report shows.
 
     Args:
-        warm_start: an earlier run whose warm-up (same data and model) is taken over instead of being trained.
+        warm_start: a finished run of the same network and classes whose result takes the place of the warm-up; if it
+            was adapted, the recipe's adversarial stage is left out too.
     """
     keras.utils.set_random_seed(experiment.seed)
     keras.mixed_precision.set_dtype_policy(experiment.model.precision)
@@ -66,6 +76,8 @@ def run_experiment(experiment: Experiment, directory: RunDirectory, warm_start: 
     run = Run(experiment, directory, domains, build_network(experiment, domains.label_space.count))
     try:
         _warm_up(run, warm_start)
+        if experiment.recipe.adversarial is not None and not directory.stages["source"].get("adapted"):
+            _align(run)
         if experiment.recipe.adaptation is not None:
             _adapt(run)
         return _finish(run)
@@ -88,17 +100,17 @@ def _warm_up(run: Run, warm_start: Path | None) -> None:
     if "source" in run.directory.stages:
         run.network.load_weights(run.directory.weights("source"))
         return
-    started = time.monotonic()
+    started, figures = time.monotonic(), {}
     if warm_start is not None:
-        _take_over(run, warm_start)
+        figures = _take_over(run, warm_start)
     else:
         _train_source(run)
         run.directory.save_weights(run.network, run.directory.weights("source"))
-    _record(run, "source", started, {})
+    _record(run, "source", started, figures)
 
 
-def _take_over(run: Run, warm_start: Path) -> None:
-    """Copy the warm-up of a finished run of the same network and label space."""
+def _take_over(run: Run, warm_start: Path) -> dict:
+    """Start from the result of a finished run of the same network and label space; what the state shall say of it."""
     other, experiment = RunDirectory.reopen(warm_start)
     same = replace(experiment.model, weights="", precision="float32") == replace(
         run.experiment.model, weights="", precision="float32"
@@ -109,10 +121,11 @@ def _take_over(run: Run, warm_start: Path) -> None:
             f"{experiment.data.label_space}, this one {run.experiment.model.network} on "
             f"{run.experiment.data.label_space}; choose a run with the same --model and classes"
         )
-    if "source" not in other.stages:
-        raise UserError(f"--warm-start {warm_start}: that run has not finished its warm-up; resume it first")
-    shutil.copyfile(other.weights("source"), run.directory.weights("source"))
+    if not other.final_weights.is_file():
+        raise UserError(f"--warm-start {warm_start}: that run is not finished; continue it with --resume first")
+    shutil.copyfile(other.final_weights, run.directory.weights("source"))
     run.network.load_weights(run.directory.weights("source"))
+    return {"taken_from": str(warm_start), "adapted": len(other.stages) > 1}
 
 
 def _train_source(run: Run) -> None:
@@ -132,36 +145,69 @@ def _train_source(run: Run) -> None:
     train_stage(method, stage, "source", make_stream, run.directory, head_variables(run.network))
 
 
+def _align(run: Run) -> None:
+    """Stage `adversarial`: pull the output maps of the target towards those of the source."""
+    name, started, experiment = "adversarial", time.monotonic(), run.experiment
+    if name in run.directory.stages:
+        run.network.load_weights(run.directory.weights(name))
+        return
+    stage, data, settings = experiment.data.adversarial, experiment.data, experiment.recipe.adversarial
+    console.print(f"[bold]Adversarial warm-up[/bold]: {stage.steps} steps")
+    run.network.load_weights(run.directory.weights("source"))
+    set_batch_norm(run.network, stage.batch_norm)
+    method = adversarial_method(run.network, settings, data.loss_stride, run.domains.label_space.count, experiment.seed)
+    make_stream = unlabelled_streams(run.domains, data, stage, experiment.seed)
+    discriminator_optimizer = keras.optimizers.Adam(settings.discriminator_learning_rate, beta_1=0.9, beta_2=0.99)
+    compiled = {"discriminator_optimizer": discriminator_optimizer}
+    train_stage(method, stage, name, make_stream, run.directory, head_variables(run.network), **compiled)
+    run.directory.save_weights(run.network, run.directory.weights(name))
+    _record(run, name, started, {})
+
+
 def _adapt(run: Run) -> None:
-    adaptation = run.experiment.recipe.adaptation
-    for number in range(1, adaptation.rounds + 1):
+    recipe = run.experiment.recipe
+    for number in range(1, recipe.adaptation.rounds + 1):
         name = f"round_{number}"
         if name in run.directory.stages:
             run.network.load_weights(run.directory.weights(name))
         else:
             _round(run, number)
         verdict = run.directory.stages[name]["verdict"]
-        if verdict["collapse"] and adaptation.watch.stop:
+        if verdict["collapse"] and recipe.watch.stop:
             console.print(f"[bold red]The watch stops here[/bold red]: round {number}: {verdict['sentence']}")
             break
 
 
 def _round(run: Run, number: int) -> None:
-    """Label the target with the network as it is, train on the labels, look at the result."""
+    """Label the target with the network as it is, train on the labels, look at the result.
+
+    With a mean teacher the round's result is the teacher: it labels the next round, while the student trains on.
+    """
     name, started = f"round_{number}", time.monotonic()
     adaptation, data, network = run.experiment.recipe.adaptation, run.experiment.data, run.network
     console.print(f"[bold]Round {number}[/bold] of {adaptation.rounds}")
-    previous = "source" if number == 1 else f"round_{number - 1}"
+    previous = f"round_{number - 1}" if number > 1 else [stage for stage in FIRST if stage in run.directory.stages][-1]
     network.load_weights(run.directory.weights(previous))  # the state that labels, also when a round is resumed
     labelled = label_round(network, run.domains, adaptation, data, run.directory, number)
     stage = _decayed(data.adaptation, adaptation.learning_rate_decay ** (number - 1))
+    if adaptation.mean_teacher is not None:
+        stage = replace(stage, average_weights=None)  # the teacher is the average
     set_batch_norm(network, stage.batch_norm)
     soft = soft_labeller(network, adaptation, labelled)
-    method = SelfTraining(network, round_terms(adaptation), data.loss_stride, soft)
-    make_stream = round_streams(run.domains, adaptation, data, stage, labelled, number, run.experiment.seed)
+    if run.directory.student_weights(previous).exists():
+        network.load_weights(run.directory.student_weights(previous))
+    method = round_method(network, adaptation, data, stage.steps, soft)
+    make_stream = round_streams(
+        run.domains, adaptation, data, stage, labelled, number, run.experiment.seed, run.directory
+    )
     train_stage(method, stage, name, make_stream, run.directory, head_variables(network))
+    figures = dict(labelled.figures)
+    if adaptation.mean_teacher is not None:
+        run.directory.save_weights(network, run.directory.student_weights(name))
+        figures["student_scores"] = run.score(run.domains.evaluation, f"evaluating the student of {name}")
+        network.set_weights(method.teacher.get_weights())
     run.directory.save_weights(network, run.directory.weights(name))
-    _record(run, name, started, labelled.figures)
+    _record(run, name, started, figures)
 
 
 def _decayed(stage: Stage, factor: float) -> Stage:
@@ -173,9 +219,10 @@ def _record(run: Run, name: str, started: float, figures: dict) -> None:
     figures = dict(figures)
     figures["scores"] = run.score(run.domains.evaluation, f"evaluating {name}")
     figures["source_scores"] = run.score(run.domains.source_evaluation, f"evaluating {name} on the source")
-    if run.experiment.recipe.adaptation is not None:
-        images, at_home = run.experiment.recipe.adaptation.watch.images, figures["source_scores"]["miou"]
-        look = look_at(run.network, run.domains.target, run.size, images, at_home)
+    recipe = run.experiment.recipe
+    if recipe.adaptation is not None or recipe.adversarial is not None:
+        at_home = figures["source_scores"]["miou"]
+        look = look_at(run.network, run.domains.target, run.size, recipe.watch.images, at_home)
         look.save(run.directory.checkpoints / f"{name}.look.npz")
         figures["verdict"] = _verdict(run, look).as_json()
     figures["seconds"] = time.monotonic() - started
@@ -188,9 +235,8 @@ def _verdict(run: Run, look: Look) -> Verdict:
     looks = {stage: Look.load(run.directory.checkpoints / f"{stage}.look.npz") for stage in run.directory.stages}
     first = looks.get("source", look)
     previous = list(looks.values())[-1] if looks else look
-    watch = run.experiment.recipe.adaptation.watch
     space = run.domains.label_space
-    return judge(look, previous, first, run.domains.source_shares, space.names, watch)
+    return judge(look, previous, first, run.domains.source_shares, space.names, run.experiment.recipe.watch)
 
 
 def chosen_stage(stages: dict[str, dict]) -> str:

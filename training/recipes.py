@@ -4,10 +4,15 @@ Constants are the papers', in the papers' units; sizes, steps and learning rates
 """
 
 from training.settings import (
+    Adversarial,
+    CopyPaste,
+    InstanceAdaptive,
     Lrent,
+    MeanTeacher,
     Mrkld,
     RareClassMining,
     Recipe,
+    RegionRegularisation,
     Selection,
     SelfTraining,
     SourceShare,
@@ -18,8 +23,14 @@ from training.settings import (
 CBST = (
     "Zou et al., Unsupervised Domain Adaptation for Semantic Segmentation via Class-Balanced Self-Training, ECCV 2018"
 )
+ADAPTSEG = "Tsai et al., Learning to Adapt Structured Output Space for Semantic Segmentation, CVPR 2018"
+ADVENT = "Vu et al., ADVENT: Adversarial Entropy Minimization for Domain Adaptation, CVPR 2019"
+IAST = "Mei et al., Instance Adaptive Self-Training for Unsupervised Domain Adaptation, ECCV 2020"
+HIAST = "Zhu et al., Hard-aware Instance Adaptive Self-training, TPAMI 2025"
 CRST = "Zou et al., Confidence Regularized Self-Training, ICCV 2019"
 HALVE_EVERY_TWO_ROUNDS = 2**-0.5
+IAST_DECAY = (2 / 3) ** 0.5  # 3e-5, 2.5e-5, 2e-5
+HIAST_DECAY = (1 / 3) ** 0.5  # 3e-6 in the first round, 1e-6 in the third
 CRST_SOURCE = SourceShare(share=0.03, step=0.0025, maximum=0.06, policy="random")
 CRST_MINING = RareClassMining(probability=0.8, classes=0, threshold=1e-3)
 
@@ -37,7 +48,7 @@ RECIPES: dict[str, Recipe] = {
         published="GTA5 -> Cityscapes 28.1 (FCN8s-VGG16); SYNTHIA 32.2 (ResNet-38)",
         adaptation=SelfTraining(
             rounds=3,
-            selection=Selection(kind="global", portion=0.20),
+            selector=Selection(kind="global", portion=0.20),
             mining=RareClassMining(),
             learning_rate_decay=HALVE_EVERY_TWO_ROUNDS,
         ),
@@ -47,7 +58,7 @@ RECIPES: dict[str, Recipe] = {
         published="GTA5 -> BDD100K 39.5 (ResNet-38)",
         adaptation=SelfTraining(
             rounds=3,
-            selection=Selection(kind="global", portion=0.15, spatial_prior=SpatialPrior()),
+            selector=Selection(kind="global", portion=0.15, spatial_prior=SpatialPrior()),
             mining=RareClassMining(),
             learning_rate_decay=HALVE_EVERY_TWO_ROUNDS,
         ),
@@ -57,7 +68,7 @@ RECIPES: dict[str, Recipe] = {
         published="GTA5 -> Cityscapes 45.2 (ResNet-38), SYNTHIA 42.5 / 48.4",
         adaptation=SelfTraining(
             rounds=3,
-            selection=Selection(portion=0.20),
+            selector=Selection(portion=0.20),
             source_share=SourceShare(share=0.02),
             mining=RareClassMining(),
             learning_rate_decay=HALVE_EVERY_TWO_ROUNDS,
@@ -68,7 +79,7 @@ RECIPES: dict[str, Recipe] = {
         published="GTA5 -> Cityscapes 46.2 (ResNet-38), 47.0 with multi-scale testing",
         adaptation=SelfTraining(
             rounds=3,
-            selection=Selection(portion=0.15, spatial_prior=SpatialPrior()),
+            selector=Selection(portion=0.15, spatial_prior=SpatialPrior()),
             mining=RareClassMining(),
             learning_rate_decay=HALVE_EVERY_TWO_ROUNDS,
         ),
@@ -78,7 +89,7 @@ RECIPES: dict[str, Recipe] = {
         published="GTA5 -> Cityscapes 46.5 (DeepLab-v2 ResNet-101)",
         adaptation=SelfTraining(
             rounds=3,
-            selection=Selection(portion=0.20),
+            selector=Selection(portion=0.20),
             source_share=CRST_SOURCE,
             mining=CRST_MINING,
             lrent=Lrent(alpha=0.25),
@@ -89,10 +100,47 @@ RECIPES: dict[str, Recipe] = {
         published="GTA5 -> Cityscapes 47.4 (DeepLab-v2 ResNet-101)",
         adaptation=SelfTraining(
             rounds=3,
-            selection=Selection(portion=0.20),
+            selector=Selection(portion=0.20),
             source_share=CRST_SOURCE,
             mining=CRST_MINING,
             mrkld=Mrkld(weight=0.01),
+        ),
+    ),
+    "adaptseg": Recipe(
+        paper=ADAPTSEG,
+        published="GTA5 -> Cityscapes 41.4 (DeepLab-v2 ResNet-101, one level)",
+        adversarial=Adversarial(map="softmax", loss="bce", weight=0.001),
+    ),
+    "advent": Recipe(
+        paper=ADVENT,
+        published="GTA5 -> Cityscapes 43.8 (DeepLab-v2 ResNet-101)",
+        adversarial=Adversarial(map="self_information", loss="bce", weight=0.001),
+    ),
+    "iast": Recipe(
+        paper=IAST,
+        published="GTA5 -> Cityscapes 51.5, 52.2 with multi-scale testing (DeepLab-v2 ResNet-101)",
+        adversarial=Adversarial(discriminator_learning_rate=2e-5, first_kernel=3),
+        adaptation=SelfTraining(
+            rounds=3,
+            selector=InstanceAdaptive(alpha=0.2, alpha_step=0.05),
+            source_share=None,
+            regularisation=RegionRegularisation(divergence=0.1, entropy=3.0),
+            learning_rate_decay=IAST_DECAY,
+        ),
+    ),
+    "hiast": Recipe(
+        paper=HIAST,
+        published="GTA5 -> Cityscapes 56.3, SYNTHIA 53.5 / 60.3 (DeepLab-v2 ResNet-101)",
+        adversarial=Adversarial(),
+        adaptation=SelfTraining(
+            rounds=3,
+            selector=InstanceAdaptive(alpha=0.5),
+            source_share=None,
+            copy_paste=CopyPaste(),
+            regularisation=RegionRegularisation(divergence=0.1, entropy=1.0),
+            mean_teacher=MeanTeacher(),
+            strong_views=True,
+            learning_rate_decay=HIAST_DECAY,
         ),
     ),
 }

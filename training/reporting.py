@@ -45,7 +45,7 @@ def summary_of(experiment: Experiment, domains: Domains, stages: dict, chosen: s
         "source_validation": stages["source"].get("source_scores"),
         "label_free": _label_free(stages, chosen, space.names),
         "rounds": rounds,
-        "chosen_round": list(stages).index(chosen),
+        "chosen_round": _label(chosen),
         "watch": _watch_sentences(stages, chosen),
         "seconds": sum(figures["seconds"] for figures in stages.values()),
         "seconds_per_stage": {name: figures["seconds"] for name, figures in stages.items()},
@@ -69,9 +69,10 @@ def _scores(figures: dict) -> dict | None:
 
 def _round_summary(name: str, figures: dict) -> dict:
     verdict, scores = figures["verdict"], _scores(figures) or {}
-    kept = ("round", "portion", "kept_share", "kept_share_per_class", "thresholds")
+    kept = ("portion", "kept_share", "kept_share_per_class", "thresholds", "threshold_trajectory", "student_scores")
     return {
-        **{key: figures[key] for key in kept},
+        "round": _label(name),
+        **{key: figures[key] for key in kept if key in figures},
         "label_free_score": verdict["score"],
         **{
             key: verdict[key]
@@ -106,16 +107,20 @@ def _watch_sentences(stages: dict, chosen: str) -> list[str]:
         for name, verdict in verdicts.items()
         if name != "source"
     ]
-    collapsed = list(verdicts.values())[-1]["collapse"]
-    reason = "the best label-free score before the collapse" if collapsed else "the last round, no collapse was seen"
-    taken = f"Taken: {_title(chosen)}, {reason}"
-    if verdicts[chosen]["score"] < verdicts["source"]["score"]:
-        taken += "; its label-free score is below that of the model before adaptation: compare the panels"
+    taken = f"Taken: {_title(chosen)}, the best label-free score of what did not collapse"
+    if chosen == "source":
+        taken += "; adaptation brought nothing that can be seen without labels"
     return [*said, taken]
 
 
+def _label(stage: str) -> int | str:
+    """How the report counts: 0 = the model before adaptation, "adversarial", 1, 2, ..."""
+    return 0 if stage == "source" else int(stage.removeprefix("round_")) if stage.startswith("round_") else stage
+
+
 def _title(stage: str) -> str:
-    return "the model before adaptation" if stage == "source" else stage.replace("_", " ").capitalize()
+    names = {"source": "the model before adaptation", "adversarial": "Adversarial warm-up"}
+    return names.get(stage) or stage.replace("_", " ").capitalize()
 
 
 def report_run(
@@ -129,10 +134,11 @@ def report_run(
     summary = summary_of(experiment, domains, stages, chosen, directory) | {"peak_rss_bytes": peak}
     examples = list(_examples(network, experiment, domains, directory, stages, chosen))
     panels = write_panels(directory.report, examples, domains.label_space)
+    panels += sorted(directory.report.glob("copy_paste_round_*.png"))
     confusion = None
     if stages[chosen].get("scores"):
         confusion = Confusion(domains.label_space.count, np.array(stages[chosen]["scores"]["matrix"], np.int64))
-    report = write_report(directory.report, summary, panels, domains.label_space, confusion)
+    report = write_report(directory.report, summary, panels, domains.label_space, confusion, directory.metrics)
     _pictures_to_tensorboard(directory, panels)
     print_summary(summary, console, report)
     return summary
@@ -166,9 +172,10 @@ def _probs(network: keras.Model, dataset: Dataset, size) -> np.ndarray:
 
 def _pseudo_label(probs: np.ndarray, directory: RunDirectory, stages: dict) -> np.ndarray | None:
     """What the last round's thresholds would keep of this prediction."""
-    if len(stages) == 1:
+    last = list(stages)[-1]
+    if not last.startswith("round_"):
         return None
-    thresholds = read_thresholds(directory.pseudo_labels / list(stages)[-1])
+    thresholds = read_thresholds(directory.pseudo_labels / last)
     prior = np.load(directory.spatial_prior) if directory.spatial_prior.exists() else None
     return select(probs, thresholds, prior)
 

@@ -5,7 +5,8 @@ environment.json    versions and machine
 state.json          finished stages with their figures; written after each
 metrics.csv         one row for every logged step
 tensorboard/        the same, and pictures
-checkpoints/        source.weights.h5, round_N.weights.h5, and partial.npz of the stage under way
+checkpoints/        source.weights.h5, round_N.weights.h5, and partial.npz of the stage under way; with a mean teacher
+                    round_N is the teacher and student/round_N.weights.h5 the student
 pseudo_labels/      round_N/*.png with manifest.json
 report/             report.md, summary.json, per_class_iou.csv, pictures
 final.weights.h5    the chosen round
@@ -69,6 +70,10 @@ class RunDirectory:
     def weights(self, stage: str) -> Path:
         return self.checkpoints / f"{stage}.weights.h5"
 
+    def student_weights(self, stage: str) -> Path:
+        """Of the rounds whose result is a teacher."""
+        return self.checkpoints / "student" / f"{stage}.weights.h5"
+
     def read_json(self, name: str) -> dict:
         try:
             return json.loads((self.path / name).read_text())
@@ -94,6 +99,7 @@ class RunDirectory:
         """Write the network's weights (`.weights.h5`) atomically."""
         temporary = path.with_name(f"writing-{path.name}")
         try:
+            path.parent.mkdir(exist_ok=True)
             network.save_weights(temporary)
             os.replace(temporary, path)
         except OSError as error:

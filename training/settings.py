@@ -76,12 +76,15 @@ class Data:
     size: tuple[int, int]  # height, width an image is brought to before random scale and crop, and at prediction
     crop: tuple[int, int]
     warm_up: Stage
+    adversarial: Stage
     adaptation: Stage  # one round
     evaluation: Domain | None = None  # labelled images of the target, used for figures only
     source_evaluation: Domain | None = None  # labelled images of the source: how large the gap is
     loss_stride: int = 1  # the loss looks at every n-th pixel of each row and column
     mined_crops: bool = True  # crops are small beside the frame, so that a recipe's rare-class mining makes sense
     minimum_source_images: int = 0  # a round's source subset holds at least this many (small source sets)
+    keep_source: bool = False  # the source takes part in every round, also where the recipe leaves it out: a small
+    # network trained for minutes forgets the classes that its pseudo-labels do not show
     network: str = "compact"  # what `--model` means when it is not given
     weights: str = "none"  # what `--weights` means when it is not given
     output_stride: int | None = None
@@ -129,6 +132,73 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class InstanceAdaptive:
+    """IAS (IAST, ECCV 2020, section 3.2): thresholds that follow the images as they come, one a class.
+
+    The share of a class' pixels that moves its threshold is `alpha * threshold ** gamma`; IAST uses alpha 0.2 to 0.3,
+    HIAST 0.5. The result depends on the order of the images: name order, `batch_size` at a time.
+    """
+
+    alpha: float = 0.5
+    alpha_step: float = 0.0  # added from one round to the next
+    beta: float = 0.9
+    gamma: float = 8.0
+    initial: float = 0.9
+    batch_size: int = 2
+
+
+@dataclass(frozen=True)
+class CopyPaste:
+    """HPLA (HIAST, section 3.3): pixels of the classes with the least confident labels are pasted between images.
+
+    `hard_classes` is a share of the label space (published: 14 of 19).
+    """
+
+    hard_classes: float = 14 / 19
+    donors: int = 3
+    stop_share: float = 0.5  # no further donor once this share of the hard classes is covered
+
+
+@dataclass(frozen=True)
+class RegionRegularisation:
+    """IAST, section 3.3: divergence from uniform where pixels are labelled, entropy where they are ignored.
+
+    Weights as released: the terms are means over pixels *and* classes, so a pixel weighs 1/classes of what it says.
+    """
+
+    divergence: float = 0.1
+    entropy: float = 1.0
+
+
+@dataclass(frozen=True)
+class MeanTeacher:
+    """HIAST, section 3.4: an average of the student over time teaches it on strongly changed images.
+
+    `decay` is stated for rounds of `decay_steps` steps; in shorter rounds the teacher forgets proportionally faster.
+    """
+
+    decay: float = 0.999
+    decay_steps: int = 8000
+    consistency: float = 0.5
+    region: Literal["ignored", "confident", "all"] = "ignored"
+
+
+@dataclass(frozen=True)
+class Adversarial:
+    """Alignment of the output maps of both domains by a discriminator, after the warm-up.
+
+    `map`: what the discriminator sees, soft-max (AdaptSeg, CVPR 2018) or weighted self-information (AdvEnt, CVPR 2019).
+    """
+
+    map: Literal["softmax", "self_information"] = "softmax"
+    loss: Literal["lsgan", "bce"] = "lsgan"
+    weight: float = 0.05
+    entropy: float = 0.0  # MinEnt on all target pixels
+    discriminator_learning_rate: float = 1e-4  # Adam
+    first_kernel: int = 4  # of the discriminator: 3 in IAST, 4 in AdaptSeg and HIAST
+
+
+@dataclass(frozen=True)
 class SourceShare:
     """How much of the source a round sees: the paper's shares of the source list, cumulative (nested) or random."""
 
@@ -173,7 +243,7 @@ class Mrkld:
 
 @dataclass(frozen=True)
 class Watch:
-    """The label-free watch over self-training; see `training/evaluation/watch.py` for what each number means."""
+    """The label-free watch over adaptation; see `training/evaluation/watch.py` for what each number means."""
 
     stop: bool = True  # stop at a clear collapse and return to the best earlier round
     images: int = 100  # target images it looks at
@@ -188,15 +258,18 @@ class SelfTraining:
     """Rounds of labelling the target and training on it (CBST, CRST)."""
 
     rounds: int = 3
-    selection: Selection = Selection()
-    source_share: SourceShare = SourceShare()
+    selector: Selection | InstanceAdaptive = Selection()
+    source_share: SourceShare | None = SourceShare()  # None: the source takes no part
     mining: RareClassMining | None = None
     image_selection: ImageSelection | None = None
     lrent: Lrent | None = None
     mrkld: Mrkld | None = None
+    copy_paste: CopyPaste | None = None
+    regularisation: RegionRegularisation | None = None
+    mean_teacher: MeanTeacher | None = None
+    strong_views: bool = False  # the student sees the target through HIAST's strong augmentation
     target_weight: float = 1.0  # of a pseudo-labelled pixel beside a source pixel; 1 as published
     learning_rate_decay: float = 1.0  # factor on the learning rate from one round to the next
-    watch: Watch = Watch()
 
 
 @dataclass(frozen=True)
@@ -205,7 +278,9 @@ class Recipe:
 
     paper: str
     warm_up: SourceTraining = SourceTraining()
+    adversarial: Adversarial | None = None
     adaptation: SelfTraining | None = None
+    watch: Watch = Watch()
     published: str = ""  # figures to expect in the paper's setting
 
 
@@ -216,5 +291,6 @@ class Experiment:
     recipe: Recipe
     data: Data
     model: Model
+    labelled_share: float | None = None  # semi-supervised: this share of the target, with its labels, is the source
     names: dict[str, str] = field(default_factory=dict)  # what recipe, data and model were called on the command line
     seed: int = 0

@@ -23,7 +23,9 @@ class TrainedModel:
 
 
 def load_trained(path: Path, stage: str = "final") -> TrainedModel:
-    """The network of the run in `path` as it was after `stage` ("final", "source", "round_1" ...), in float32.
+    """The network of the run in `path` as it was after `stage`, in float32.
+
+    Stages: "final", "source", "adversarial", "round_1" ...; of a mean teacher's student "student/round_1" ...
 
     Raises:
         UserError: no run there, or no such stage in it.
@@ -31,7 +33,8 @@ def load_trained(path: Path, stage: str = "final") -> TrainedModel:
     directory, experiment = RunDirectory.reopen(path)
     weights = directory.final_weights if stage == "final" else directory.weights(stage)
     if not weights.is_file():
-        stages = [file.name.split(".")[0] for file in sorted(directory.checkpoints.glob("*.weights.h5"))]
+        files = sorted(directory.checkpoints.rglob("*.weights.h5"))
+        stages = [str(file.relative_to(directory.checkpoints)).removesuffix(".weights.h5") for file in files]
         finished = ", ".join(stages) or "nothing yet"
         raise UserError(f"{path} has no weights of stage '{stage}': it holds {finished}")
     space = load_label_space(experiment.data.label_space)

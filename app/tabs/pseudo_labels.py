@@ -13,7 +13,7 @@ from app.context import PageContext
 from app.drawing import STRONG_OPACITY, jpeg, label_png, written
 from app.endpoints import LONG, endpoint, file_data, on_page, uploads_of
 from app.limits import PROBABILITY_SIDE, PSEUDO_LABEL_PHOTOS
-from app.pseudo_labelling import ALPHA, Selected, pseudo_label, usable_selectors
+from app.pseudo_labelling import Selected, pseudo_label, usable_selectors
 from app.tables import percent, thresholds
 from app.tabs.parts import example_button, files_input
 from app.uploads import Upload, read_photo, unique_stems
@@ -27,7 +27,8 @@ PORTION, STRIDE = 0.2, 4
 LARGEST_STRIDE = 64
 EXPLANATION = (
     "In self-training the model teaches itself: the pixels of unlabelled photos it is surest of become labels. "
-    "Thresholds are found over all photos together. What is <b>ignored</b> is shown grey."
+    "Thresholds are found over all photos together (ias: they follow the photos in their order). "
+    "What is <b>ignored</b> is shown grey."
 )
 
 
@@ -52,8 +53,12 @@ class PseudoLabelsTab:
                 self.photos = files_input("pseudo-photos", "Target photos (several at once)")
                 example_button(self.context, self.photos, "pseudo-examples")
                 self.selector = self._selector_input()
-                self.portion = gr.Slider(0.01, 1, portion, step=0.01, label="Portion to keep", elem_id="portion")
-                self.stride = gr.Slider(1, LARGEST_STRIDE, stride, step=1, label="Stride", info="Rank every n-th pixel")
+                self.portion = gr.Slider(
+                    0.01, 1, portion, step=0.01, label="Portion to keep", info="ias: its alpha", elem_id="portion"
+                )
+                self.stride = gr.Slider(
+                    1, LARGEST_STRIDE, stride, step=1, label="Stride", info="Rank every n-th pixel (ias: every one)"
+                )
                 self.run = gr.Button("Find pseudo-labels", variant="primary", elem_id="pseudo-run")
             with gr.Column(scale=5, min_width=320):
                 self.gallery = gr.Gallery(
@@ -98,6 +103,7 @@ class PseudoLabelsTab:
     ) -> tuple[dict, dict]:
         """Choose pseudo-labels for several target photos, with thresholds over all of them.
 
+        The selector ias takes the photos in their order, two at a time, and the portion as its alpha; no stride.
         Returns the manifest (selector, thresholds, kept shares and pixel counts per class) and a zip of it and the
         label PNGs (train ids, 255 = ignored, each at its photo's own size).
         """
@@ -127,11 +133,10 @@ class PseudoLabelsTab:
 
     def _archive(self, selected: Selected, uploads: list[Upload], folder: Path) -> tuple[Path, dict[str, Any]]:
         stems = unique_stems(upload.name for upload in uploads)
-        alpha = {"alpha": ALPHA} if selected.thresholds.selector == "lrent" else {}
         sizes = [list(label.shape) for label in selected.labels]
         manifest = label_manifest(
             selected.thresholds, selected.kept, stems, "uploaded photos", self.space.names,
-            model_sha256=self.digest, computed_at=sizes, **alpha,
+            model_sha256=self.digest, computed_at=sizes, **selected.entries,
         )  # fmt: skip
         path = folder / "pseudo_labels.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as bundle:

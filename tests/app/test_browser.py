@@ -9,13 +9,18 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-PATIENCE = 60  # seconds
+PATIENCE = 240  # seconds, on a very busy machine
 DESK, PHONE = (1280, 860), (390, 844)
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--no-first-run", "--disable-dev-shm-usage",
 )  # fmt: skip
 TABS = ("segment", "before-after", "pseudo-labels", "batch")
+CLICK_IF_READY = """((found) => {
+    if (!found?.checkVisibility() || found.disabled) return false;
+    found.click();
+    return true;
+})(document.querySelector(arguments[0]))"""
 
 
 class Page:
@@ -37,12 +42,16 @@ class Page:
         """Until the JavaScript expression is true."""
         until(lambda: self.js(expression), expression)
 
+    def click(self, selector: str) -> None:
+        """Click the first such element once it is there, shown and enabled: Gradio fills a tab when it is opened."""
+        until(lambda: self.js(CLICK_IF_READY, selector), f"something to click at {selector}")
+
     def tab(self, name: str) -> None:
-        self.js(f"document.querySelector('#tab-{name}-button').click()")
-        self.wait(f"document.querySelector('#tab-{name}')?.offsetParent !== null")
+        self.click(f"#tab-{name}-button")
+        self.wait(f"document.querySelector('#tab-{name}')?.checkVisibility()")
 
     def remove_photo(self) -> None:
-        self.js("document.querySelector('#segment-photo button[aria-label*=emove]').click()")
+        self.click("#segment-photo button[aria-label*=emove]")
 
     def upload(self, place: str, *files: Path) -> None:
         from selenium.webdriver.common.by import By
@@ -62,7 +71,7 @@ class Page:
         """Click a download and wait for the file, whole."""
         for earlier in self.downloads.glob(pattern):
             earlier.unlink()
-        self.js(f"document.querySelector('{selector}').click()")
+        self.click(selector)
         until(lambda: self._whole(pattern), f"a download {pattern}")
         return next(self.downloads.glob(pattern))
 
@@ -143,7 +152,7 @@ def test_the_opacity_moves_at_once_and_changes_the_download(page):
 
 def test_the_slider_between_before_and_after_moves(page, street_file):
     page.tab("before-after")
-    page.js("document.querySelector('#take-photo').click()")
+    page.click("#take-photo")
     page.wait("document.querySelector('#changes').innerText.includes('50 % of the pixels changed.')")
     assert page.js("document.querySelectorAll('#changes tbody tr').length") == 2
     handle = "document.querySelector('#slider .inner, #slider .outer')"
@@ -157,12 +166,27 @@ def test_the_slider_between_before_and_after_moves(page, street_file):
     until(lambda: page.js(f"{handle}.getBoundingClientRect().x") > start + 0.15 * width, "the slider to move")
 
 
+def test_pseudo_labels_of_the_examples_and_their_zip(page):
+    page.tab("pseudo-labels")
+    page.click("#pseudo-examples")
+    page.wait("document.querySelector('#pseudo-photos').innerText.includes('street_6')")
+    page.click("#pseudo-run")
+    page.wait("document.querySelectorAll('#thresholds tbody tr').length && document.querySelector('#pseudo-zip')")
+    assert "of the pixels are kept as pseudo-labels." in page.js("document.querySelector('#thresholds').innerText")
+    page.wait("document.querySelectorAll('#pseudo-gallery button img').length >= 6")
+    with zipfile.ZipFile(page.downloaded("#pseudo-zip", "pseudo_labels*.zip")) as bundle:
+        manifest = json.loads(bundle.read("manifest.json"))
+        sizes = {Image.open(bundle.open(name)).size for name in manifest["files"]}
+    assert manifest["files"] == [f"street_{number}.png" for number in range(1, 7)]
+    assert sizes == {(768, 384)}
+
+
 def test_batch_names_the_bad_file_and_gives_the_zip(page, street_file, tmp_path):
     (tmp_path / "notes.png").write_text("no picture")
     page.tab("batch")
     page.upload("#batch-files", street_file, tmp_path / "notes.png")
     page.wait("document.querySelector('#batch-files').innerText.includes('notes')")
-    page.js("document.querySelector('#batch-run').click()")
+    page.click("#batch-run")
     page.wait("document.querySelector('#batch-table .headline')")
     told = page.js("document.querySelector('#batch-table').innerText")
     assert "1 of 2 done." in told

@@ -7,7 +7,7 @@ from app.pseudo_labelling import pseudo_label, usable_selectors
 from app.uploads import Photo
 from tests.app.tiny_model import painted, street
 from training.errors import UserError
-from training.pseudo_labels import SELECTORS, resize_prior, select, thresholds_from_batches
+from training.pseudo_labels import SELECTORS, InstanceAdaptiveSelector, resize_prior, select, thresholds_from_batches
 
 
 def silent(share: float, what: str) -> None:
@@ -63,7 +63,25 @@ def test_a_model_without_a_prior_offers_no_selector_that_needs_one(source, photo
         pseudo_label(source, photos, "cbst_sp", 0.3, 2, silent)
 
 
-@pytest.mark.parametrize(("selector", "portion", "stride"), [("best", 0.2, 4), ("cbst", 0, 4), ("cbst", 0.2, 0)])
+def test_ias_takes_the_photos_in_their_order_and_the_portion_as_its_alpha(model, photos):
+    """Photos 1 and 2 have one size and make a batch; the others go alone."""
+    photos = [photos[0], photos[1], photos[1], photos[2]]
+    found = pseudo_label(model, photos, "ias", 0.5, 4, silent)
+    probs = [model.segmenter.probs(photo.image, photo.image.shape[:2]) for photo in photos]
+    selector = InstanceAdaptiveSelector(5, alpha=0.5)
+    expected = [label for batch in (probs[:1], probs[1:3], probs[3:]) for label in selector.label_batch(batch)]
+    assert all(np.array_equal(label, each) for label, each in zip(found.labels, expected, strict=True))
+    assert np.array_equal(found.thresholds.values, selector.theta.astype(np.float32))
+    assert found.kept.sum() == sum((label != 255).sum() for label in found.labels) > 0
+    assert (found.entries["alpha"], found.entries["batch_size"]) == (0.5, 2)
+    assert len(found.entries["threshold_trajectory"]) == 4
+    backwards = pseudo_label(model, photos[::-1], "ias", 0.5, 1, silent)
+    assert not np.array_equal(backwards.labels[-1], found.labels[0])
+
+
+@pytest.mark.parametrize(
+    ("selector", "portion", "stride"), [("best", 0.2, 4), ("cbst", 0, 4), ("cbst", 0.2, 0), ("ias", 0, 4)]
+)
 def test_bad_choices_are_told_so(model, photos, selector, portion, stride):
     with pytest.raises(UserError):
         pseudo_label(model, photos, selector, portion, stride, silent)

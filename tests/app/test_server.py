@@ -53,6 +53,16 @@ def test_pseudo_labels(client, street_file, save):
     assert set(np.unique(label)) <= {0, 2, 3, 255}
 
 
+def test_pseudo_labels_of_ias(client, street_file):
+    """Two photos of one size are one batch; the portion became alpha."""
+    manifest, archive = client.predict([handle_file(street_file)] * 2, "ias", 1.0, 4, api_name="/pseudo_labels")
+    assert (manifest["selector"], manifest["alpha"], manifest["batch_size"]) == ("ias", 1.0, 2)
+    assert np.shape(manifest["threshold_trajectory"]) == (2, len(NAMES))
+    with zipfile.ZipFile(archive) as bundle:
+        label = np.asarray(Image.open(bundle.open("street.png")))
+    assert set(np.unique(label)) - {255} == {0, 2, 3}
+
+
 def test_batch(client, street_file, tmp_path):
     (tmp_path / "notes.png").write_text("no picture")
     files = [handle_file(street_file), handle_file(tmp_path / "notes.png")]
@@ -69,7 +79,7 @@ def test_model(client):
     assert about["names"] == list(NAMES)
     assert about["metrics"]["after"]["miou"] == 60.0
     assert about["compares"] is True
-    assert "cbst_sp" in about["selectors"]
+    assert {"cbst_sp", "ias"} <= set(about["selectors"])
 
 
 def test_mistakes_are_told_in_one_sentence(client, tmp_path, street_file):

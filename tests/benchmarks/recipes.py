@@ -52,7 +52,8 @@ def table(out: Path, recipes: list[str], seeds: list[int]) -> str:
     """One Markdown line a recipe: mIoU after, gain, the rounds, which one was taken, collapses."""
     lines = ["| recipe | mIoU after | gain | rounds | taken | collapses seen |", "|---|---|---|---|---|---|"]
     for recipe in recipes:
-        found = [json.loads((out / f"{recipe}-{seed}/report/summary.json").read_text()) for seed in seeds]
+        reports = [out / f"{recipe}-{seed}" / "report" / "summary.json" for seed in seeds]
+        found = [json.loads(report.read_text()) for report in reports if report.exists()]
         after = [summary["after"]["miou"] for summary in found]
         gains = [summary["after"]["miou"] - summary["before"]["miou"] for summary in found if summary["before"]]
         rounds = "; ".join(" ".join(f"{entry['miou']:.1f}" for entry in summary["rounds"]) for summary in found)

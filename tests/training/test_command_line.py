@@ -31,11 +31,11 @@ def test_every_recipe_survives_json(name):
 
 def test_overrides_are_typed_and_reach_recipe_data_and_model():
     resolved = experiment(
-        "--set", "adaptation.rounds=5", "data.warm_up.steps=7", "adaptation.selection.portion=0.3", "data.crop=64,96"
+        "--set", "adaptation.rounds=5", "data.warm_up.steps=7", "adaptation.selector.portion=0.3", "data.crop=64,96"
     )
     assert resolved.recipe.adaptation.rounds == 5
     assert resolved.data.warm_up.steps == 7
-    assert resolved.recipe.adaptation.selection.portion == 0.3
+    assert resolved.recipe.adaptation.selector.portion == 0.3
     assert resolved.data.crop == (64, 96)
 
 
@@ -82,3 +82,30 @@ def test_an_unknown_recipe_on_the_real_command_line_has_no_traceback():
     assert done.returncode == 2
     assert done.stderr.startswith("streetshift: there is no recipe 'nope'")
     assert "Traceback" not in done.stderr
+
+
+def test_parts_are_switched_on_off_and_exchanged():
+    overrides = ("adaptation.mean_teacher=on", "adaptation.mean_teacher.decay=0.9", "adaptation.strong_views=True")
+    recipe = experiment("--recipe", "cbst", "--set", *overrides).recipe
+    assert (recipe.adaptation.mean_teacher.decay, recipe.adaptation.strong_views) == (0.9, True)
+    assert experiment("--recipe", "hiast", "--set", "adversarial=off").recipe.adversarial is None
+    exchanged = ("adaptation.selector=InstanceAdaptive", "adaptation.selector.alpha=0.3")
+    assert experiment("--recipe", "cbst", "--set", *exchanged).recipe.adaptation.selector.alpha == 0.3
+
+
+@pytest.mark.parametrize("override", ["adaptation.selector=best", "adaptation.mean_teacher=maybe"])
+def test_an_unknown_kind_of_part_is_refused_with_those_there_are(override):
+    with pytest.raises(UserError, match="can be"):
+        experiment("--set", override)
+
+
+def test_a_labelled_share_takes_the_place_of_the_source():
+    resolved = experiment("--recipe", "hiast", "--labelled-share", "1/8")
+    assert resolved.labelled_share == 0.125
+    assert resolved.recipe.adaptation.source_share.share == 1.0
+
+
+@pytest.mark.parametrize("share", ["0", "1", "1/0", "many"])
+def test_impossible_labelled_shares_are_refused(share):
+    with pytest.raises(UserError, match="between 0 and 1"):
+        experiment("--labelled-share", share)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from training.label import main
+from training.pseudo_labels import InstanceAdaptiveSelector, in_batches
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +63,58 @@ def test_reference_vectors(shared_dir, tmp_path, vectors, options):
     np.testing.assert_array_equal(thresholds, expected.get("cls_thresh_used", expected.get("cls_thresh")))
 
 
+@pytest.mark.parametrize(
+    ("vectors", "options"),
+    [
+        ("iast_S_a0.2_b0.9_g8_bs1", ["--alpha", "0.2", "--batch-size", "1"]),
+        ("iast_S_a0.2_b0.9_g8_bs2", ["--alpha", "0.2", "--beta", "0.9", "--gamma", "8", "--batch-size", "2"]),
+        ("iast_S_a0.5_b0.5_g0_bs2", ["--beta", "0.5", "--gamma", "0"]),
+        ("hiast_ias_S_a0.5", []),
+    ],
+)
+def test_reference_vectors_of_the_instance_adaptive_selector(shared_dir, tmp_path, vectors, options):
+    with np.load(shared_dir / f"reference/{vectors}.npz") as archive:
+        expected = dict(archive)
+    options = ["--probs", shared_dir / "reference/inputs_S.npz", "--selector", "ias", *options]
+    assert run(*options, out=tmp_path / "out") == 0
+    assert len(list((tmp_path / "out").iterdir())) == 4  # three labels and the manifest
+    labels = np.stack(list(read_labels(tmp_path / "out").values()))
+    assert np.mean(labels != expected["pseudo_trainid"]) <= 1e-4
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    np.testing.assert_allclose(manifest["threshold_trajectory"], expected["thresholds"], atol=1e-6)
+    np.testing.assert_allclose(manifest["thresholds"], expected["thresholds"][-1], atol=1e-6)
+    for key in ("alpha", "beta", "gamma", "batch_size"):
+        assert manifest[key] == expected[key]
+    assert (manifest["selector"], manifest["initial"]) == ("ias", 0.9)
+    assert manifest["kept_pixels"] == np.bincount(labels.ravel(), minlength=256)[:19].tolist()
+    assert sum(manifest["pixels"]) == labels.size
+
+
+def test_the_instance_adaptive_selector_takes_images_of_several_sizes_in_the_order_of_their_names(tmp_path, maps):
+    """a and c have one size but are no neighbours, so each goes alone, as with batches of one."""
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    for name, single in (("c", maps[2]), ("a", maps[0]), ("b", maps[1][:, :7])):
+        np.save(folder / f"{name}.npy", np.moveaxis(single, 0, -1))
+    assert run("--probs", folder, "--selector", "ias", out=tmp_path / "two") == 0
+    assert run("--probs", folder, "--selector", "ias", "--batch-size", "1", out=tmp_path / "one") == 0
+    two, one = read_labels(tmp_path / "two"), read_labels(tmp_path / "one")
+    assert {name: label.shape for name, label in two.items()} == {"a": (12, 10), "b": (7, 10), "c": (12, 10)}
+    assert all(np.array_equal(two[name], one[name]) for name in one)
+    assert len(json.loads((tmp_path / "two/manifest.json").read_text())["threshold_trajectory"]) == 4
+
+
+def test_a_bad_map_at_the_end_leaves_the_labels_of_before(tmp_path, maps, archive, capsys):
+    options = ("--probs", archive, "--selector", "ias")
+    assert run(*options, out=tmp_path / "out") == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    maps[2] *= 3
+    np.savez(archive, probs=maps)
+    assert run(*options, out=tmp_path / "out") == 2
+    assert "Probability map 2 holds" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
 def test_archive_and_folder_give_the_same_labels(tmp_path, maps, archive):
     folder = tmp_path / "maps"
     (folder / "rome").mkdir(parents=True)
@@ -109,6 +162,10 @@ def test_a_finished_run_with_its_own_prior(tmp_path, maps, monkeypatch):
     assert run(*options, "--selector", "cbst_sp", out=tmp_path / "weighted") == 2
     np.save(tmp_path / "spatial_prior.npy", np.ones((6, 5, 4), np.float32))
     assert run(*options, "--selector", "cbst_sp", out=tmp_path / "weighted") == 0
+    assert run(*options, "--selector", "ias", out=tmp_path / "adaptive") == 0
+    selector = InstanceAdaptiveSelector(4)
+    expected = [label for batch in in_batches(images, 2) for label in selector.label_batch(batch)]
+    np.testing.assert_array_equal(list(read_labels(tmp_path / "adaptive").values()), expected)
 
 
 BAD = {
@@ -123,6 +180,17 @@ BAD = {
     "other size": ("--probs {archive} --selector st_sp --prior {folder}/wrong.npy", "8 x 10 x 4 but the first map"),
     "alpha": ("--probs {archive} --selector lrent --alpha -1", "--alpha -1.0"),
     "needless alpha": ("--probs {archive} --alpha 1", "temperature of lrent"),
+    "ias portion": ("--probs {archive} --selector ias --portion 0.2", "does not use --portion"),
+    "ias stride": ("--probs {archive} --selector ias --stride 4", "does not use --stride"),
+    "ias compat": ("--probs {archive} --selector ias --compat mxnet", "does not use --compat"),
+    "ias prior": ("--probs {archive} --selector ias --prior {folder}/right.npy", "uses no spatial prior"),
+    "ias alpha": ("--probs {archive} --selector ias --alpha 1.5", "alpha 1.5"),
+    "ias beta": ("--probs {archive} --selector ias --beta -1", "beta -1.0"),
+    "ias gamma": ("--probs {archive} --selector ias --gamma -1", "gamma -1.0"),
+    "ias batch": ("--probs {archive} --selector ias --batch-size 0", "batch size is 0"),
+    "ias NaN": ("--probs {folder}/nan.npz --selector ias", "map 2 of"),
+    "beta": ("--probs {archive} --beta 0.9", "does not use --beta"),
+    "batch size": ("--probs {archive} --selector lrent --batch-size 2", "does not use --batch-size"),
     "NaN": ("--probs {folder}/nan.npz", "map 2 of"),
 }
 

@@ -10,7 +10,8 @@ from PIL import Image
 from training.data.classes import load_label_space
 from training.data.datasets import image_folder
 from training.evaluation.predictor import Predictor
-from training.labelling import TargetPredictions, label_images
+from training.labelling import TargetPredictions, label_images, label_images_in_order
+from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector
 from training.pseudo_labels.label_files import read_thresholds
 from training.pseudo_labels.selectors import select
 
@@ -64,3 +65,33 @@ def test_label_files_hold_what_the_manifest_says(network, photos, tmp_path):
     assert manifest["files"] == [f"photo {index}.png" for index in range(5)]
     again = np.stack([select(probs, read_thresholds(folder)) for batch in source.batches() for probs in batch])
     np.testing.assert_array_equal(again, labels)
+
+
+def test_ordered_labels_equal_the_selector_on_the_same_batches(network, photos, tmp_path):
+    """IAS: batches of two in name order, whatever the batches of the prediction."""
+    selector = InstanceAdaptiveSelector(11, alpha=0.5)
+    labelled = label_images_in_order(predictions(network, photos), tmp_path / "out", selector, batch_size=3)
+    whole = np.concatenate(list(predictions(network, photos).batches()))
+    other = InstanceAdaptiveSelector(11, alpha=0.5)
+    expected = [*other.label_batch(whole[:3]), *other.label_batch(whole[3:])]
+    for sample, label in zip(photos.samples, expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / f"{sample.name}.png")), label)
+    np.testing.assert_array_equal(labelled.image_counts, other.image_counts)
+    assert labelled.as_json()["threshold_trajectory"] == other.trajectory.tolist()
+    assert read_thresholds(tmp_path / "out").selector == "ias"
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["batch_size"] == 3
+
+
+def test_counts_and_confidences_of_what_was_kept(network, photos, tmp_path):
+    """What copy-paste is told of any selector's labels, against the files and the probabilities."""
+    labelled = label_images(predictions(network, photos), tmp_path / "out", "cbst", 0.3, 1, None, select)
+    whole = np.concatenate(list(predictions(network, photos).batches()))
+    labels = np.stack([np.asarray(Image.open(tmp_path / "out" / f"{sample.name}.png")) for sample in photos.samples])
+    for class_id in range(11):
+        kept = labels == class_id
+        np.testing.assert_array_equal(labelled.image_counts[:, class_id], kept.sum(axis=(1, 2)))
+        if kept.any():
+            mean = whole[..., class_id][kept].mean(dtype=np.float64)
+            assert labelled.mean_confidence[class_id] == pytest.approx(mean, rel=1e-5)
+        else:
+            assert np.isnan(labelled.mean_confidence[class_id])

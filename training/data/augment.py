@@ -1,7 +1,7 @@
 """Augmentation as plain TensorFlow functions of (arrays, random numbers): the same eagerly, in tf.data and on a GPU.
 
 Geometry acts on image and label together: a window of the frame is cut out and resized to the crop. What lies
-outside the frame becomes IGNORE in the label (never 0, which is a class) and the mean colour in the image.
+outside the frame becomes OUTSIDE in the label (never 0, which is a class) and the mean colour in the image.
 Randomness comes in as a vector of uniform numbers, one per decision, drawn statelessly from (seed, position).
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from training.data.classes import IGNORE
+from training.data.classes import OUTSIDE
 from training.errors import UserError
 
 MEAN_COLOR = (123.675, 116.28, 103.53)
@@ -160,7 +160,7 @@ def apply_window(image: tf.Tensor, label: tf.Tensor, window: Window, crop: tuple
     """Cut `window` out of image uint8 [h, w, 3] and label uint8 [h, w] and bring it to `crop`.
 
     Returns:
-        image float32 [*crop, 3] (bilinear, mean colour outside the frame) and label uint8 [*crop] (nearest, IGNORE
+        image float32 [*crop, 3] (bilinear, mean colour outside the frame) and label uint8 [*crop] (nearest, OUTSIDE
         outside the frame), pixel-aligned with each other.
     """
     rows, columns = (
@@ -174,7 +174,7 @@ def apply_window(image: tf.Tensor, label: tf.Tensor, window: Window, crop: tuple
     margins = tf.stack([tf.stack([rows.before, rows.after]), tf.stack([columns.before, columns.after])])
     image, label = tf.cond(
         tf.reduce_any(margins > 0),
-        lambda: (_pad_image(image, margins), tf.pad(label[..., 0], margins, constant_values=IGNORE)),
+        lambda: (_pad_image(image, margins), tf.pad(label[..., 0], margins, constant_values=OUTSIDE)),
         lambda: (image, label[..., 0]),
     )
     image, label = tf.cond(
@@ -289,8 +289,7 @@ def change_appearance(image: tf.Tensor, draws: Draws, augmentation: Augmentation
     return image
 
 
-def augment(image: tf.Tensor, label: tf.Tensor, draws: Draws, augmentation: Augmentation):
-    """One training view of a frame: image uint8 [h, w, 3], label uint8 [h, w] -> float32 [*crop, 3], uint8 [*crop]."""
+def change_geometry(image: tf.Tensor, label: tf.Tensor, draws: Draws, augmentation: Augmentation):
+    """A random window of a frame: image uint8 [h, w, 3], label uint8 [h, w] -> float32 [*crop, 3], uint8 [*crop]."""
     window = draw_window(label, draws, augmentation)
-    image, label = apply_window(image, label, window, augmentation.crop)
-    return change_appearance(image, draws, augmentation), label
+    return apply_window(image, label, window, augmentation.crop)

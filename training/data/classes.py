@@ -13,6 +13,7 @@ import numpy as np
 from training.errors import UserError
 
 IGNORE = 255
+OUTSIDE = 254  # of an augmented label: beyond the frame, where there is no picture to say anything of
 
 CITYSCAPES_NAMES = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",

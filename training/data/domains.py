@@ -55,21 +55,40 @@ def load_domains(experiment: Experiment) -> Domains:
     """
     data, oracle = experiment.data, experiment.recipe.warm_up.domain == "target"
     space = load_label_space(data.label_space)
-    target = load_domain(data.target, space, data.size, labelled=True if oracle else None)
-    source = load_domain(data.source, space, data.size)
-    if oracle and not target.labelled:
-        raise UserError(f"the oracle recipe trains on target labels, but the target '{target.name}' has none")
+    share = experiment.labelled_share
+    target = load_domain(data.target, space, data.size, labelled=True if oracle or share else None)
+    if (oracle or share) and not target.labelled:
+        asking = "the oracle recipe" if oracle else "--labelled-share"
+        raise UserError(f"{asking} trains on target labels, but the target '{target.name}' has none")
     evaluation = evaluation_of(experiment)
     if evaluation is not None:
         check_no_overlap(target, evaluation)
+    if share:
+        source, target = split_labelled(target, share, experiment.seed)
+    else:
+        source = load_domain(data.source, space, data.size)
     return Domains(
         label_space=space,
         warm_up=target if oracle else source,
         source=source,
         target=target.without_labels(),
         evaluation=evaluation,
-        source_evaluation=load_domain(data.source_evaluation, space, data.size) or _some(source),
+        source_evaluation=(None if share else load_domain(data.source_evaluation, space, data.size)) or _some(source),
     )
+
+
+def split_labelled(target: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """`(labelled part, rest)` of a labelled target: a random `share` of its images, the same for the same seed.
+
+    Raises:
+        UserError: one of the two would be empty.
+    """
+    count = round(share * len(target))
+    if not 0 < count < len(target):
+        raise UserError(f"--labelled-share {share:g} of {len(target)} target images leaves one part empty")
+    order = np.random.default_rng(seed).permutation(len(target))
+    labelled, rest = target.subset(np.sort(order[:count])), target.subset(np.sort(order[count:]))
+    return replace(labelled, name=f"{target.name} ({count} labelled)"), rest
 
 
 def evaluation_of(experiment: Experiment) -> Dataset | None:

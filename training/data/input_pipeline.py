@@ -14,10 +14,12 @@ from typing import NoReturn
 import numpy as np
 import tensorflow as tf
 
-from training.data.augment import Augmentation, augment, check_augmentation, draw
+from training.data.augment import Augmentation, change_appearance, change_geometry, check_augmentation, draw
+from training.data.copy_paste import CopyPaste
 from training.data.images import image_size, resize_image, resize_label
 from training.data.samples import Dataset
 from training.data.sampling import checked_indices, sample_order
+from training.data.strong_augment import draw_strong, strong_view
 from training.errors import UserError
 
 __all__ = ["Augmentation", "evaluation_stream", "readable", "reraise_as_user_error", "training_stream"]
@@ -38,6 +40,9 @@ def training_stream(
     start_step: int = 0,
     indices: np.ndarray | None = None,
     cache: bool | None = None,
+    paste: CopyPaste | None = None,
+    strong: bool = False,
+    weak: bool = False,
 ) -> tf.data.Dataset:
     """Augmented batches start_step .. steps-1 of a training stage.
 
@@ -46,10 +51,13 @@ def training_stream(
         size: (height, width) the whole image is first brought to, before random scale and crop.
         indices: the samples to draw from, None = all.
         cache: decode the frames that occur once and keep them; None = if they take less than CACHE_BYTES.
+        paste: puts pixels of other images into a frame before everything else.
+        strong: change the appearance by HIAST's strong augmentation, not by the photometry of `augmentation`.
+        weak: give the view without any change of appearance too; it shares geometry and label with the image.
 
     Returns:
         `steps - start_step` batches {"image": float32 [b, *crop, 3] in [0, 255], "label": uint8 [b, *crop],
-        "index": int32 [b]}. Resuming at start_step gives the tail of the whole stream.
+        "index": int32 [b], "weak": like image, if asked for}. Resuming at start_step gives the tail of the stream.
 
     Raises:
         UserError: impossible crop, nothing to train on; a damaged file (at once when cached; otherwise while
@@ -59,15 +67,23 @@ def training_stream(
     chosen = checked_indices(indices, len(dataset))
     positions = np.arange(start_step * batch_size, steps * batch_size, dtype=np.int64)
     order = chosen[sample_order(len(chosen), start_step * batch_size, steps * batch_size, seed)]
-    used = np.unique(order)  # a short or resumed stage needs fewer frames than there are
+    used = np.unique(order) if paste is None else np.arange(len(dataset))  # a short stage needs fewer frames
     fits = len(used) * size[0] * size[1] * 4 < CACHE_BYTES
     decoded = _decode_all(dataset, used, size) if (fits if cache is None else cache) else None
     load = _frame_loader(dataset, size, decoded)
 
+    def frame_at(index: int, position: int) -> np.ndarray:
+        return load(index) if paste is None else paste(index, position, load(index), load)
+
     def view(index: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
-        frame = tf.ensure_shape(_numpy_frame(load, index), (*size, 4))
-        image, label = augment(frame[..., :3], frame[..., 3], draw(seed, position), augmentation)
-        return {"image": image, "label": label, "index": tf.cast(index, tf.int32)}
+        frame = tf.ensure_shape(_numpy_frame(frame_at, index, position), (*size, 4))
+        draws = draw(seed, position)
+        seen, label = change_geometry(frame[..., :3], frame[..., 3], draws, augmentation)
+        image = (
+            strong_view(seen, draw_strong(seed, position)) if strong else change_appearance(seen, draws, augmentation)
+        )
+        views = {"image": image, **({"weak": seen} if weak else {})}
+        return {**views, "label": label, "index": tf.cast(index, tf.int32)}
 
     stream = tf.data.Dataset.from_tensor_slices((order, positions))
     stream = stream.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -101,7 +117,7 @@ def evaluation_stream(dataset: Dataset, size: tuple[int, int] | None, batch_size
     return stream.batch(batch_size).prefetch(2)
 
 
-def _load_frame(dataset: Dataset, index: int, size: tuple[int, int]) -> np.ndarray:
+def load_frame(dataset: Dataset, index: int, size: tuple[int, int]) -> np.ndarray:
     """Image and label of one sample at `size`, as uint8 [h, w, 4] with the label in channel 3."""
     image, label = dataset.read_pair(index)
     return np.dstack([resize_image(image, size), resize_label(label, size)])
@@ -122,7 +138,7 @@ def _decode_all(dataset: Dataset, chosen: np.ndarray, size: tuple[int, int]) -> 
     slots[chosen] = np.arange(len(chosen))
 
     def load(slot: int) -> None:
-        pixels[slot] = _load_frame(dataset, int(chosen[slot]), size)
+        pixels[slot] = load_frame(dataset, int(chosen[slot]), size)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(load, range(len(chosen))))
@@ -141,21 +157,21 @@ def _frame_loader(
 
     def load(index: int) -> np.ndarray:
         frames = None if kept is None else kept()
-        return _load_frame(dataset, index, size) if frames is None else frames.pixels[frames.slots[index]]
+        return load_frame(dataset, index, size) if frames is None else frames.pixels[frames.slots[index]]
 
     return load
 
 
-def _numpy_frame(load: Callable[[int], np.ndarray], index: tf.Tensor) -> tf.Tensor:
-    """Run `load` inside tf.data; a UserError passes through TensorFlow's own error as a marked message."""
+def _numpy_frame(load: Callable[..., np.ndarray], *numbers: tf.Tensor) -> tf.Tensor:
+    """Run `load(*numbers)` inside tf.data; a UserError passes through TensorFlow's own error as a marked message."""
 
-    def guarded(value: np.ndarray) -> np.ndarray:
+    def guarded(*values: np.ndarray) -> np.ndarray:
         try:
-            return load(int(value))
+            return load(*(int(value) for value in values))
         except UserError as error:
             raise ValueError(f"<<streetshift:{error}:streetshift>>") from error
 
-    return tf.numpy_function(guarded, [index], tf.uint8, stateful=False)
+    return tf.numpy_function(guarded, list(numbers), tf.uint8, stateful=False)
 
 
 def readable(stream: tf.data.Dataset) -> Iterator[dict[str, tf.Tensor]]:

@@ -7,12 +7,19 @@ photos; the others read the published data sets where they lie (`--source-root`,
 from training.settings import Augmentation, Data, Domain, Optimizer, Stage
 
 SMALL_WARM_UP = Stage(
-    steps=900,
+    steps=1500,
     batch_size=12,
-    optimizer=Optimizer(learning_rate=2e-3, ramp_steps=50, clip_norm=5.0),
+    optimizer=Optimizer(learning_rate=4e-3, ramp_steps=50, clip_norm=5.0),
     augmentation=Augmentation(scale=(0.7, 1.5)),
 )
 SMALL_ROUND = Stage(
+    steps=300,
+    batch_size=8,
+    optimizer=Optimizer(learning_rate=5e-4, clip_norm=5.0),
+    augmentation=Augmentation(scale=(0.7, 1.5), jitter=0.5),
+    average_weights=0.98,
+)
+SMALL_ADVERSARIAL = Stage(
     steps=200,
     batch_size=8,
     optimizer=Optimizer(learning_rate=5e-4, clip_norm=5.0),
@@ -34,10 +41,25 @@ PHOTO_ROUND = Stage(
     batch_norm="frozen",
     average_weights=0.99,
 )
+PHOTO_ADVERSARIAL = Stage(
+    steps=200,
+    batch_size=4,
+    optimizer=Optimizer(learning_rate=1e-4, clip_norm=5.0),
+    augmentation=Augmentation(scale=(0.6, 1.6)),
+    batch_norm="frozen",
+    average_weights=0.98,
+)
 PAPER_WARM_UP = Stage(
     steps=100_000,
     batch_size=4,
     optimizer=Optimizer("sgd", learning_rate=2.5e-4, head_multiple=10.0),
+    augmentation=Augmentation(scale=(0.5, 1.5)),
+    batch_norm="frozen",
+)
+PAPER_ADVERSARIAL = Stage(
+    steps=25_000,  # four passes over GTA5
+    batch_size=4,
+    optimizer=Optimizer(learning_rate=2e-6, schedule="constant", head_multiple=10.0),
     augmentation=Augmentation(scale=(0.5, 1.5)),
     batch_norm="frozen",
 )
@@ -66,6 +88,7 @@ def _published(
         size=(1024, 2048),
         crop=(512, 1024),
         warm_up=PAPER_WARM_UP,
+        adversarial=PAPER_ADVERSARIAL,
         adaptation=PAPER_ROUND,
         network="deeplab_v2_resnet101",
         weights="imagenet",
@@ -85,10 +108,12 @@ DATA: dict[str, Data] = {
         size=(128, 256),
         crop=(128, 256),
         warm_up=SMALL_WARM_UP,
+        adversarial=SMALL_ADVERSARIAL,
         adaptation=SMALL_ROUND,
         loss_stride=4,
         mined_crops=False,
         minimum_source_images=400,
+        keep_source=True,
     ),
     "streetsim_dusk": Data(
         title="procedural game streets -> procedural streets at dusk (embedded, harder)",
@@ -100,10 +125,12 @@ DATA: dict[str, Data] = {
         size=(128, 256),
         crop=(128, 256),
         warm_up=SMALL_WARM_UP,
+        adversarial=SMALL_ADVERSARIAL,
         adaptation=SMALL_ROUND,
         loss_stride=4,
         mined_crops=False,
         minimum_source_images=400,
+        keep_source=True,
     ),
     "streetsim_camvid": Data(
         title="procedural streets -> your street photos, 11 CamVid classes",
@@ -114,9 +141,11 @@ DATA: dict[str, Data] = {
         size=(240, 320),
         crop=(240, 320),
         warm_up=PHOTO_WARM_UP,
+        adversarial=PHOTO_ADVERSARIAL,
         adaptation=PHOTO_ROUND,
         mined_crops=False,
         minimum_source_images=400,
+        keep_source=True,
         network="deeplab_v3plus_mobilenet_v2",
         weights="imagenet",
         note="--target-root: any folder of photos; labelled photos are found beside it (val/) or given by --eval-root",
@@ -129,9 +158,11 @@ DATA: dict[str, Data] = {
         size=(256, 512),
         crop=(256, 512),
         warm_up=PHOTO_WARM_UP,
+        adversarial=PHOTO_ADVERSARIAL,
         adaptation=PHOTO_ROUND,
         mined_crops=False,
         minimum_source_images=400,
+        keep_source=True,
         network="deeplab_v3plus_mobilenet_v2",
         weights="imagenet",
         note="--source-root with images/ and labels/, --target-root, --classes; --eval-root and --size if you like",

@@ -74,9 +74,36 @@ def panel(
     for label, name, right in zip((before, after, pseudo_label, truth), names[1:], (*rights, ""), strict=True):
         if label is not None:
             columns.append(_column(overlay(shown, label, label_space), name + right))
+    return _row(columns)
+
+
+def _row(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Columns of one height side by side, with gaps and a margin."""
     space = np.full((columns[0].shape[0], _GAP, 3), _BACKGROUND, np.uint8)
     row = [part for column in columns for part in (column, space)][:-1]
     return cv2.copyMakeBorder(np.hstack(row), 0, _GAP, _GAP, _GAP, cv2.BORDER_CONSTANT, value=_BACKGROUND)
+
+
+def write_pasting(path: Path, frames: Iterable[tuple[np.ndarray, np.ndarray]], label_space: LabelSpace) -> Path | None:
+    """Write what copy-paste made of some images: a line each, image and pseudo-label before and after.
+
+    `frames`: pairs (before, after) of uint8 `[h, w, 4]`, RGB and the label, all of one size; none, no file.
+    """
+    titles = ("image", "pseudo-label", "image, pasted into", "its pseudo-label")
+    rows = []
+    for pair in frames:
+        pictures = [part for frame in pair for part in _image_and_label(frame, label_space)]
+        rows.append(_row([_column(picture, title) for picture, title in zip(pictures, titles, strict=True)]))
+    if not rows:
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.vstack(rows)).save(path)
+    return path
+
+
+def _image_and_label(frame: np.ndarray, label_space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:
+    shown = _fit(np.ascontiguousarray(frame[..., :3]))
+    return shown, overlay(shown, frame[..., 3], label_space)
 
 
 def _fit(image: np.ndarray) -> np.ndarray:

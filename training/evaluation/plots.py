@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.data.classes import LabelSpace
-from training.evaluation import tables
+from training.evaluation import canvas, tables
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,26 +17,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette: told apart with any colour vision; grey for "before".
 _BEFORE, _AFTER, _ALARM = "#a6a6a6", "#0072b2", "#d55e00"
 _CHOSEN_BAND = "#e3eef6"
-_INK, _SOFT_INK = "#262626", "#666666"
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "text.color": _INK,
-    "text.parse_math": False,  # a class may be called "$"
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": "#8c8c8c",
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "#e2e2e2",
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "legend.frameon": False,
-}
-_DPI = 130
+_INK, _SOFT_INK = canvas.INK, "#666666"
 
 
 def confusion_chart(
@@ -58,9 +39,9 @@ def confusion_chart(
     totals = counts.sum(axis=1, keepdims=True)
     percent = 100 * np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
     height, width = percent.shape
-    with _style():
+    with canvas.style():
         names = 0.1 * max(len(name) for name in columns)  # inches that the longest name takes, about
-        figure = _figure(1.4 + names + max(5.6, 0.47 * width), 1.6 + 0.75 * names + 0.4 * max(5, height))
+        figure = canvas.figure(1.4 + names + max(5.6, 0.47 * width), 1.6 + 0.75 * names + 0.4 * max(5, height))
         axes = figure.add_subplot()
         axes.imshow(percent, cmap="Blues", vmin=0, vmax=100, aspect="auto")
         _write_cells(axes, percent, totals[:, 0] > 0)
@@ -75,7 +56,7 @@ def confusion_chart(
         axes.annotate(
             note, (0, 1), (0, 9), xycoords="axes fraction", textcoords="offset points", color=_SOFT_INK
         ).set_in_layout(False)
-        return _save(figure, path)
+        return canvas.save(figure, path)
 
 
 def _write_cells(axes: "Axes", percent: np.ndarray, in_truth: np.ndarray) -> None:
@@ -110,8 +91,8 @@ def per_class_chart(
     """
     series = [(name, values) for name, values in (("before", before), ("after", after)) if values is not None]
     names = label_space.names
-    with _style():
-        figure = _figure(8.2, 1.3 + (0.36 if len(series) == 2 else 0.28) * len(names))
+    with canvas.style():
+        figure = canvas.figure(8.2, 1.3 + (0.36 if len(series) == 2 else 0.28) * len(names))
         axes = figure.add_subplot()
         thick = 0.8 / len(series)
         for index, (name, values) in enumerate(series):
@@ -132,7 +113,7 @@ def per_class_chart(
         _swatches(axes, label_space)
         if len(series) == 2:
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
-        return _save(figure, path)
+        return canvas.save(figure, path)
 
 
 def _write_end(axes: "Axes", row: int, values: Mapping[str, float | None], more_is_better: bool) -> None:
@@ -176,8 +157,8 @@ def rounds_chart(path: Path, summary: Mapping[str, Any]) -> Path:
     chosen = tables.chosen_line(summary["rounds"], summary.get("chosen_round"))
     columns = 2 if len(strips) > 1 else 1
     lines = max(1, -(-len(strips) // columns))
-    with _style():
-        figure = _figure(4.8 * columns, 0.4 + 2.0 * lines)
+    with canvas.style():
+        figure = canvas.figure(4.8 * columns, 0.4 + 2.0 * lines)
         grid = figure.subplots(lines, columns, squeeze=False).ravel()
         for axes, strip in zip(grid, strips, strict=False):
             _draw_strip(axes, strip, [entry.get("verdict") for entry in summary["rounds"]])
@@ -189,7 +170,7 @@ def rounds_chart(path: Path, summary: Mapping[str, Any]) -> Path:
             axes.remove()
         collapsed = any(entry.get("verdict") == "collapse" for entry in summary["rounds"])
         _rounds_key(figure, chosen is not None, collapsed)
-        return _save(figure, path)
+        return canvas.save(figure, path)
 
 
 def _strips(summary: Mapping[str, Any]) -> list[_Strip]:
@@ -262,23 +243,3 @@ def _swatches(axes: "Axes", label_space: LabelSpace) -> None:
     for row, colour in enumerate(label_space.colors):
         axes.plot(0, row, transform=place, scalex=False, scaley=False, color=np.array(colour) / 255, **look)
     axes.tick_params(axis="y", pad=18)
-
-
-def _style():
-    import matplotlib
-
-    return matplotlib.rc_context(_STYLE)
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-
-
-def _save(figure: "Figure", path: Path) -> Path:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(path)
-    return path

@@ -8,9 +8,10 @@ None or left out, and so is its part of the report.
 * before, after: `confusion.scores`, or None when the target has no labels
 * label_free: {"before", "after"}, each {label_free_score, consistency, agreement, drift, confidence ...: number,
   class_shares: {class: share of all pixels 0..1}}
-* rounds: [{round, portion, kept_share, kept_share_per_class {class: share}, thresholds {class: number or None},
+* rounds: [{round (1, 2 ... or "adversarial"), portion, kept_share, kept_share_per_class {class: share}, thresholds
+  {class: number or None}, threshold_trajectory [[number]], student_scores (as before and after),
   label_free_score, consistency, agreement, drift, verdict "ok" or "collapse", sentence, miou, per_class_iou}]
-* chosen_round (0 = the model before adaptation), watch [sentences]
+* chosen_round (as `round`; 0 = the model before adaptation), watch [sentences]
 * seconds, seconds_per_stage {stage: seconds}, peak_rss_bytes
 """
 
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.data.classes import LabelSpace
-from training.evaluation import plots, tables
+from training.evaluation import charts, tables
 from training.evaluation.confusion import Confusion
 from training.files import write_atomically
 
@@ -43,11 +44,13 @@ def write_report(
     panels: Sequence[Path | str],
     label_space: LabelSpace,
     confusion: Confusion | None = None,
+    metrics: Path | None = None,
 ) -> Path:
     """Write the report of one run into `folder` (made if need be) and return the path of report.md.
 
     `panels` are picture files, absolute or relative to `folder`; a `legend.png` in `folder` is shown above them.
-    `confusion` holds the counts of the model that is kept; without it there is no confusion.png. Figures are written
+    `confusion` holds the counts of the model that is kept; without it there is no confusion.png.
+    `metrics` is the run's metrics.csv, for the curves. Figures are written
     before pictures, so what has been measured is on disk even if a picture fails. Existing files of an earlier report
     are replaced.
     """
@@ -56,10 +59,10 @@ def write_report(
     told = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(folder / "summary.json", told.encode())
     write_atomically(folder / "per_class_iou.csv", per_class_csv(summary, label_space).encode())
-    charts = _write_charts(folder, summary, label_space, confusion)
+    pictures = charts.write_charts(folder, summary, label_space, confusion, metrics)
     names = [os.path.relpath(panel, folder) if Path(panel).is_absolute() else str(panel) for panel in panels]
     path = folder / "report.md"
-    write_atomically(path, report_text(summary, charts, names, (folder / "legend.png").exists()).encode())
+    write_atomically(path, report_text(summary, pictures, names, (folder / "legend.png").exists()).encode())
     return path
 
 
@@ -96,60 +99,17 @@ def per_class_csv(summary: Mapping[str, Any], label_space: LabelSpace) -> str:
     return lines.getvalue()
 
 
-def _write_charts(
-    folder: Path, summary: Mapping[str, Any], label_space: LabelSpace, confusion: Confusion | None
-) -> dict[str, str]:
-    """Draw what there are figures for; file names by kind."""
-    charts = {}
-    if tables.class_rows(summary):
-        sides = [_class_values(summary[side]) for side in ("before", "after")]
-        if not tables.compares(summary) and all(sides):
-            sides[0] = None
-        title = f"IoU per class; {tables.miou_words(summary)}"
-        charts["per_class"] = plots.per_class_chart(folder / "per_class.png", label_space, *sides, title=title)
-    label_free = summary.get("label_free") or {}
-    shares = [_share_percent(label_free.get(side)) for side in ("before", "after")]
-    if any(shares):
-        charts["class_shares"] = plots.per_class_chart(
-            folder / "class_shares.png",
-            label_space,
-            *shares,
-            title="Predicted share of each class",
-            unit="% of all pixels",
-            more_is_better=False,
-        )
-    if summary["rounds"]:
-        charts["rounds"] = plots.rounds_chart(folder / "rounds.png", summary)
-    if confusion is not None and confusion.matrix.any():
-        charts["confusion"] = plots.confusion_chart(
-            folder / "confusion.png",
-            confusion.matrix,
-            label_space,
-            confusion.unpredicted,
-            f"Confusion: {_scored_on(summary)}",
-        )
-    return {kind: path.name for kind, path in charts.items()}
-
-
-def _class_values(scores: Mapping[str, Any] | None) -> Mapping[str, float | None] | None:
-    return scores["per_class_iou"] if scores else None
-
-
-def _share_percent(side: Mapping[str, Any] | None) -> dict[str, float] | None:
-    shares = (side or {}).get("class_shares")
-    return {name: 100 * share for name, share in shares.items()} if shares else None
-
-
-def report_text(summary: Mapping[str, Any], charts: Mapping[str, str], panels: Sequence[str], legend: bool) -> str:
-    """report.md as text. `charts`: file names by kind; `panels`: file names; `legend`: is there a legend.png."""
+def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels: Sequence[str], legend: bool) -> str:
+    """report.md as text. `pictures`: file names by kind; `panels`: file names; `legend`: is there a legend.png."""
     sections = [
         f"# StreetShift: {summary.get('recipe')} on {summary.get('data')}",
         _what_was_run(summary),
         *headline(summary),
-        *_scores_section(summary, charts),
-        *_label_free_section(summary, charts),
-        *_rounds_section(summary, charts),
-        *_confusion_section(charts),
+        *_scores_section(summary, pictures),
+        *_label_free_section(summary, pictures),
+        *_rounds_section(summary, pictures),
+        *_confusion_section(pictures),
+        *_training_section(pictures),
         *_pictures_section(panels, legend),
         *_cost_section(summary),
         *_environment_section(summary),
@@ -160,11 +120,11 @@ def report_text(summary: Mapping[str, Any], charts: Mapping[str, str], panels: S
 
 
 def _what_was_run(summary: Mapping[str, Any]) -> str:
-    count = len(summary["rounds"])
+    count = sum(isinstance(entry["round"], int) for entry in summary["rounds"])
+    aligned = len(summary["rounds"]) > count
     source, target = summary.get("source") or "the source", summary.get("target") or "the target"
-    adapted = (
-        f"adapted to {target} in {count} round{'s' if count > 1 else ''} without its labels" if count else "not adapted"
-    )
+    ways = ["by adversarial alignment"] * aligned + [f"in {count} round{'s' if count > 1 else ''}"] * (count > 0)
+    adapted = f"adapted to {target} {' and '.join(ways)} without its labels" if ways else "not adapted"
     return (
         f"Recipe `{summary.get('recipe')}`: model `{summary.get('model')}`, trained on {source} with labels and "
         f"{adapted}; "
@@ -172,18 +132,12 @@ def _what_was_run(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _scored_on(summary: Mapping[str, Any]) -> str:
-    size = summary.get("resolution")
-    parts = (summary.get("target"), f"{summary['split']} split" if summary.get("split") else None)
-    return ", ".join(part for part in (*parts, f"{size[0]} x {size[1]} pixels" if size else None) if part)
-
-
 def headline(summary: Mapping[str, Any]) -> list[str]:
     """The result in sentences: before -> after, a warning when the end is worse, the chosen round, the watch."""
     classes = tables.class_set_words(summary["class_set"], summary.get("label_space"))
     words = tables.miou_words(summary)
     if words:
-        lines = [f"**{words}** ({classes}; {_scored_on(summary)})."]
+        lines = [f"**{words}** ({classes}; {tables.scored_on(summary)})."]
     else:
         lines = ["**The target has no labels: there is no mIoU.** The label-free scores stand in its place."]
     if tables.is_worse(summary):
@@ -202,23 +156,26 @@ def _chosen_sentence(summary: Mapping[str, Any]) -> list[str]:
         return []
     if chosen == 0:
         return ["No round was kept: the model is the one before adaptation."]
-    return [f"The model is that of round {chosen} of {len(rounds)}, chosen by the label-free watch."]
+    if isinstance(chosen, str):
+        return [f"The model is that of the {chosen} warm-up, chosen by the label-free watch."]
+    count = sum(isinstance(entry["round"], int) for entry in rounds)
+    return [f"The model is that of round {chosen} of {count}, chosen by the label-free watch."]
 
 
-def _scores_section(summary: Mapping[str, Any], charts: Mapping[str, str]) -> list[str]:
+def _scores_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
     rows = tables.class_rows(summary)
     if not rows:
         return []
     compare = tables.compares(summary)
     parts = ["## Scores", tables.class_set_table(summary, compare), tables.per_class_table(rows, compare)]
-    return [*parts, *_bullets(tables.score_notes(summary)), *_picture(charts, "per_class", "IoU per class")]
+    return [*parts, *_bullets(tables.score_notes(summary)), *_picture(pictures, "per_class", "IoU per class")]
 
 
-def _picture(charts: Mapping[str, str], kind: str, text: str) -> list[str]:
-    return [f"![{text}]({charts[kind]})"] if kind in charts else []
+def _picture(pictures: Mapping[str, str], kind: str, text: str) -> list[str]:
+    return [f"![{text}]({pictures[kind]})"] if kind in pictures else []
 
 
-def _label_free_section(summary: Mapping[str, Any], charts: Mapping[str, str]) -> list[str]:
+def _label_free_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
     label_free = summary.get("label_free") or {}
     rows = tables.label_free_rows(summary)
     if not rows:
@@ -228,24 +185,34 @@ def _label_free_section(summary: Mapping[str, Any], charts: Mapping[str, str]) -
     shares = tables.share_table(label_free)
     if shares:
         parts += ["Share of all pixels that each class is predicted for:", shares]
-    return [*parts, *_picture(charts, "class_shares", "Predicted share of each class, before and after")]
+    return [*parts, *_picture(pictures, "class_shares", "Predicted share of each class, before and after")]
 
 
-def _rounds_section(summary: Mapping[str, Any], charts: Mapping[str, str]) -> list[str]:
+def _rounds_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
     rounds = summary["rounds"]
     if not rounds:
         return []
     parts = ["## Rounds", tables.round_table(summary)]
-    parts += _bullets([f"Round {entry['round']}: {entry['sentence']}." for entry in rounds if entry.get("sentence")])
-    parts += _picture(charts, "rounds", "The rounds")
+    parts += _bullets(
+        [f"{tables.round_words(entry['round'])}: {entry['sentence']}." for entry in rounds if entry.get("sentence")]
+    )
+    parts += _picture(pictures, "rounds", "The rounds")
+    parts += _picture(pictures, "kept", "Share of each class' pixels that every round kept")
+    parts += _picture(pictures, "thresholds", "How the thresholds moved")
     thresholds = tables.threshold_table(rounds[-1])
     if thresholds:
         parts += [f"### Thresholds of round {rounds[-1]['round']}, the last", thresholds]
     return parts
 
 
-def _confusion_section(charts: Mapping[str, str]) -> list[str]:
-    return ["## Confusion", *_picture(charts, "confusion", "Confusion matrix")] if "confusion" in charts else []
+def _confusion_section(pictures: Mapping[str, str]) -> list[str]:
+    return ["## Confusion", *_picture(pictures, "confusion", "Confusion matrix")] if "confusion" in pictures else []
+
+
+def _training_section(pictures: Mapping[str, str]) -> list[str]:
+    return (
+        ["## Training", *_picture(pictures, "training", "Loss terms over the steps")] if "training" in pictures else []
+    )
 
 
 def _pictures_section(panels: Sequence[str], legend: bool) -> list[str]:

@@ -83,6 +83,18 @@ def words(key: str) -> str:
     return key.replace("_", " ").replace("label free", "label-free")
 
 
+def round_words(label: int | str) -> str:
+    """ "Round 2", or "Adversarial warm-up"."""
+    return f"{label} warm-up".capitalize() if isinstance(label, str) else f"Round {label}"
+
+
+def scored_on(summary: Mapping[str, Any]) -> str:
+    """On what the figures were measured, in words."""
+    size = summary.get("resolution")
+    parts = (summary.get("target"), f"{summary['split']} split" if summary.get("split") else None)
+    return ", ".join(part for part in (*parts, f"{size[0]} x {size[1]} pixels" if size else None) if part)
+
+
 def class_set_words(name: str | None, label_space: str | None = None) -> str:
     """A class set for a reader: sets named by a number are that many classes."""
     of_space = f" of {label_space}" if label_space else ""

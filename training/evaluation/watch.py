@@ -16,10 +16,11 @@ It looks at the same target images after the warm-up (round 0) and after every r
   own mistakes forgets.
 * `confidence`: mean of the largest probability. Reported, never scored: self-training raises it whether right or wrong.
 
-The label-free score of a round is `consistency - drift - swell / 2 + home / 5`. The last round becomes the result,
-unless it is a collapse: then it is the best scored one before. A round is a *clear collapse* when shares drift or a
-common class is lost beyond the limits in `training.settings.Watch`, or when rare classes swell while the network
-forgets at home. Weights and limits were set on runs that did and did not collapse (see the README).
+A round is a *clear collapse* when shares drift or a common class is lost beyond the limits in
+`training.settings.Watch`, or when rare classes swell while the network forgets at home; half the swell is a warning.
+The label-free score of a round is `consistency - drift / 2`, and the result is the best scored round that is no
+collapse (the model before adaptation counts as round 0). Weight and limits were set on runs whose truth is known (see
+the README).
 """
 
 import io
@@ -34,8 +35,7 @@ from training.files import write_atomically
 
 COMMON_SHARE = 0.05
 SMALLEST_SHARE = 1e-4
-SWELL_WEIGHT = 0.5
-HOME_WEIGHT = 0.2
+DRIFT_WEIGHT = 0.5
 VIEW_SCALE = 0.75
 WATCH_BATCH = 8
 
@@ -165,7 +165,7 @@ def judge(look: Look, previous: Look, first: Look, source_shares: np.ndarray, na
     home = look.source_miou - first.source_miou
     reasons = _reasons(drift, swell, home, lost, lost_class, names, limits)
     return Verdict(
-        score=consistency - drift - SWELL_WEIGHT * swell + HOME_WEIGHT * home,
+        score=consistency - DRIFT_WEIGHT * drift,
         drift=drift,
         swell=swell,
         lost=lost,
@@ -176,12 +176,15 @@ def judge(look: Look, previous: Look, first: Look, source_shares: np.ndarray, na
         confidence=look.confidence,
         shares=tuple(shares.tolist()),
         collapse=bool(reasons),
-        sentence="; ".join(reasons) if reasons else _fine(drift, swell, home),
+        sentence="; ".join(reasons) if reasons else _fine(drift, swell, home, limits),
     )
 
 
-def _fine(drift: float, swell: float, home: float) -> str:
-    return f"no collapse: shares drifted by {drift:.3f}, swelled by {swell:.2f}, {home:+.1f} points on the source"
+def _fine(drift: float, swell: float, home: float, limits) -> str:
+    seen = f"shares drifted by {drift:.3f}, swelled by {swell:.2f}, {home:+.1f} points on the source"
+    if swell > limits.collapse_swell / 2 and home < -limits.collapse_forgotten:
+        return f"no clear collapse, but rare classes swell while the source is forgotten, look at the panels: {seen}"
+    return f"no collapse: {seen}"
 
 
 def _reasons(drift: float, swell: float, home: float, lost: float, lost_class: int | None, names, limits) -> list[str]:
@@ -199,12 +202,9 @@ def _reasons(drift: float, swell: float, home: float, lost: float, lost_class: i
 
 
 def chosen_round(verdicts: list[Verdict]) -> int:
-    """Index of the state to keep: the last one, or, if that is a collapse, the best scored one before any collapse.
+    """Index of the state to keep: the best scored one that is no collapse, the later one on ties.
 
-    Entry 0 (the model before adaptation) never is a collapse. The score is not trusted to rank healthy rounds: on runs
-    whose truth is known it separated collapse from health, and not good rounds from better ones.
+    Entry 0, the model before adaptation, never is a collapse.
     """
-    if not verdicts[-1].collapse:
-        return len(verdicts) - 1
     healthy = [index for index, verdict in enumerate(verdicts) if index == 0 or not verdict.collapse]
-    return max(healthy, key=lambda index: verdicts[index].score)
+    return max(healthy, key=lambda index: (verdicts[index].score, index))

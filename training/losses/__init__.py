@@ -5,8 +5,24 @@ Shapes: `logits` float `[batch, height, width, classes]` (any precision; compute
 all-ignored batch teaches nothing.
 """
 
+from training.losses.adversarial import DOMAIN_LOSSES, binary_cross_entropy, discriminator_loss, least_squares
 from training.losses.cross_entropy import cross_entropy, soft_cross_entropy
-from training.losses.regions import labelled_region, mean_over
-from training.losses.regularisers import kld_to_uniform
+from training.losses.regions import labelled_region, mean_over, region_of
+from training.losses.regularisers import entropy, kld_to_uniform, minimum_entropy, self_information, soft_consistency
 
-__all__ = ["cross_entropy", "kld_to_uniform", "labelled_region", "mean_over", "soft_cross_entropy"]
+__all__ = [
+    "DOMAIN_LOSSES",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "discriminator_loss",
+    "entropy",
+    "kld_to_uniform",
+    "labelled_region",
+    "least_squares",
+    "mean_over",
+    "minimum_entropy",
+    "region_of",
+    "self_information",
+    "soft_consistency",
+    "soft_cross_entropy",
+]

@@ -1,13 +1,29 @@
-"""Means over a part of the pixels, safe when the part is empty."""
+"""Parts of the pixels, and means over them that are safe when the part is empty."""
 
 from keras import ops
 
-IGNORE = 255
+IGNORE, OUTSIDE = 255, 254  # no label; beyond the frame, after augmentation
+REGIONS = ("confident", "ignored", "all")
 
 
 def labelled_region(label):
-    """Mask of the pixels that carry a label: float32 `[batch, height, width]`, 1 where `label != 255`."""
-    return ops.cast(ops.not_equal(ops.cast(label, "int32"), IGNORE), "float32")
+    """Mask of the pixels that carry a label: float32 `[batch, height, width]`, 1 where `label < 254`."""
+    return ops.cast(ops.less(ops.cast(label, "int32"), OUTSIDE), "float32")
+
+
+def region_of(label, region: str):
+    """Mask of a region by its name in IAST and HIAST: float32 `[batch, height, width]`.
+
+    Args:
+        region: "confident" (pixels with a pseudo-label), "ignored" (the others of the frame) or "all" of the frame.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if region not in REGIONS:
+        raise ValueError(f"no region {region!r}: choose from {', '.join(REGIONS)}")
+    confident, ignored = labelled_region(label), ops.cast(ops.equal(ops.cast(label, "int32"), IGNORE), "float32")
+    return {"confident": confident, "ignored": ignored, "all": confident + ignored}[region]
 
 
 def mean_over(values, mask, count=None):

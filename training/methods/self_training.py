@@ -2,16 +2,18 @@
 
 1. Draw a source batch with labels and a target batch with this round's pseudo-labels (255 = not selected).
 2. Predict both in one pass, so that batch-norm in training mode sees the mixture it will be tested with.
-3. LRENT only: the network as it was when it labelled predicts the target crops once more, without gradient; its
-   probabilities over the round's thresholds give the soft labels, which are never stored.
+3. LRENT only: the network as it was when it labelled predicts the target crops, their colours unchanged, once more
+   without gradient; its probabilities over the round's thresholds give the soft labels, which are never stored.
 4. Sum the terms and descend.
 """
+
+from dataclasses import replace
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from training.methods.step import Step, View, on_grid_of, thin_label
+from training.methods.step import Step, on_grid_of, predict_domains
 from training.methods.term_training import TermTraining
 
 
@@ -36,17 +38,19 @@ class SoftLabeller:
 
 
 class SelfTraining(TermTraining):
-    """Batches: `{"source": {"image", "label"}, "target": {"image", "label"}}`, equal sizes within a batch."""
+    """Batches: `{"source": {"image", "label"}, "target": {"image", "label"}}`, equal sizes within a batch.
+
+    "source" may be left out (IAST). LRENT's target has "weak" too, the view without changes of colour, which the soft
+    labels are made from.
+    """
 
     def __init__(self, network, terms, loss_stride: int = 1, soft_labeller: SoftLabeller | None = None):
         super().__init__(network, terms, loss_stride)
         self.soft_labeller = soft_labeller
 
     def look(self, batch) -> Step:
-        source, target = batch["source"], batch["target"]
-        label = thin_label(tf.concat([source["label"], target["label"]], axis=0), self.loss_stride)
-        logits = self.network(tf.concat([source["image"], target["image"]], axis=0), training=True)["logits"]
-        logits = on_grid_of(label, logits)
-        split = tf.shape(source["label"])[0]
-        soft_label = self.soft_labeller(target["image"], label[split:]) if self.soft_labeller else None
-        return Step(View(logits[:split], label[:split]), View(logits[split:], label[split:], soft_label))
+        step = predict_domains(self.network, batch, self.loss_stride)
+        if self.soft_labeller is None:
+            return step
+        soft_label = self.soft_labeller(batch["target"]["weak"], step.target.label)
+        return replace(step, target=replace(step.target, soft_label=soft_label))

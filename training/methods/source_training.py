@@ -5,7 +5,7 @@
 3. Sum the terms (cross-entropy) and descend.
 """
 
-from training.methods.step import Step, View, on_grid_of, thin_label
+from training.methods.step import Step, predict_view
 from training.methods.term_training import TermTraining
 
 
@@ -13,6 +13,4 @@ class SourceTraining(TermTraining):
     """Batches: `{"source": {"image": float32 [b, h, w, 3], "label": uint8 [b, h, w]}}`."""
 
     def look(self, batch) -> Step:
-        label = thin_label(batch["source"]["label"], self.loss_stride)
-        logits = self.network(batch["source"]["image"], training=True)["logits"]
-        return Step(source=View(on_grid_of(label, logits), label))
+        return Step(source=predict_view(self.network, batch["source"], self.loss_stride))

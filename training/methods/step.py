@@ -1,4 +1,4 @@
-"""What a training step shows to the loss terms."""
+"""What a training step shows to the loss terms, and the one pass of the network that most methods make."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,20 @@ from keras import ops
 
 @dataclass(frozen=True)
 class View:
-    """One domain's part of a step, on the grid where the loss is taken.
+    """One domain's part of a step, on the grid where the loss is taken; what a method does not have is None.
 
     logits: float32 `[batch, height, width, classes]`.
     label: integer `[batch, height, width]`, 255 = ignored.
-    soft_label: float32 `[batch, height, width, classes]`, or None where the method has none.
+    soft_label: float32 `[batch, height, width, classes]`, LRENT's.
+    teacher_probs: float32 `[batch, height, width, classes]`, a mean teacher's soft-max on the weak view, no gradient.
+    scores: float32 `[batch, ?, ?, 1]`, a discriminator's opinion of the logits.
     """
 
     logits: tf.Tensor
     label: tf.Tensor
     soft_label: tf.Tensor | None = None
+    teacher_probs: tf.Tensor | None = None
+    scores: tf.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -36,3 +40,24 @@ def thin_label(label, stride: int):
 def on_grid_of(label, logits):
     """Bilinearly bring `logits` `[b, h, w, c]` to the height and width of `label` `[b, H, W]`, in float32."""
     return tf.image.resize(ops.cast(logits, "float32"), tf.shape(label)[1:3])
+
+
+def predict_view(network, domain, stride: int) -> View:
+    """The view of one domain, `{"image": float32 [b, h, w, 3], "label": uint8 [b, h, w]}`, in training mode."""
+    label = thin_label(domain["label"], stride)
+    return View(on_grid_of(label, network(domain["image"], training=True)["logits"]), label)
+
+
+def predict_together(network, source, target, stride: int) -> Step:
+    """Both domains in one pass in training mode, so that batch-norm sees their mixture."""
+    keys = ("image", "label")
+    joint = predict_view(network, {key: tf.concat([source[key], target[key]], axis=0) for key in keys}, stride)
+    split = tf.shape(source["label"])[0]
+    return Step(View(joint.logits[:split], joint.label[:split]), View(joint.logits[split:], joint.label[split:]))
+
+
+def predict_domains(network, batch, stride: int) -> Step:
+    """The target in training mode, and the source in the same pass where the batch has one."""
+    if "source" in batch:
+        return predict_together(network, batch["source"], batch["target"], stride)
+    return Step(target=predict_view(network, batch["target"], stride))

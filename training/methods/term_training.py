@@ -1,4 +1,4 @@
-"""The `train_step` that source training and self-training share: look, sum the terms, descend."""
+"""The `train_step` that all methods share: look, sum the terms, descend."""
 
 import keras
 import tensorflow as tf
@@ -31,14 +31,29 @@ class TermTraining(keras.Model):
         """Run the network on the batch and hand the terms what they need. Each method says how."""
         raise TypeError(f"{type(self).__name__} must define look(batch)")
 
+    @property
+    def resumable_variables(self) -> list:
+        """Everything that a stage under way must find again after a restart; the optimiser must be built."""
+        return [*self.network.weights, *self.optimizer.variables]
+
     def train_step(self, batch):
-        variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
-            step = self.look(batch)
-            values = [term(step) for term in self.terms]
-            loss = tf.add_n([term.weight * value for term, value in zip(self.terms, values, strict=True)])
-            loss = self.optimizer.scale_loss(loss)
+            values, loss = self.sum_of_terms(self.look(batch))
+        self.descend(tape, loss)
+        return self.logged(values)
+
+    def sum_of_terms(self, step: Step):
+        """The value of each term, and their weighted sum as the optimiser wants it under mixed precision."""
+        values = [term(step) for term in self.terms]
+        loss = tf.add_n([term.weight * value for term, value in zip(self.terms, values, strict=True)])
+        return values, self.optimizer.scale_loss(loss)
+
+    def descend(self, tape: tf.GradientTape, loss) -> None:
+        variables = self.network.trainable_variables
         self.optimizer.apply(tape.gradient(loss, variables), variables)
+
+    def logged(self, values) -> dict:
+        """Update the metrics with the terms' values, in their order, and give all that is to be logged."""
         for tracker, value in zip(self.trackers, values, strict=True):
             tracker.update_state(value)
         return {tracker.name: tracker.result() for tracker in self.trackers}

@@ -6,7 +6,19 @@ Terms know numbers and regions; they never see a configuration.
 
 from keras import ops
 
-from training.losses import cross_entropy, kld_to_uniform, labelled_region, soft_cross_entropy
+from training.losses import (
+    DOMAIN_LOSSES,
+    cross_entropy,
+    entropy,
+    kld_to_uniform,
+    labelled_region,
+    minimum_entropy,
+    region_of,
+    soft_consistency,
+    soft_cross_entropy,
+)
+from training.losses.adversarial import SOURCE
+from training.losses.regions import REGIONS
 
 
 def labelled_pixels(step):
@@ -44,13 +56,79 @@ class SoftCrossEntropy:
 
 
 class ConfidentRegionKLD:
-    """MRKLD: divergence of the prediction from the uniform distribution on the pseudo-labelled pixels."""
+    """Divergence of the prediction from the uniform distribution on the pseudo-labelled pixels of the target.
+
+    Args:
+        per_class: divide by the classes once more: False for CRST's MRKLD, True for R_c of IAST and HIAST.
+    """
 
     name = "kld_confident_target"
+
+    def __init__(self, weight: float, per_class: bool = False):
+        self.weight, self.per_class = weight, per_class
+
+    def __call__(self, step):
+        view = step.target
+        return kld_to_uniform(view.logits, labelled_region(view.label), self.per_class)
+
+
+class IgnoredRegionEntropy:
+    """R_i of IAST and HIAST: entropy of the prediction, a class, on the target's pixels without a pseudo-label."""
+
+    name = "entropy_ignored_target"
 
     def __init__(self, weight: float):
         self.weight = weight
 
     def __call__(self, step):
         view = step.target
-        return kld_to_uniform(view.logits, labelled_region(view.label))
+        return entropy(view.logits, region_of(view.label, "ignored"))
+
+
+class TeacherConsistency:
+    """R_cst of HIAST: cross-entropy, a class, with the mean teacher's soft-max on one region of the target.
+
+    Args:
+        region: "ignored" (HIAST), "confident" or "all".
+    """
+
+    needs_teacher = True
+
+    def __init__(self, weight: float, region: str = "ignored"):
+        if region not in REGIONS:
+            raise ValueError(f"no region {region!r}: choose from {', '.join(REGIONS)}")
+        self.name, self.weight, self.region = f"consistency_{region}_target", weight, region
+
+    def __call__(self, step):
+        view = step.target
+        return soft_consistency(view.logits, view.teacher_probs, region_of(view.label, self.region))
+
+
+class MinimumEntropy:
+    """AdvEnt's MinEnt: normalised entropy of the prediction on all pixels of the target."""
+
+    name = "minimum_entropy_target"
+
+    def __init__(self, weight: float):
+        self.weight = weight
+
+    def __call__(self, step):
+        return minimum_entropy(step.target.logits)
+
+
+class Adversarial:
+    """How far the target's output maps are from what the discriminator calls source; it pulls them there.
+
+    Args:
+        loss: "lsgan" (AdaptSegNet's form in IAST and HIAST) or "bce" (AdvEnt).
+    """
+
+    name = "adversarial"
+
+    def __init__(self, weight: float, loss: str = "lsgan"):
+        if loss not in DOMAIN_LOSSES:
+            raise ValueError(f"no adversarial loss {loss!r}: choose from {', '.join(DOMAIN_LOSSES)}")
+        self.weight, self.domain_loss = weight, DOMAIN_LOSSES[loss]
+
+    def __call__(self, step):
+        return self.domain_loss(step.target.scores, SOURCE)

@@ -8,6 +8,8 @@
 | image_selection     | which target images are worth learning from                                                   |
 | thresholds          | the confidence from which a class is kept, over all images; exact, bounded memory             |
 | selectors           | the pseudo-label of one image, given the thresholds; the names and meanings of the selectors  |
+| instance_adaptive   | thresholds that follow the images, batch after batch, and label each batch at once            |
+| donors              | which images lend their hard classes to another (copy-paste)                                  |
 | mining              | which classes are rare enough to crop around                                                  |
 | label_files         | PNGs and manifest on disk                                                                     |
 | probability_files   | probabilities of other people's models, from disk                                             |
@@ -32,25 +34,39 @@ A round calls `portion_at`, then `thresholds_from_batches` once over all target 
 >>> select(probs[1], thresholds).tolist()
 [[255, 255], [1, 0]]
 
+The selector `ias` needs no look at all images first: it labels them as they come, two at a time.
+
+>>> selector = InstanceAdaptiveSelector(classes=2, alpha=0.5)
+>>> selector.label_batch(probs).tolist()
+[[[0, 255], [255, 255]], [[255, 255], [255, 0]]]
+
 The regulariser MRKLD needs no selector of its own: it is cbst here, and a term of the loss in training.
 """
 
+from training.pseudo_labels.donors import DonorIndex, draw_donors, hard_classes
 from training.pseudo_labels.image_selection import best_images, class_balanced_score
+from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector, in_batches
 from training.pseudo_labels.mining import priority_classes, rare_classes
 from training.pseudo_labels.order_statistics import ConfidenceHistogram
 from training.pseudo_labels.portion import portion_at
-from training.pseudo_labels.selectors import PRIOR_SELECTORS, SELECTORS, lrent_select, select
+from training.pseudo_labels.selectors import ORDERED_SELECTORS, PRIOR_SELECTORS, SELECTORS, lrent_select, select
 from training.pseudo_labels.source_subset import source_subset
 from training.pseudo_labels.spatial_prior import resize_prior, spatial_prior
 from training.pseudo_labels.thresholds import Thresholds, thresholds_from_batches
 
 __all__ = [
+    "ORDERED_SELECTORS",
     "PRIOR_SELECTORS",
     "SELECTORS",
     "ConfidenceHistogram",
+    "DonorIndex",
+    "InstanceAdaptiveSelector",
     "Thresholds",
     "best_images",
     "class_balanced_score",
+    "draw_donors",
+    "hard_classes",
+    "in_batches",
     "lrent_select",
     "portion_at",
     "priority_classes",

@@ -1,4 +1,4 @@
-"""Which pixels may teach, and what: the selectors of CBST (Zou et al., ECCV 2018) and CRST (Zou et al., ICCV 2019)."""
+"""Which pixels may teach, and what, given the thresholds: the selectors of CBST, CRST, IAST and HIAST."""
 
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,11 @@ SELECTORS = {
     "st_sp": "st on probabilities weighted by a spatial prior",
     "cbst_sp": "cbst on probabilities weighted by a spatial prior",
     "lrent": "cbst thresholds with CRST's entropy-regularised soft labels",
+    "ias": "IAST's instance-adaptive selector: thresholds follow the images in their order, plain arg-max",
 }
 GLOBAL_SELECTORS = frozenset({"st", "st_sp"})
 PRIOR_SELECTORS = frozenset({"st_sp", "cbst_sp"})
+ORDERED_SELECTORS = frozenset({"ias"})  # thresholds move from batch to batch: see instance_adaptive
 
 
 def select(probs: np.ndarray, thresholds: "Thresholds", prior: np.ndarray | None = None) -> np.ndarray:
@@ -28,12 +30,23 @@ def select(probs: np.ndarray, thresholds: "Thresholds", prior: np.ndarray | None
 
     probs: float32 [h, w, c]; prior: float32 [h, w, c] exactly when the thresholds were made with one.
     The label is the arg-max over classes of prior * probs / threshold, lowest index on ties, kept where that ratio is
-    at least 1 (the paper's inequality is strict, its programs keep equality).
+    at least 1 (the paper's inequality is strict, its programs keep equality). Thresholds of `ias`, which stand for
+    where its labelling ended, do not move the arg-max: a pixel keeps it where its probability reaches the threshold.
     """
     check_selector(thresholds.selector, prior)
+    if thresholds.selector in ORDERED_SELECTORS:
+        return keep_confident(*best_class(probs), thresholds.values)
     score, label = best_class(probs, prior, thresholds.values)
     label[~(score >= 1.0)] = IGNORE
     return label
+
+
+def keep_confident(confidence: np.ndarray, label: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """uint8, `label` where the confidence reaches the threshold of its class, else 255 (IAST, section 3.2).
+
+    confidence: float32 and label: uint8, of one shape; thresholds: float [c]. NaN is never selected.
+    """
+    return np.where(confidence >= thresholds[label], label, np.uint8(IGNORE))
 
 
 def lrent_select(probs: np.ndarray, thresholds: "Thresholds", alpha: float = 0.25) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from training.errors import UserError
 from training.pseudo_labels.measuring import MakeBatches, Measured, measure_images
 from training.pseudo_labels.order_statistics import NO_BIN, ConfidenceHistogram, FewValues, WindowHistogram
 from training.pseudo_labels.portion import check_portion
-from training.pseudo_labels.selectors import GLOBAL_SELECTORS, check_selector
+from training.pseudo_labels.selectors import GLOBAL_SELECTORS, ORDERED_SELECTORS, check_selector
 
 LOOK_ROWS = 7  # the first look takes every seventh row: prime, so that it meets every phase of an upsampled grid
 WINDOW = 8  # bins counted exactly around the guess: at confidences above a half they span 0.03, in 2 MB a class
@@ -142,6 +142,10 @@ def _usable(values: np.ndarray, missing: float) -> np.ndarray:
 
 def _check_arguments(selector: str, portion: float, stride: int, prior: np.ndarray | None, compat: str | None) -> None:
     check_selector(selector, prior)
+    if selector in ORDERED_SELECTORS:
+        raise UserError(
+            f"The selector {selector} has no thresholds over all images: label in batches (InstanceAdaptiveSelector)."
+        )
     check_portion(portion)
     if stride < 1:
         raise UserError(f"The stride is {stride}: expected at least 1 (1 ranks every pixel, 4 every fourth).")

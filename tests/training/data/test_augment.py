@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.training.data.published_layouts import color_coded, street_label
 from training.data import augment
 from training.data.augment import Augmentation, apply_window, change_appearance, draw, draw_window, photometric
-from training.data.classes import CITYSCAPES_COLORS, IGNORE
+from training.data.classes import CITYSCAPES_COLORS, OUTSIDE
 from training.errors import UserError
 
 SIZE = (48, 96)
@@ -17,6 +17,12 @@ SIZE = (48, 96)
 def frame() -> tuple[tf.Tensor, tf.Tensor]:
     label = street_label(3, SIZE)
     return tf.constant(color_coded(label)), tf.constant(label)
+
+
+def augmented(image, label, draws, augmentation):
+    """Both steps of a training view."""
+    image, label = augment.change_geometry(image, label, draws, augmentation)
+    return augment.change_appearance(image, draws, augmentation), label
 
 
 def nearest_class(image: np.ndarray) -> np.ndarray:
@@ -45,7 +51,7 @@ def test_image_and_label_stay_aligned(frame, crop):
         assert image.shape == (*crop, 3)
         assert image.dtype == np.float32
         assert label.dtype == np.uint8
-        known = interior(label) & (label != IGNORE)
+        known = interior(label) & (label != OUTSIDE)
         assert known.sum() > 100
         np.testing.assert_array_equal(nearest_class(image)[known], label[known])
 
@@ -57,18 +63,18 @@ def test_padding_is_ignored_never_road(frame):
         draws = draw(1, tf.constant(position, tf.int64))
         augmentation = Augmentation(crop, scale=(0.5, 0.5))
         padded_image, padded_label = apply_window(image, label, draw_window(label, draws, augmentation), crop)
-        padded = padded_label.numpy() == IGNORE
-        assert set(np.unique(padded_label)) == {7, IGNORE}
+        padded = padded_label.numpy() == OUTSIDE
+        assert set(np.unique(padded_label)) == {7, OUTSIDE}
         assert padded.mean() == pytest.approx(0.75)
         np.testing.assert_allclose(padded_image.numpy()[padded], [augment.MEAN_COLOR] * padded.sum(), rtol=1e-6)
 
 
 def test_whole_frame_without_change_is_the_frame(frame):
     draws = draw(0, tf.constant(0, tf.int64))
-    image, label = augment.augment(*frame, draws, Augmentation(SIZE, flip=0.0))
+    image, label = augmented(*frame, draws, Augmentation(SIZE, flip=0.0))
     np.testing.assert_array_equal(image, frame[0])
     np.testing.assert_array_equal(label, frame[1])
-    image, label = augment.augment(*frame, draws, Augmentation(SIZE, flip=1.0))
+    image, label = augmented(*frame, draws, Augmentation(SIZE, flip=1.0))
     np.testing.assert_array_equal(image, frame[0][:, ::-1])
     np.testing.assert_array_equal(label, frame[1][:, ::-1])
 
@@ -130,9 +136,9 @@ def test_mining_without_a_rare_class_is_an_ordinary_crop():
 def test_eager_and_inside_tf_data_agree(frame):
     everything = Augmentation((40, 80), scale=(0.6, 1.5), jitter=1.0, grey=0.2, blur=0.5, noise=0.5, mine=0.5,
                               mine_classes=(3, 9))  # fmt: skip
-    stream = tf.data.Dataset.range(15).map(lambda k: augment.augment(*frame, draw(7, k), everything))
+    stream = tf.data.Dataset.range(15).map(lambda k: augmented(*frame, draw(7, k), everything))
     for position, (image, label) in enumerate(stream):
-        eager_image, eager_label = augment.augment(*frame, draw(7, tf.constant(position, tf.int64)), everything)
+        eager_image, eager_label = augmented(*frame, draw(7, tf.constant(position, tf.int64)), everything)
         np.testing.assert_array_equal(label, eager_label)
         np.testing.assert_allclose(image, eager_image, atol=1e-2)
         assert tf.reduce_min(image) >= 0

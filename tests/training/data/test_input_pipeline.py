@@ -191,3 +191,28 @@ def test_pseudo_labels_of_another_size_are_enlarged(data, tmp_path):
     for label, index in zip(batch["label"], batch["index"], strict=True):
         assert (label[:, :24] == index).all()
         assert (label[:, 24:] == IGNORE).all()
+
+
+@pytest.mark.parametrize("strong", [False, True])
+def test_the_weak_view_shares_geometry_and_label_with_the_image(data, strong):
+    """The same stream without any change of appearance gives the weak view."""
+    plain = replace(VARIED, jitter=0.0, blur=0.0, noise=0.0)
+    seen = batches(training_stream(data, SIZE, VARIED, 3, 4, seed=0, strong=strong, weak=True))
+    expected = batches(training_stream(data, SIZE, plain, 3, 4, seed=0))
+    for one, other in zip(seen, expected, strict=True):
+        np.testing.assert_array_equal(one["weak"], other["image"])
+        np.testing.assert_array_equal(one["label"], other["label"])
+    assert any(np.abs(one["image"] - one["weak"]).max() > 10 for one in seen)
+
+
+def test_frames_are_pasted_into_by_position_before_they_are_varied(data):
+    """A paste that writes the position into the label; the tail of a resumed stream sees the same positions."""
+
+    def paste(index, position, frame, load):
+        assert load(index).shape == frame.shape == (*SIZE, 4)
+        return np.dstack([frame[..., :3], np.full(SIZE, position, np.uint8)])
+
+    still = Augmentation(SIZE, flip=0.0)
+    whole = batches(training_stream(data, SIZE, still, 3, 4, seed=0, paste=paste))
+    assert [int(label.max()) for batch in whole for label in batch["label"]] == list(range(12))
+    assert_equal(batches(training_stream(data, SIZE, still, 3, 4, seed=0, paste=paste, start_step=2)), whole[2:])

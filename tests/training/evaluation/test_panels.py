@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from training.data.classes import IGNORE, LABEL_SPACES
-from training.evaluation.panels import Example, legend, overlay, panel, write_panels
+from training.evaluation.panels import Example, legend, overlay, panel, write_panels, write_pasting
 
 
 def columns_of(picture: np.ndarray, side: int = 400, gap: int = 8) -> float:
@@ -95,3 +95,15 @@ def test_panels_are_written_with_the_legend(tmp_path, label_space, image, label)
     assert [path.name for path in paths] == ["panel_aachen_0001.png", "panel_b.png"]
     assert [columns_of(np.asarray(Image.open(path))) for path in paths] == [4, 1]
     assert Image.open(tmp_path / "report" / "legend.png").mode == "RGB"
+
+
+def test_pasting_has_a_line_for_each_image_and_none_makes_no_file(tmp_path, label_space, image, label):
+    before = np.dstack([image, label])
+    pasted = before.copy()
+    pasted[:2] = 1
+    path = write_pasting(tmp_path / "report" / "pasting.png", [(before, pasted), (before, before)], label_space)
+    with Image.open(path) as picture:
+        assert columns_of(np.asarray(picture)) == pytest.approx(4, abs=0.1)
+        assert picture.height % 2 == 0
+    assert write_pasting(tmp_path / "none.png", [], label_space) is None
+    assert not (tmp_path / "none.png").exists()

@@ -38,7 +38,9 @@ def test_report_with_labels(tmp_path, summary, label_space, after):
     assert "left out of the mean: tram" in text
     assert "scores lower" not in text
     pictures = linked_pictures(text)
-    assert pictures == ["per_class.png", "rounds.png", "confusion.png", "legend.png", "panel_frame%201.png"]
+    assert pictures == [
+        *("per_class.png", "rounds.png", "kept_shares.png", "confusion.png", "legend.png", "panel_frame%201.png")
+    ]
     for name in pictures:
         assert (tmp_path / name.replace("%20", " ")).stat().st_size > 500
     assert not list(tmp_path.glob("*.part"))
@@ -66,7 +68,7 @@ def test_report_without_labels(tmp_path, label_free_summary, label_space):
     assert "| label-free score | 0.600 | 0.710 | +0.110 |" in text
     assert "| car | 20.0 % | 10.0 % |" in text
     assert "mIoU %" not in text
-    assert linked_pictures(text) == ["class_shares.png", "rounds.png"]
+    assert linked_pictures(text) == ["class_shares.png", "rounds.png", "kept_shares.png"]
     stored = json.loads((tmp_path / "summary.json").read_text())
     assert stored["after"] is None
     assert stored["label_free"]["after"]["label_free_score"] == 0.71

@@ -97,7 +97,15 @@ def test_a_collapsed_round_is_never_chosen():
     assert chosen_round([noisy, good, flooded]) == 1
     assert chosen_round([good, noisy, flooded]) == 0
     assert chosen_round([noisy, flooded]) == 0
-    assert chosen_round([good, noisy]) == 1  # no collapse: the last
+    assert chosen_round([good, noisy]) == 0
+    assert chosen_round([noisy, noisy]) == 1  # nothing between them: the later
+
+
+def test_a_quiet_beginning_of_a_collapse_is_a_warning():
+    result = verdict(look(picture([0.39, 0.29, 0.265, 0.055]), source_miou=39.0))
+    assert not result.collapse
+    assert "look at the panels" in result.sentence
+    assert "look at the panels" not in verdict(look(picture([0.39, 0.29, 0.265, 0.055]))).sentence
 
 
 def test_a_look_survives_the_disk(tmp_path):

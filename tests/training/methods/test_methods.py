@@ -5,38 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.training.methods.tiny import CLASSES, batch, compiled, tiny_network
 from training.methods.optimizers import RampedPoly, build_optimizer
 from training.methods.self_training import SelfTraining, SoftLabeller
 from training.methods.source_training import SourceTraining
 from training.methods.step import thin_label
 from training.methods.terms import ConfidentRegionKLD, CrossEntropy, SoftCrossEntropy
 from training.settings import Optimizer
-
-CLASSES = 3
-
-
-def tiny_network(seed=0):
-    keras.utils.set_random_seed(seed)
-    image = keras.Input((None, None, 3), name="image")
-    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(keras.layers.Rescaling(1 / 255)(image))
-    logits = keras.layers.Conv2D(CLASSES, 1, name="head_classes")(x)
-    return keras.Model(image, {"logits": logits, "features": x})
-
-
-def batch(seed, label_share=1.0):
-    """Images whose brightness tells the class."""
-    random = np.random.default_rng(seed)
-    label = np.repeat(np.repeat(random.integers(0, CLASSES, (4, 4, 4)), 4, axis=1), 4, axis=2).astype(np.uint8)
-    image = (label[..., None] * 100 + random.normal(0, 5, (4, 16, 16, 3))).astype(np.float32)
-    label[random.random(label.shape) > label_share] = 255
-    return {"image": tf.constant(image), "label": tf.constant(label)}
-
-
-def compiled(method, learning_rate=0.05, **settings):
-    optimizer = build_optimizer(Optimizer(learning_rate=learning_rate, **settings), 1000, [])
-    optimizer.build(method.network.trainable_variables)
-    method.compile(optimizer=optimizer)
-    return method
 
 
 def test_source_training_learns():
@@ -90,6 +65,7 @@ def test_lrent_soft_labels_follow_the_closed_form_and_train_only_the_student():
         soft(data["target"]["image"], label), ratio / ratio.sum(-1, keepdims=True), rtol=1e-4, atol=1e-6
     )
     before = labeller.get_weights()
+    data["target"]["weak"] = data["target"]["image"]
     method = compiled(SelfTraining(network, [CrossEntropy("source"), SoftCrossEntropy()], 2, soft))
     assert np.isfinite(float(method.train_step(data)["soft_cross_entropy_target"]))
     for old, new in zip(before, labeller.get_weights(), strict=True):

@@ -107,5 +107,5 @@ def test_lrent_needs_a_positive_temperature(alpha):
 
 
 def test_every_selector_says_what_it_is():
-    assert list(SELECTORS) == ["st", "cbst", "st_sp", "cbst_sp", "lrent"]
+    assert list(SELECTORS) == ["st", "cbst", "st_sp", "cbst_sp", "lrent", "ias"]
     assert all(SELECTORS.values())

@@ -1,0 +1,122 @@
+"""Copy-paste of hard classes: by hand, against the published program, and as the input pipeline calls it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.data.classes import load_label_space
+from training.data.copy_paste import CopyPaste, paste
+from training.data.samples import Dataset, LabelDecoder, Sample
+from training.errors import UserError
+
+SPACE = load_label_space("camvid11")
+
+
+def dataset(images: int) -> Dataset:
+    """Never read: frames come from `load`."""
+    samples = tuple(Sample(str(number), Path(f"{number}.png")) for number in range(images))
+    return Dataset("target", samples, SPACE, LabelDecoder("ids", ()))
+
+
+def frames(count: int, classes: int = 11, size=(6, 8), seed=0) -> np.ndarray:
+    """uint8 [count, h, w, 4]; a third of the labels is 255."""
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 256, (count, *size, 3), np.uint8)
+    labels = random.integers(0, classes, (count, *size)).astype(np.uint8)
+    labels[random.random(labels.shape) < 1 / 3] = 255
+    return np.concatenate([images, labels[..., None]], axis=-1)
+
+
+def class_counts(all_frames: np.ndarray, classes: int = 11) -> np.ndarray:
+    return np.array([np.bincount(frame[..., 3].ravel(), minlength=256)[:classes] for frame in all_frames])
+
+
+def test_the_donors_hard_pixels_and_no_others():
+    image, donor_image = np.zeros((1, 4, 3), np.uint8), np.full((1, 4, 3), 9, np.uint8)
+    label, donor_label = np.uint8([[0, 1, 255, 2]]), np.uint8([[3, 0, 1, 255]])
+    new_image, new_label, pasted = paste(image, label, donor_image, donor_label, np.array([1, 3]))
+    assert new_image[0, :, 0].tolist() == [9, 0, 9, 0]
+    assert new_label.tolist() == [[3, 1, 1, 2]]
+    assert pasted.tolist() == [[3, 255, 1, 255]]
+    assert image.max() == 0
+    assert label.tolist() == [[0, 1, 255, 2]]
+    assert (donor_image.min(), donor_label.tolist()) == (9, [[3, 0, 1, 255]])
+
+
+@pytest.mark.parametrize("case", range(8))
+def test_agrees_with_the_published_program_given_its_donor(shared_dir, case):
+    with np.load(shared_dir / "reference/hiast_copypaste.npz") as archive:
+        reference = dict(archive)
+    images, labels, (donor,) = reference["images"], reference["labels"], reference[f"case{case}_donors"]
+    receiver = case % len(images)
+    found = paste(images[receiver], labels[receiver], images[donor], labels[donor], reference["hard_classes"])
+    for name, array in zip(("img", "lbl", "mask"), found, strict=True):
+        np.testing.assert_array_equal(array, reference[f"case{case}_{name}"])
+
+
+def test_a_donor_of_another_size_is_brought_to_the_receivers():
+    donor_image = np.repeat(np.uint8([[[10] * 3, [200] * 3]]), 4, axis=0)  # 4 x 2
+    donor_label = np.repeat(np.uint8([[0, 1]]), 4, axis=0)
+    image, label = np.full((8, 4, 3), 77, np.uint8), np.full((8, 4), 255, np.uint8)
+    new_image, new_label, pasted = paste(image, label, donor_image, donor_label, np.array([1]))
+    assert np.unique(new_label[:, :2]).tolist() == [255]
+    assert np.unique(new_label[:, 2:]).tolist() == np.unique(pasted[:, 2:]).tolist() == [1]
+    assert (new_image[:, 3] == 200).all()
+    assert (new_image[:, :2] == 77).all()
+
+
+def test_frames_get_the_hard_classes_of_their_donors_in_order():
+    all_frames = frames(12)
+    kept = all_frames.copy()
+    mean_confidence = np.linspace(0.9, 0.3, 11)
+    copy_paste = CopyPaste(dataset(12), class_counts(all_frames), mean_confidence, hard=4, stop_share=1.0, seed=3)
+    assert copy_paste.hard.tolist() == [10, 9, 8, 7]
+    for position in range(30):
+        index = position % 12
+        image, label = all_frames[index][..., :3], all_frames[index][..., 3]
+        for donor in copy_paste.donors_at(position):
+            image, label, _ = paste(
+                image, label, all_frames[donor][..., :3], all_frames[donor][..., 3], copy_paste.hard
+            )
+        found = copy_paste(index, position, all_frames[index], all_frames.__getitem__)
+        np.testing.assert_array_equal(found, np.dstack([image, label]))
+    np.testing.assert_array_equal(all_frames, kept)
+
+
+def test_donors_depend_on_seed_and_position_alone():
+    counts = class_counts(frames(40, size=(3, 3)))
+    mean_confidence = np.linspace(0.9, 0.3, 11)
+    first, again, other = (CopyPaste(dataset(40), counts, mean_confidence, hard=6, seed=seed) for seed in (1, 1, 2))
+    backwards = {position: again.donors_at(position) for position in reversed(range(20))}
+    forwards = [first.donors_at(position) for position in range(20)]
+    assert forwards == [backwards[position] for position in range(20)]
+    assert forwards != [other.donors_at(position) for position in range(20)]
+    assert len(set(map(tuple, forwards))) > 10
+
+
+def test_donors_are_loaded_one_by_one_and_never_the_receiver():
+    all_frames = frames(5)
+    copy_paste = CopyPaste(dataset(5), class_counts(all_frames), np.linspace(0.9, 0.3, 11), hard=5, stop_share=1.0)
+    for position in range(20):
+        loaded = []
+        copy_paste(2, position, all_frames[2], lambda donor, loaded=loaded: loaded.append(donor) or all_frames[donor])
+        assert loaded == [donor for donor in copy_paste.donors_at(position) if donor != 2]
+        assert len(loaded) <= 3
+
+
+def test_nothing_selected_or_one_image_leaves_the_frame_as_it_is():
+    frame = frames(1)[0]
+    empty = CopyPaste(dataset(2), np.zeros((2, 11)), np.full(11, np.nan))
+    alone = CopyPaste(dataset(1), class_counts(frame[None]), np.full(11, 0.5))
+    for copy_paste in (empty, alone):
+        assert copy_paste(0, 0, frame, lambda index: pytest.fail("nothing to load")) is frame
+
+
+def test_bad_arguments_are_told_so():
+    counts, mean_confidence = np.ones((2, 11), int), np.full(11, 0.5)
+    for options in ({"hard": 0}, {"max_donors": 0}, {"stop_share": 2}):
+        with pytest.raises(UserError, match="expected"):
+            CopyPaste(dataset(2), counts, mean_confidence, **options)
+    with pytest.raises(ValueError, match="3 images"):
+        CopyPaste(dataset(3), counts, mean_confidence)

@@ -1,0 +1,39 @@
+"""Charts over time are drawn from what a run wrote, also from a resumed one."""
+
+import numpy as np
+from PIL import Image
+
+from training.data.classes import LABEL_SPACES
+from training.evaluation.curves import kept_share_chart, read_metrics, threshold_chart, training_curves
+
+SPACE = LABEL_SPACES["camvid11"]
+METRICS = """stage,step,metric,value
+source,25,cross_entropy_source,2
+source,50,cross_entropy_source,1
+source,50,cross_entropy_source,0.5
+round_1,25,cross_entropy_source,0.4
+round_1,25,cross_entropy_target,0.3
+"""
+
+
+def drawn(path) -> float:
+    """Share of the picture that is not white."""
+    with Image.open(path) as picture:
+        return float((np.asarray(picture.convert("L")) < 250).mean())
+
+
+def test_a_step_that_was_logged_twice_counts_once(tmp_path):
+    (tmp_path / "metrics.csv").write_text(METRICS)
+    metrics = read_metrics(tmp_path / "metrics.csv")
+    assert metrics["source"]["cross_entropy_source"] == [(25, 2.0), (50, 0.5)]
+    assert list(metrics["round_1"]) == ["cross_entropy_source", "cross_entropy_target"]
+    assert drawn(training_curves(tmp_path / "training.png", metrics)) > 0.005
+
+
+def test_thresholds_and_kept_shares(tmp_path):
+    trajectories = {1: np.linspace(0.9, 0.5, 11)[None].repeat(5, 0), 2: np.full((3, 11), 0.8)}
+    assert drawn(threshold_chart(tmp_path / "thresholds.png", trajectories, SPACE)) > 0.01
+    kept = [{"round": number, "kept_share_per_class": dict.fromkeys(SPACE.names, 0.5 * number)} for number in (1, 2)]
+    half = kept_share_chart(tmp_path / "kept.png", kept, SPACE)
+    nothing = [{**entry, "kept_share_per_class": dict.fromkeys(SPACE.names)} for entry in kept]
+    assert drawn(half) > drawn(kept_share_chart(tmp_path / "nothing.png", nothing, SPACE)) + 0.1

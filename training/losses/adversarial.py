@@ -1,0 +1,29 @@
+"""Losses of a discriminator's scores: LSGAN (AdaptSegNet's later form, IAST, HIAST) and binary cross-entropy (AdvEnt).
+
+A score map is float `[batch, height, width, 1]`, without a final sigmoid. The source is called 0 and the target 1, as
+in IAST's program (the papers number them the other way round, which changes nothing).
+"""
+
+from keras import ops
+
+SOURCE, TARGET = 0.0, 1.0
+
+
+def least_squares(scores, domain: float):
+    """Mean of `(score - domain)^2`."""
+    return ops.mean(ops.square(ops.cast(scores, "float32") - domain))
+
+
+def binary_cross_entropy(scores, domain: float):
+    """Mean cross-entropy of `sigmoid(score)` with `domain`, stable for scores of any size."""
+    scores = ops.cast(scores, "float32")
+    return ops.mean(ops.softplus(scores) - domain * scores)
+
+
+DOMAIN_LOSSES = {"lsgan": least_squares, "bce": binary_cross_entropy}
+"""By name: `loss(scores, SOURCE or TARGET) -> scalar`."""
+
+
+def discriminator_loss(domain_loss, source_scores, target_scores):
+    """What the discriminator minimises: the mean of its losses on both domains (IAST, section 3.1)."""
+    return 0.5 * (domain_loss(source_scores, SOURCE) + domain_loss(target_scores, TARGET))

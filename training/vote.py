@@ -1,0 +1,180 @@
+"""Choose a parameter without labels: train one run a value, let their labels vote. `python training/vote.py --help`."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from training.errors import UserError
+from training.evaluation.voting import SMALL_GAP, Candidate, vote
+from training.progress import Meter, console
+from training.quiet import start_tensorflow
+from training.run_directory import RunDirectory
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Rank models adapted with different values of one parameter, by how well each agrees with the majority of all
+    (HIAST, figure 6). No label is used.
+
+    Train and rank:
+
+      python training/vote.py --recipe hiast --grid adaptation.selector.alpha=0.3,0.5,0.7 --out runs/alpha
+
+    Rank finished runs:
+
+      python training/vote.py --runs runs/a runs/b runs/c
+    """
+
+    recipe: str = "hiast"
+    """The method; see training/run.py --list."""
+    grid: str | None = None
+    """The parameter and its values, KEY=VALUE,VALUE,VALUE; the keys are those of training/run.py --set."""
+    out: Path = Path("runs/vote")
+    """Folder for the runs, one a value. Finished ones are not repeated, stopped ones are continued."""
+    runs: tuple[Path, ...] = ()
+    """Finished runs with one target, instead of --grid."""
+    images: int = 500
+    """Target images that vote, evenly spaced, at most."""
+    more: Annotated[str, tyro.conf.arg(metavar="OPTIONS")] = ""
+    """Further options of training/run.py for every run, in quotes: "--data streetsim_dusk --seed 1"."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; the exit status: 0 done, 2 a mistake of the user's, 130 stopped by Ctrl-C."""
+    arguments = tyro.cli(Arguments, args=argv, prog="training/vote.py")
+    try:
+        runs = finished_runs(arguments)
+        start_tensorflow()
+        show(ranked(runs, arguments.images), runs)
+        return 0
+    except UserError as error:
+        print(f"streetshift: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped; the same command goes on from here.", file=sys.stderr)
+        return 130
+
+
+def finished_runs(arguments: Arguments) -> dict[str, Path]:
+    """Run directories by the candidate's name; those of a grid are trained first where need be."""
+    if (arguments.grid is None) == (not arguments.runs):
+        raise UserError("Give either --grid KEY=VALUE,VALUE,VALUE (runs to train) or --runs (finished ones).")
+    if arguments.grid is None:
+        runs = {str(path): path for path in arguments.runs}
+        for path in arguments.runs:
+            directory, _ = RunDirectory.reopen(path)
+            if not directory.final_weights.is_file():
+                raise UserError(f"{path} is not finished: continue it with training/run.py --resume {path}")
+    else:
+        key, values = parsed_grid(arguments.grid)
+        runs = {f"{key}={value}": arguments.out / f"{key}={value}" for value in values}
+    if len(runs) < 2:
+        raise UserError(f"A vote needs at least two candidates, better three or five, not {len(runs)}.")
+    if arguments.grid is not None:
+        for override, path in runs.items():
+            train(path, arguments.recipe, override, arguments.more)
+    return runs
+
+
+def parsed_grid(grid: str) -> tuple[str, list[str]]:
+    """`("a.b", ["1", "2"])` of "a.b=1,2"."""
+    key, separator, values = grid.partition("=")
+    given = [value.strip() for value in values.split(",") if value.strip()]
+    if not separator or not key or len(given) < 2:
+        raise UserError(f"--grid {grid}: expected KEY=VALUE,VALUE,VALUE, such as adaptation.selector.alpha=0.3,0.5,0.7")
+    return key, list(dict.fromkeys(given))
+
+
+def train(path: Path, recipe: str, override: str, more: str) -> None:
+    """Carry out one run, or what is left of it."""
+    import shlex
+
+    if (path / "final.weights.h5").exists() and (path / "report" / "summary.json").exists():
+        return
+    if (path / "recipe.json").exists():
+        options = ["--resume", str(path)]
+    else:
+        options = ["--recipe", recipe, "--out", str(path), *shlex.split(more), "--set", override]
+    console.print(f"[bold]{override}[/bold]")
+    if subprocess.run([sys.executable, str(ROOT / "training" / "run.py"), *options]).returncode != 0:
+        raise UserError(f"the run with {override} did not finish; mend what it says and give the same command again")
+
+
+def ranked(runs: dict[str, Path], images: int) -> list[Candidate]:
+    """The candidates, best first, by the vote of their labels on the target."""
+    stacks = [predicted_labels(path, images) for path in runs.values()]
+    if len({(labels.shape, classes, samples) for labels, classes, samples in stacks}) > 1:
+        raise UserError("These runs differ in target, size or classes: their labels cannot vote on the same pixels.")
+    per_image: Iterator[np.ndarray] = (np.stack(labels) for labels in zip(*(s[0] for s in stacks), strict=True))
+    return vote(list(runs), per_image, stacks[0][1])
+
+
+def predicted_labels(path: Path, images: int) -> tuple[np.ndarray, int, tuple[str, ...]]:
+    """Arg-max labels of a run's result on its target, uint8 `[n, h, w]` on the network's grid; classes; image names."""
+    from training.data.domains import load_domain
+    from training.data.input_pipeline import evaluation_stream, readable
+    from training.evaluation.predictor import Predictor
+    from training.trained_model import load_trained
+
+    trained = load_trained(path)
+    data, space = trained.experiment.data, trained.label_space
+    target = load_domain(data.target, space, data.size, labelled=None)
+    indices = np.unique(np.linspace(0, len(target) - 1, min(images, len(target))).round().astype(int))
+    part, predictor, labels = target.subset(indices), Predictor(trained.network), []
+    with Meter(f"labels of {path.name}", len(part)) as meter:
+        for batch in readable(evaluation_stream(part, data.size, 8)):
+            labels.append(np.argmax(predictor.coarse_probs(batch["image"]), axis=-1).astype(np.uint8))
+            meter.advance(len(labels[-1]))
+    return np.concatenate(labels), space.count, tuple(sample.name for sample in part.samples)
+
+
+def show(candidates: list[Candidate], runs: dict[str, Path]) -> None:
+    """The ranking, what the labels say where there are some, and a warning where the vote decides nothing."""
+    from rich.table import Table
+
+    truth = {name: true_miou(path) for name, path in runs.items()}
+    known = all(value is not None for value in truth.values())
+    table = Table("candidate", "agrees with the vote, mIoU %", "pixels %", *(["true mIoU %"] if known else []))
+    for candidate in candidates:
+        true = [f"{truth[candidate.name]:.1f}"] if known else []
+        table.add_row(candidate.name, f"{candidate.score:.2f}", f"{100 * candidate.agreement:.2f}", *true)
+    console.print(table)
+    first, second = candidates[:2]
+    console.print(f"The vote picks [bold]{first.name}[/bold]: {runs[first.name]}")
+    if first.score - second.score < SMALL_GAP:
+        console.print(
+            f"[yellow]The first two differ by {first.score - second.score:.2f} points, less than {SMALL_GAP}: the vote "
+            "does not tell them apart.[/yellow]"
+        )
+    if len(candidates) % 2 == 0:
+        console.print("[yellow]An even number of candidates can tie: an odd number votes better.[/yellow]")
+    if known:
+        best = max(truth, key=truth.get)
+        lost = truth[best] - truth[first.name]
+        console.print(
+            "By the labels that is the best one too."
+            if lost == 0
+            else f"By the labels {best} is the best one, {lost:.1f} points better."
+        )
+
+
+def true_miou(path: Path) -> float | None:
+    """What the run's report measured with labels, or None."""
+    scores = RunDirectory(path).read_json("report/summary.json").get("after")
+    return scores["miou"] if scores else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
