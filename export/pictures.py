@@ -1,5 +1,6 @@
 """Any picture to RGB, and to the size at which a network looks at it (NumPy and Pillow only)."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -27,12 +28,15 @@ def load_picture(picture: Picture, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Alpha is left out and 16 bits are cut to 8, as in training.
 
     Raises:
-        UserError: no such file, damaged, no picture, more than `max_pixels`, or an array of another kind.
+        UserError: no such file, damaged, no picture, of floating-point numbers, more than `max_pixels`, or an array of
+            another kind.
     """
     if isinstance(picture, np.ndarray):
         return _from_array(picture, max_pixels)
     if isinstance(picture, Image.Image):
         return _from_pillow(picture, "the picture", max_pixels)
+    if not isinstance(picture, str | os.PathLike):
+        raise UserError(f"A picture is a path, a Pillow image or an array, not {type(picture).__name__}.")
     path = Path(picture)
     try:
         with _opened(path, max_pixels) as image:
@@ -59,6 +63,8 @@ def _opened(path: Path, max_pixels: int) -> Image.Image:
 
 def _from_pillow(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
     _check_size(image.height, image.width, name, max_pixels)
+    if image.mode == "F":  # in 0..1, 0..255 or metres: no telling, and Pillow would clip it
+        raise UserError(f"{name} holds floating-point numbers: save it with 8 or 16 bits.")
     try:
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8 instead of scaling

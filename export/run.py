@@ -86,7 +86,7 @@ def export_run(run: Path, stage: str = "final", precision: str = "fp32", out: Pa
     has been loaded by ONNX Runtime and agreed with Keras.
 
     Args:
-        run: a run directory. stage: "final", "source", "round_1" ... precision: "fp32", "fp16" or "int8".
+        run: a run directory. stage: see `load_trained`. precision: "fp32", "fp16" or "int8".
         out: the file to write; None: `default_path`.
 
     Raises:
@@ -126,7 +126,7 @@ def export_run(run: Path, stage: str = "final", precision: str = "fp32", out: Pa
 
 def default_path(run: Path, stage: str, precision: str) -> Path:
     """model.onnx in the run directory for its final weights, else the stage's name; the precision unless fp32."""
-    name = "model" if stage == "final" else stage
+    name = "model" if stage == "final" else stage.replace("/", "_")
     return run / (f"{name}.onnx" if precision == "fp32" else f"{name}_{precision}.onnx")
 
 

@@ -13,6 +13,7 @@ from training.pseudo_labels.selectors import PRIOR_SELECTORS
 from training.run_directory import VERSION, RunDirectory
 from training.settings import Domain, Experiment
 
+STUDENT = "student/"  # before the stage's name: the student of a round whose result is its teacher
 FIGURES = ("miou", "pixel_accuracy", "per_class_iou", "class_sets", "absent")
 
 
@@ -55,7 +56,7 @@ def domain_title(domain: Domain) -> str:
 def weights_stage(stages: dict[str, dict], stage: str) -> str | None:
     """The finished stage whose weights "final" are, or `stage` itself; None where nothing is recorded."""
     if stage != "final":
-        return stage if stage in stages else None
+        return stage if stage.removeprefix(STUDENT) in stages else None
     from training.pipeline import chosen_stage  # the pipeline imports this package: a circle at import time
 
     return chosen_stage(stages) if stages else None
@@ -63,7 +64,7 @@ def weights_stage(stages: dict[str, dict], stage: str) -> str | None:
 
 def metrics(experiment: Experiment, stages: dict[str, dict], stage: str | None) -> dict[str, Any] | None:
     """Figures before adaptation and of `stage`, or None where nothing could be scored."""
-    before, after = (_figures(stages.get(name)) for name in ("source", stage))
+    before, after = _figures(stages, "source"), _figures(stages, stage)
     if before is None and after is None:
         return None
     evaluation = experiment.data.evaluation
@@ -71,8 +72,10 @@ def metrics(experiment: Experiment, stages: dict[str, dict], stage: str | None) 
     return {"split": split, "resolution": list(experiment.data.size), "before": before, "after": after}
 
 
-def _figures(stage: dict | None) -> dict[str, Any] | None:
-    scores = (stage or {}).get("scores")
+def _figures(stages: dict[str, dict], stage: str | None) -> dict[str, Any] | None:
+    """What was measured of a stage; of "student/round_N" what was measured of the round's student."""
+    student = bool(stage) and stage.startswith(STUDENT)
+    scores = stages.get((stage or "").removeprefix(STUDENT), {}).get("student_scores" if student else "scores")
     return None if not scores else {key: scores[key] for key in FIGURES if key in scores}
 
 

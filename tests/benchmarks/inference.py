@@ -1,17 +1,15 @@
-"""How fast exported models are, and how faithful.
+"""How fast a network is in Keras, as a TensorFlow graph, and in ONNX Runtime at 32 and 8 bits.
 
-    python tests/benchmarks/inference.py                       # Keras, TensorFlow graph, ONNX Runtime fp32 and int8
-    python tests/benchmarks/inference.py --model deeplab_v2_mobilenet_v2 --threads 1
-    python tests/benchmarks/inference.py --table               # size and parity of every network at every precision
+    python tests/benchmarks/inference.py --run RUN                # the network of a run
+    python tests/benchmarks/inference.py --model deeplab_v3plus_mobilenet_v2 --threads 1       # random weights
 
-Weights are random: neither speed nor the difference to Keras depends on what was learned. The contenders take turns, so
-that a busy machine slows all of them; CPU time is steadier than wall time, but holds what idle threads of ONNX Runtime
-spend waiting: compare it at one thread. Each network of the table has a process of its own, for its memory.
+The contenders take turns, so that a busy machine slows all of them; CPU time is steadier than wall time, but holds what
+idle threads of ONNX Runtime spend waiting: compare it at one thread. Every contender gives labels and confidence at the
+image's size. The time to decide depends a little on what was learned: the more borders between classes, the longer.
 """
 
 import argparse
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -24,17 +22,16 @@ import numpy as np
 import onnxruntime
 import tensorflow as tf
 
-from export.onnx_graph import to_onnx
-from export.parity import measured_parity, session_of
-from export.precision import PRECISIONS, with_precision
+from export.onnx_graph import exact_float32, to_onnx
+from export.precision import with_precision
 from models.catalogue import NETWORKS
 from tests.export.networks import lively_network
 from training.data.streetsim import STYLES, render
+from training.trained_model import load_trained
 
 CLASSES = 19
 SIZES = ((256, 512), (512, 1024))
-CALIBRATION, CHECKED = 8, 4  # frames
-TABLE_SIZE = (128, 256)
+CALIBRATION = 8  # frames
 PAUSE = 0.05  # seconds, in which the threads of the last contender stop waiting for more work and free the cores
 
 
@@ -83,12 +80,10 @@ def measured(predict: dict[str, Callable], image: np.ndarray, rounds: int) -> di
     return {name: tuple(1000 * np.median(values, axis=0)) for name, values in times.items()}
 
 
-def compare_speed(name: str, rounds: int, threads: int) -> None:
+def compare_speed(network: keras.Model, rounds: int, threads: int) -> None:
     """Print the table of one network."""
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    network = lively_network(name, CLASSES)
     predict = contenders(network, streets(CALIBRATION, SIZES[0], seed=1), threads)
-    print(f"{name}, one image of uint8 to labels and confidence, {threads} threads, median of {rounds}")
+    print(f"{network.name}, one image of uint8 to labels and confidence, {threads} threads, median of {rounds}")
     print(f"{'':24}" + "".join(f"| {height}x{width}: ms  CPU ms  x TF  x fp32 " for height, width in SIZES))
     results = [measured(predict, streets(1, size, seed=2)[0][None], rounds) for size in SIZES]
     for contender in predict:
@@ -100,38 +95,20 @@ def compare_speed(name: str, rounds: int, threads: int) -> None:
     print("(ratios of CPU time)")
 
 
-def table_row(name: str) -> None:
-    """Print size and parity of one network at every precision."""
-    network = lively_network(name, CLASSES)
-    model = to_onnx(network)
-    for precision in PRECISIONS:
-        converted = with_precision(model, precision, streets(CALIBRATION, TABLE_SIZE, seed=1))
-        frames = [frame[index:, index:] for index, frame in enumerate(streets(CHECKED, TABLE_SIZE, seed=2))]
-        parity = measured_parity(network, session_of(converted), frames)
-        print(
-            f"| {name} | {precision} | {converted.ByteSize() / 1e6:.1f} | {parity.difference:.1e} | "
-            f"{parity.largest_logit:.1f} | {parity.agreement:.3%} |",
-            flush=True,
-        )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="compact", choices=NETWORKS)
+    parser.add_argument("--run", type=Path, help="the network and weights of this run directory")
+    parser.add_argument("--model", default="compact", choices=NETWORKS, help="without --run: a network, random weights")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each contender")
-    parser.add_argument("--table", action="store_true", help="all networks and precisions")
-    parser.add_argument("--row", action="store_true", help="the lines of one network in that table")
     arguments = parser.parse_args()
-    if arguments.row:
-        table_row(arguments.model)
-    elif arguments.table:
-        print("| network | precision | MB | largest logit difference | largest logit | equal labels |")
-        print("|---|---|---|---|---|---|", flush=True)
-        for name in NETWORKS:
-            subprocess.run([sys.executable, __file__, "--row", "--model", name], check=True)
-    else:
-        compare_speed(arguments.model, arguments.rounds, arguments.threads)
+    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+    with exact_float32():
+        if arguments.run is None:
+            network = lively_network(arguments.model, CLASSES)
+        else:
+            network = load_trained(arguments.run, "final").network
+        compare_speed(network, arguments.rounds, arguments.threads)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export.enlarge import enlarge, softmax
 from export.run import ExportReport, export_run
 from export.segmenter import OnnxSegmenter
 from tests.export.networks import lively_network
@@ -40,7 +41,7 @@ def run(network, tmp_path_factory) -> Path:
             directory.save_weights(weights, directory.weights(stage))
             directory.finish_stage(stage, {"scores": figures(seed=len(stage))})
         directory.save_weights(network, directory.final_weights)
-        write_last_selection(directory)
+        write_last_selection(directory, network)
         yield folder
 
 
@@ -50,12 +51,13 @@ def figures(seed: int) -> dict:
     return Confusion(SPACE.count, matrix).scores(SPACE)
 
 
-def write_last_selection(directory: RunDirectory) -> None:
-    """Spatial prior and manifest of round 1, of random predictions."""
-    random = np.random.default_rng(0)
-    prior = random.random((64, 128, SPACE.count), np.float32) + 0.5
+def write_last_selection(directory: RunDirectory, network: keras.Model) -> None:
+    """A random spatial prior, and the manifest of round 1, of what the network says of two generated streets."""
+    prior = np.random.default_rng(0).random((64, 128, SPACE.count), np.float32) + 0.5
     np.save(directory.spatial_prior, prior)
-    probs = random.dirichlet(np.full(SPACE.count, 0.1), (2, 64, 128)).astype(np.float32)
+    frames = [render(STYLES["city"], 6, index, (64, 128))[0] for index in range(2)]
+    coarse = softmax(network(np.stack(frames))["logits"].numpy())
+    probs = np.stack([enlarge(each, (64, 128)) for each in coarse])
     thresholds = thresholds_from_batches(lambda: [probs], "cbst_sp", 0.2, 4, prior)
     folder = directory.pseudo_labels / "round_1"
     folder.mkdir(parents=True)

@@ -22,6 +22,15 @@ def test_it_is_tensorflows_resize(old, new, monkeypatch):
     assert np.mean(label == expected.argmax(-1)) > 0.99
 
 
+@pytest.mark.parametrize("at_once", [1, 10**6])
+def test_between_two_rows_a_third_class_may_win(at_once, monkeypatch):
+    monkeypatch.setattr(enlarging, "VALUES_AT_ONCE", at_once)
+    probs = np.array([[[0.5, 0.1, 0.4]], [[0.1, 0.5, 0.4]]], np.float32)  # [2, 1, 3]
+    label, confidence = enlarged_label(probs, (8, 1))
+    assert label.ravel().tolist() == [0, 0, 0, 2, 2, 1, 1, 1]
+    np.testing.assert_allclose(confidence.ravel(), [0.5, 0.5, 0.45, 0.4, 0.4, 0.45, 0.5, 0.5], atol=1e-6)
+
+
 def test_softmax_survives_large_logits():
     logits = np.array([[1e4, 0.0], [-1e4, -1e4]], np.float32)
     np.testing.assert_allclose(softmax(logits), [[1, 0], [0.5, 0.5]])

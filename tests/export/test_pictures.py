@@ -50,6 +50,18 @@ def test_other_arrays_are_refused(array):
         load_picture(array)
 
 
+@pytest.mark.parametrize("picture", [None, [[1, 2]], b"abc", 3], ids=str)
+def test_what_is_no_picture_at_all_is_named(picture):
+    with pytest.raises(UserError, match=f"not {type(picture).__name__}"):
+        load_picture(picture)
+
+
+def test_floating_point_pictures_are_refused_rather_than_seen_black(tmp_path):
+    path = saved(Image.fromarray((GREY / 255).astype(np.float32)), tmp_path / "float.tif")
+    with pytest.raises(UserError, match=r"float\.tif holds floating-point numbers"):
+        load_picture(path)
+
+
 def test_exif_orientation_turns_the_picture(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter to the right

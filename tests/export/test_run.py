@@ -31,7 +31,7 @@ def test_the_report_tells_what_was_measured(report, run):
     assert report.scores.onnx == pytest.approx(report.scores.keras, abs=0.01)
     assert set(report.milliseconds) == {"Keras", "ONNX Runtime"}
     text = str(report)
-    assert re.search(r"model\.onnx: 5\.\d MB, fp32, weights of final", text)
+    assert re.search(r"model\.onnx: \d+\.\d MB, fp32, weights of final", text)
     for part in ("largest logit difference", "mIoU", "one image of 64x128", "Next: python export/predict.py"):
         assert part in text, part
 
