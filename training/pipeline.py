@@ -56,6 +56,12 @@ class Run:
     def size(self) -> tuple[int, int]:
         return self.experiment.data.size
 
+    @property
+    def rounds(self) -> int:
+        """Rounds of adaptation: the recipe's, or the fewer that the data allow."""
+        rounds, most = self.experiment.recipe.adaptation.rounds, self.experiment.data.most_rounds
+        return rounds if most is None else min(rounds, most)
+
     def score(self, dataset, title: str) -> dict | None:
         """Figures on a labelled data set, or None where there is none."""
         return (
@@ -166,7 +172,7 @@ def _align(run: Run) -> None:
 
 def _adapt(run: Run) -> None:
     recipe = run.experiment.recipe
-    for number in range(1, recipe.adaptation.rounds + 1):
+    for number in range(1, run.rounds + 1):
         name = f"round_{number}"
         if name in run.directory.stages:
             run.network.load_weights(run.directory.weights(name))
@@ -185,7 +191,7 @@ def _round(run: Run, number: int) -> None:
     """
     name, started = f"round_{number}", time.monotonic()
     adaptation, data, network = run.experiment.recipe.adaptation, run.experiment.data, run.network
-    console.print(f"[bold]Round {number}[/bold] of {adaptation.rounds}")
+    console.print(f"[bold]Round {number}[/bold] of {run.rounds}")
     previous = f"round_{number - 1}" if number > 1 else [stage for stage in FIRST if stage in run.directory.stages][-1]
     network.load_weights(run.directory.weights(previous))  # the state that labels, also when a round is resumed
     labelled = label_round(network, run.domains, adaptation, data, run.directory, number)

@@ -80,6 +80,7 @@ class Data:
     adaptation: Stage  # one round
     evaluation: Domain | None = None  # labelled images of the target, used for figures only
     source_evaluation: Domain | None = None  # labelled images of the source: how large the gap is
+    most_rounds: int | None = None  # rounds of adaptation at most, whatever the recipe says: what a short job bears
     loss_stride: int = 1  # the loss looks at every n-th pixel of each row and column
     mined_crops: bool = True  # crops are small beside the frame, so that a recipe's rare-class mining makes sense
     minimum_source_images: int = 0  # a round's source subset holds at least this many (small source sets)
