@@ -117,10 +117,9 @@ def prior_of(domains: Domains, adaptation: SelfTraining, directory: RunDirectory
 
 
 def label_round(
-    network: keras.Model, domains: Domains, adaptation: SelfTraining, data: Data, directory: RunDirectory, number: int
+    predictor: Predictor, domains: Domains, adaptation: SelfTraining, data: Data, directory: RunDirectory, number: int
 ) -> Labelled:
-    """Label the target with `network` into `pseudo_labels/round_N/`."""
-    predictor = Predictor(network, flips=(False, True))
+    """Label the target with what `predictor` says into `pseudo_labels/round_N/`."""
     predictions = TargetPredictions(predictor, domains.target, data.size, PREDICTION_BATCH)
     if adaptation.image_selection is not None:
         predictions = _best_scored(predictions, adaptation.image_selection.share)

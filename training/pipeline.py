@@ -7,6 +7,7 @@ import resource
 import shutil
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import keras
@@ -30,7 +31,7 @@ from training.data.input_pipeline import reraise_as_user_error, training_stream
 from training.errors import UserError
 from training.evaluation.predictor import Predictor
 from training.evaluation.scoring import score
-from training.evaluation.watch import Look, Verdict, chosen_round, judge, look_at
+from training.evaluation.watch import Look, Verdict, chosen_round, judge, look_at, other_view
 from training.fitting import train_stage
 from training.labelling import PREDICTION_BATCH
 from training.methods.source_training import SourceTraining
@@ -62,11 +63,22 @@ class Run:
         rounds, most = self.experiment.recipe.adaptation.rounds, self.experiment.data.most_rounds
         return rounds if most is None else min(rounds, most)
 
+    @cached_property
+    def predictor(self) -> Predictor:
+        """Of the network as it is whenever it is asked: made once, for its graph takes a second to trace."""
+        return Predictor(self.network)
+
+    @cached_property
+    def other_view(self) -> Predictor:
+        return other_view(self.network)
+
+    @cached_property
+    def labeller(self) -> Predictor:
+        return Predictor(self.network, flips=(False, True))
+
     def score(self, dataset, title: str) -> dict | None:
         """Figures on a labelled data set, or None where there is none."""
-        return (
-            score(Predictor(self.network), dataset, self.size, PREDICTION_BATCH, title) if dataset is not None else None
-        )
+        return None if dataset is None else score(self.predictor, dataset, self.size, PREDICTION_BATCH, title)
 
 
 def run_experiment(experiment: Experiment, directory: RunDirectory, warm_start: Path | None = None) -> dict:
@@ -194,7 +206,7 @@ def _round(run: Run, number: int) -> None:
     console.print(f"[bold]Round {number}[/bold] of {run.rounds}")
     previous = f"round_{number - 1}" if number > 1 else [stage for stage in FIRST if stage in run.directory.stages][-1]
     network.load_weights(run.directory.weights(previous))  # the state that labels, also when a round is resumed
-    labelled = label_round(network, run.domains, adaptation, data, run.directory, number)
+    labelled = label_round(run.labeller, run.domains, adaptation, data, run.directory, number)
     stage = _decayed(data.adaptation, adaptation.learning_rate_decay ** (number - 1))
     if adaptation.mean_teacher is not None:
         stage = replace(stage, average_weights=None)  # the teacher is the average
@@ -228,7 +240,8 @@ def _record(run: Run, name: str, started: float, figures: dict) -> None:
     recipe = run.experiment.recipe
     if recipe.adaptation is not None or recipe.adversarial is not None:
         at_home = figures["source_scores"]["miou"]
-        look = look_at(run.network, run.domains.target, run.size, recipe.watch.images, at_home)
+        watched = (run.domains.target, run.size, recipe.watch.images)
+        look = look_at(run.predictor, run.other_view, *watched, source_miou=at_home)
         look.save(run.directory.checkpoints / f"{name}.look.npz")
         figures["verdict"] = _verdict(run, look).as_json()
     figures["seconds"] = time.monotonic() - started

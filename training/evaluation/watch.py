@@ -86,9 +86,13 @@ class Verdict:
         return asdict(self)
 
 
-def look_at(network, dataset, size, images: int, source_miou: float) -> Look:
-    """Predict `images` evenly spaced images of `dataset`, and their mirrored view at three quarters of the size."""
-    predictor, other = Predictor(network), Predictor(network, scales=(VIEW_SCALE,), flips=(True,))
+def other_view(network) -> Predictor:
+    """What consistency compares the plain prediction with: the mirrored image at three quarters of its size."""
+    return Predictor(network, scales=(VIEW_SCALE,), flips=(True,))
+
+
+def look_at(predictor: Predictor, other: Predictor, dataset, size, images: int, source_miou: float) -> Look:
+    """Predict `images` evenly spaced images of `dataset` with `predictor`, and with `other_view` of its network."""
     indices = np.unique(np.linspace(0, len(dataset) - 1, min(images, len(dataset))).round().astype(int))
     predictions, views, confidences = [], [], []
     for batch in evaluation_stream(dataset.subset(indices), size, WATCH_BATCH):
