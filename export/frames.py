@@ -9,6 +9,7 @@ from training.data.classes import LabelSpace
 from training.data.domains import evaluation_of, load_domain
 from training.data.images import resize_image
 from training.data.samples import Dataset
+from training.data.sampling import evenly_spaced
 from training.data.streetsim import STYLES, render
 from training.errors import UserError
 from training.settings import Domain, Experiment
@@ -42,7 +43,8 @@ def target_frames(experiment: Experiment, space: LabelSpace) -> list[np.ndarray]
     """
     data = experiment.data
     target = load_domain(first_frames(data.target, CALIBRATION_FRAMES), space, data.size)
-    return [resize_image(target.read_image(index), data.size) for index in spread(len(target), CALIBRATION_FRAMES)]
+    part = target.evenly_spaced(CALIBRATION_FRAMES)
+    return [resize_image(part.read_image(index), data.size) for index in range(len(part))]
 
 
 def generated_frames(size: tuple[int, int]) -> list[np.ndarray]:
@@ -52,7 +54,7 @@ def generated_frames(size: tuple[int, int]) -> list[np.ndarray]:
 
 def parity_frames(frames: list[np.ndarray]) -> list[np.ndarray]:
     """Four of the frames at other sizes each, odd ones among them, none above PARITY_PIXELS."""
-    chosen = [frames[index] for index in spread(len(frames), PARITY_FRAMES)]
+    chosen = [frames[index] for index in evenly_spaced(len(frames), PARITY_FRAMES)]
     height, width = chosen[0].shape[:2]
     scale = min(1.0, sqrt(PARITY_PIXELS / (height * width)))
     size = (round(height * scale), round(width * scale))
@@ -71,14 +73,9 @@ def evaluation_images(experiment: Experiment) -> Dataset | None:
         dataset = evaluation_of(experiment)
     except UserError:
         return None
-    return None if dataset is None else dataset.subset(spread(len(dataset), count))
+    return None if dataset is None else dataset.evenly_spaced(count)
 
 
 def first_frames(domain: Domain, count: int) -> Domain:
     """The domain with at most `count` frames to render; of files on disk all, which costs nothing."""
     return replace(domain, count=min(domain.count, count)) if domain.reader == "streetsim" else domain
-
-
-def spread(length: int, count: int) -> list[int]:
-    """Up to `count` indices below `length`, evenly spaced."""
-    return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(int)).tolist()

@@ -147,8 +147,7 @@ def report_run(
 def _examples(network, experiment, domains, directory, stages, chosen) -> Iterator[Example]:
     """Evenly spaced images with the labels of the models before and after; truth where there is one."""
     dataset = domains.evaluation or domains.target
-    indices = np.unique(np.linspace(0, len(dataset) - 1, min(PANELS, len(dataset))).round().astype(int))
-    part = dataset.subset(indices)
+    part = dataset.evenly_spaced(PANELS)
     after = _probs(network, part, experiment.data.size)
     network.load_weights(directory.weights("source"))
     before = _probs(network, part, experiment.data.size)

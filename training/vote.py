@@ -131,8 +131,7 @@ def predicted_labels(path: Path, images: int) -> tuple[np.ndarray, int, tuple[st
     trained = load_trained(path)
     data, space = trained.experiment.data, trained.label_space
     target = load_domain(data.target, space, data.size, labelled=None)
-    indices = np.unique(np.linspace(0, len(target) - 1, min(images, len(target))).round().astype(int))
-    part, predictor, labels = target.subset(indices), Predictor(trained.network), []
+    part, predictor, labels = target.evenly_spaced(images), Predictor(trained.network), []
     with Meter(f"labels of {path.name}", len(part)) as meter:
         for batch in readable(evaluation_stream(part, data.size, 8)):
             labels.append(np.argmax(predictor.coarse_probs(batch["image"]), axis=-1).astype(np.uint8))

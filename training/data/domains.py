@@ -9,10 +9,12 @@ import numpy as np
 from training.data import datasets
 from training.data.classes import LabelSpace, load_label_space
 from training.data.samples import Dataset, check_no_overlap
+from training.data.sampling import evenly_spaced
 from training.data.streetsim.frames import ensure_frames
 from training.errors import UserError
 from training.settings import Domain, Experiment
 
+HOME_IMAGES = 100  # held-out source images where none are named: training images, at most
 PRIOR_LABELS = 500  # source labels that class shares are counted from, at most
 
 
@@ -37,13 +39,9 @@ class Domains:
         return counts / max(counts.sum(), 1)
 
 
-def _some(source: Dataset, most: int = 100) -> Dataset:
-    return source.subset(np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).round().astype(int)))
-
-
 def source_labels(source: Dataset, most: int = PRIOR_LABELS):
     """Train-id labels, evenly spaced over the data set."""
-    for index in np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).round().astype(int)):
+    for index in evenly_spaced(len(source), most):
         yield source.read_label(int(index))
 
 
@@ -67,13 +65,14 @@ def load_domains(experiment: Experiment) -> Domains:
         source, target = split_labelled(target, share, experiment.seed)
     else:
         source = load_domain(data.source, space, data.size)
+    source_evaluation = None if share else load_domain(data.source_evaluation, space, data.size)
     return Domains(
         label_space=space,
         warm_up=target if oracle else source,
         source=source,
         target=target.without_labels(),
         evaluation=evaluation,
-        source_evaluation=(None if share else load_domain(data.source_evaluation, space, data.size)) or _some(source),
+        source_evaluation=source_evaluation or source.evenly_spaced(HOME_IMAGES),
     )
 
 

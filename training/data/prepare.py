@@ -25,6 +25,7 @@ from training.data.classes import LabelSpace, load_label_space
 from training.data.images import image_size
 from training.data.readers import MissingFolder
 from training.data.samples import Dataset
+from training.data.sampling import evenly_spaced
 from training.errors import UserError
 from training.progress import console, tracked
 
@@ -153,8 +154,7 @@ class Findings:
 def check_part(data: Dataset, sample: int, title: str) -> Findings:
     """Read `sample` evenly spaced images and labels of a data set (0 = all) and the sizes of every image."""
     found = Findings(images=len(data), labelled=data.labelled)
-    count = min(sample or len(data), len(data))
-    chosen = set(np.linspace(0, len(data) - 1, count).round().astype(int).tolist())
+    chosen = set(evenly_spaced(len(data), sample or len(data)).tolist())
     for index in tracked(range(len(data)), f"checking {title}", len(data)):
         try:
             found.sizes[image_size(data.samples[index].image)] += 1

@@ -11,6 +11,7 @@ import numpy as np
 
 from training.data.classes import IGNORE, LabelSpace
 from training.data.images import read_color_label, read_first_channel, read_id_image, read_image
+from training.data.sampling import evenly_spaced
 from training.errors import UserError
 
 _UNKNOWN = -1
@@ -160,6 +161,10 @@ class Dataset:
     def subset(self, indices: np.ndarray | list[int]) -> "Dataset":
         """The data set of these samples, in this order."""
         return replace(self, samples=tuple(self.samples[int(index)] for index in indices))
+
+    def evenly_spaced(self, most: int) -> "Dataset":
+        """Up to `most` of its samples, evenly spaced."""
+        return self.subset(evenly_spaced(len(self), most))
 
     def without_labels(self) -> "Dataset":
         """The same images as an unlabelled target."""

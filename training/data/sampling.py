@@ -1,5 +1,5 @@
-"""Which sample stands at which position of a training stage: a pure function of the seed, so that any part of a stage
-can be computed without what came before it."""
+"""Which samples: at each position of a training stage, a pure function of the seed, so that any part of a stage can be
+computed without what came before it; and evenly spaced over a data set."""
 
 import numpy as np
 
@@ -23,6 +23,11 @@ def sample_order(count: int, first: int, last: int, seed: int) -> np.ndarray:
     order = np.concatenate([np.random.default_rng((seed, epoch)).permutation(count) for epoch in epochs])
     start = first - epochs[0] * count
     return order[start : start + last - first]
+
+
+def evenly_spaced(count: int, most: int) -> np.ndarray:
+    """Up to `most` indices below `count`, the first and the last among them, in ascending order: int64."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
 
 
 def checked_indices(indices: np.ndarray | None, count: int) -> np.ndarray:

@@ -93,9 +93,8 @@ def other_view(network) -> Predictor:
 
 def look_at(predictor: Predictor, other: Predictor, dataset, size, images: int, source_miou: float) -> Look:
     """Predict `images` evenly spaced images of `dataset` with `predictor`, and with `other_view` of its network."""
-    indices = np.unique(np.linspace(0, len(dataset) - 1, min(images, len(dataset))).round().astype(int))
     predictions, views, confidences = [], [], []
-    for batch in evaluation_stream(dataset.subset(indices), size, WATCH_BATCH):
+    for batch in evaluation_stream(dataset.evenly_spaced(images), size, WATCH_BATCH):
         probs = predictor.coarse_probs(batch["image"])
         grid = probs.shape[1:3]
         predictions.append(np.argmax(probs, axis=-1).astype(np.uint8))
