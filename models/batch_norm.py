@@ -1,9 +1,13 @@
 """Batch normalisation with TensorFlow's fused operator and an explicit policy for its statistics."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import keras
+import numpy as np
 import tensorflow as tf
 
-STATISTICS = ("train", "frozen")
+STATISTICS = ("train", "batch", "frozen")
 
 
 @keras.saving.register_keras_serializable("streetshift")
@@ -14,7 +18,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     Args:
         statistics: what `training=True` means. "train": normalise with the batch's statistics and update the moving
-            ones. "frozen": normalise with the moving statistics and leave them alone; gamma and beta still learn.
+            ones. "batch": normalise with the batch's statistics, whatever `training` is; leave the moving ones alone.
+            "frozen": normalise with the moving statistics and leave them alone; gamma and beta still learn.
             Self-training on two domains lives or dies by this choice, so every stage of a run states it
             (`set_batch_norm`). It is read when a graph is traced: change it before `compile` or a new `tf.function`.
         **keywords: as in Keras; `synchronized=True` (statistics over all replicas) uses Keras' own computation.
@@ -25,7 +30,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         self.statistics = checked_statistics(statistics)
 
     def call(self, inputs, training=None, mask=None):
-        training = bool(training) and self.trainable and self.statistics == "train"
+        training = self.statistics == "batch" or (training and self.trainable and self.statistics == "train")
         if self.synchronized or self.renorm or mask is not None or not channels_are_last(self.axis, inputs.shape):
             return super().call(inputs, training=training, mask=mask)
         return self.normalise_with_batch(inputs) if training else self.normalise_with_moving(inputs)
@@ -35,6 +40,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             inputs, self.scale_or_ones(), self.offset_or_zeros(), epsilon=self.epsilon, is_training=True
         )
         # The operator returns the unbiased variance, n / (n - 1) times the one Keras averages.
+        if self.statistics == "batch":
+            return outputs
         pixels = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), variance.dtype)
         self.move(self.moving_mean, mean)
         self.move(self.moving_variance, variance * (pixels - 1) / pixels)
@@ -71,7 +78,7 @@ def set_batch_norm(model: keras.Model, statistics: str) -> int:
     Call it before the training function is traced (before `compile`, or before a new `tf.function`).
 
     Raises:
-        ValueError: `statistics` is neither "train" nor "frozen".
+        ValueError: an unknown policy.
     """
     checked_statistics(statistics)
     layers = batch_norm_layers(model)
@@ -91,9 +98,48 @@ def batch_norm_layers(model: keras.Model) -> list[BatchNormalization]:
     return found
 
 
+@contextmanager
+def moving_statistics_kept(model: keras.Model) -> Iterator[None]:
+    """Within it, a pass of `model` in training mode leaves the moving statistics alone, whatever the policy."""
+    layers = [layer for layer in batch_norm_layers(model) if layer.statistics == "train"]
+    for layer in layers:
+        layer.statistics = "batch"
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.statistics = "train"
+
+
+def estimate_statistics(model: keras.Model, batches) -> None:
+    """Set the moving statistics of every batch-norm layer to their mean over `batches` (AdaBN, Li et al., 2016).
+
+    What training leaves are those of another domain, or of changed images (jitter, strong views) and of weights as they
+    moved; what a prediction wants are those of the images it is for, as they are.
+
+    Args:
+        batches: iterable of float32 `[b, h, w, 3]` in [0, 255]; every batch weighs the same.
+    """
+    layers = batch_norm_layers(model)
+    policies = [(layer.statistics, layer.momentum) for layer in layers]
+    moving = [value for layer in layers for value in (layer.moving_mean, layer.moving_variance)]
+    for layer in layers:
+        layer.statistics, layer.momentum = "train", 0.0  # each batch leaves its own statistics
+    look = tf.function(lambda image: model(image, training=True), reduce_retracing=True)
+    sums, count = [np.zeros(value.shape) for value in moving], 0
+    for image in batches:
+        look(image)
+        count += 1
+        sums = [total + value.numpy() for total, value in zip(sums, moving, strict=True)]
+    for value, total in zip(moving, sums, strict=True):
+        value.assign(total / max(count, 1))
+    for layer, policy in zip(layers, policies, strict=True):
+        layer.statistics, layer.momentum = policy
+
+
 def checked_statistics(statistics: str) -> str:
     if statistics not in STATISTICS:
-        raise ValueError(f'batch-norm statistics are "train" or "frozen", not "{statistics}"')
+        raise ValueError(f'batch-norm statistics are "train", "batch" or "frozen", not "{statistics}"')
     return statistics
 
 

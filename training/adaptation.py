@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from models.discriminator import build_discriminator
 from training.data.augment import Augmentation
+from training.data.class_mix import class_mixed
 from training.data.copy_paste import CopyPaste
 from training.data.domains import Domains, source_labels
 from training.data.input_pipeline import load_frame, training_stream
@@ -70,10 +71,14 @@ def source_share_of(adaptation: SelfTraining, data: Data) -> SourceShare | None:
 
 
 def round_terms(adaptation: SelfTraining, with_source: bool) -> list:
-    """The loss of a round as a sum of named terms."""
-    weight = adaptation.target_weight
-    target = SoftCrossEntropy(weight) if adaptation.lrent else CrossEntropy("target", weight)
-    source = [CrossEntropy("source")] if with_source else []
+    """The loss of a round as a sum of named terms.
+
+    A recipe that does without the source (IAST, HIAST) has terms that are means over the target: where the data adds
+    the source all the same, it gets a mean of its own.
+    """
+    weight, own_mean = adaptation.target_weight, adaptation.source_share is None
+    target = SoftCrossEntropy(weight) if adaptation.lrent else CrossEntropy("target", weight, own_mean)
+    source = [CrossEntropy("source", own_mean=own_mean)] if with_source else []
     terms = [*source, target]
     if adaptation.mrkld is not None:
         terms.append(ConfidentRegionKLD(adaptation.mrkld.weight))
@@ -246,7 +251,16 @@ def round_streams(
         source = training_stream(
             domains.source, *common, seed=1000 * seed + 2 * number, start_step=first_step, indices=indices
         )
-        return tf.data.Dataset.zip({"source": source, "target": target})
+        both = tf.data.Dataset.zip({"source": source, "target": target})
+        if adaptation.class_mix is None:
+            return both
+        steps = tf.data.Dataset.range(first_step, stage.steps)
+        chosen = (domains.label_space.count, adaptation.class_mix.share, target_seed)
+
+        def mixed(step, batch):
+            return {**batch, "target": class_mixed(batch["source"], batch["target"], *chosen, step)}
+
+        return tf.data.Dataset.zip(steps, both).map(mixed, num_parallel_calls=2, deterministic=True).prefetch(2)
 
     return make_stream
 
@@ -268,7 +282,7 @@ def _copy_paste(adaptation: SelfTraining, labelled: Labelled, seed: int) -> Copy
     settings, found = adaptation.copy_paste, labelled.found
     if settings is None:
         return None
-    hard = max(1, round(settings.hard_classes * len(found.class_names)))
+    hard = max(1, round(settings.hard_classes * np.isfinite(found.mean_confidence).sum()))
     return CopyPaste(
         labelled.dataset, found.image_counts, found.mean_confidence, hard, settings.donors, settings.stop_share, seed
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from models.batch_norm import set_batch_norm
+from models.batch_norm import estimate_statistics, set_batch_norm
 from models.heads import head_variables
 from models.segmenter import build_segmenter
 from models.weights import WeightsError
@@ -27,7 +27,7 @@ from training.adaptation import (
     unlabelled_streams,
 )
 from training.data.domains import Domains, load_domains
-from training.data.input_pipeline import reraise_as_user_error, training_stream
+from training.data.input_pipeline import evaluation_stream, readable, reraise_as_user_error, training_stream
 from training.errors import UserError
 from training.evaluation.predictor import Predictor
 from training.evaluation.scoring import score
@@ -41,7 +41,8 @@ from training.reporting import report_run
 from training.run_directory import RunDirectory
 from training.settings import Experiment, Stage
 
-FIRST = ("source", "adversarial")  # stages before the rounds
+FIRST = ("source", "statistics", "adversarial")  # stages before the rounds
+STATISTICS_BATCH = 16
 
 
 @dataclass
@@ -74,7 +75,18 @@ class Run:
 
     @cached_property
     def labeller(self) -> Predictor:
-        return Predictor(self.network, flips=(False, True))
+        return Predictor(self.network, self.experiment.data.label_scales, flips=(False, True))
+
+    @property
+    def before_rounds(self) -> str:
+        """The last finished stage before the rounds."""
+        return [stage for stage in FIRST if stage in self.directory.stages][-1]
+
+    def take_statistics(self, dataset) -> None:
+        """Give the network the batch-norm statistics of a data set's images."""
+        part = dataset.evenly_spaced(self.experiment.data.statistics_images)
+        stream = evaluation_stream(part, self.size, STATISTICS_BATCH)
+        estimate_statistics(self.network, (batch["image"] for batch in readable(stream)))
 
     def score(self, dataset, title: str) -> dict | None:
         """Figures on a labelled data set, or None where there is none."""
@@ -94,7 +106,10 @@ def run_experiment(experiment: Experiment, directory: RunDirectory, warm_start: 
     run = Run(experiment, directory, domains, build_network(experiment, domains.label_space.count))
     try:
         _warm_up(run, warm_start)
-        if experiment.recipe.adversarial is not None and not directory.stages["source"].get("adapted"):
+        adapted = directory.stages["source"].get("adapted")
+        if (experiment.recipe.adversarial or experiment.recipe.adaptation) and not adapted:
+            _take_statistics(run)
+        if experiment.recipe.adversarial is not None and not adapted:
             _align(run)
         if experiment.recipe.adaptation is not None:
             _adapt(run)
@@ -163,6 +178,24 @@ def _train_source(run: Run) -> None:
     train_stage(method, stage, "source", make_stream, run.directory, head_variables(run.network))
 
 
+def _take_statistics(run: Run) -> None:
+    """Stage `statistics`: batch-norm statistics of the target in place of the source's; nothing is trained.
+
+    Left out where the stages of adaptation keep them frozen.
+    """
+    name, started = "statistics", time.monotonic()
+    if run.experiment.data.adaptation.batch_norm != "train":
+        return
+    if name in run.directory.stages:
+        run.network.load_weights(run.directory.weights(name))
+        return
+    console.print("[bold]Statistics[/bold]: batch-norm takes those of the target")
+    run.network.load_weights(run.directory.weights("source"))
+    run.take_statistics(run.domains.target)
+    run.directory.save_weights(run.network, run.directory.weights(name))
+    _record(run, name, started, {})
+
+
 def _align(run: Run) -> None:
     """Stage `adversarial`: pull the output maps of the target towards those of the source."""
     name, started, experiment = "adversarial", time.monotonic(), run.experiment
@@ -171,13 +204,15 @@ def _align(run: Run) -> None:
         return
     stage, data, settings = experiment.data.adversarial, experiment.data, experiment.recipe.adversarial
     console.print(f"[bold]Adversarial warm-up[/bold]: {stage.steps} steps")
-    run.network.load_weights(run.directory.weights("source"))
+    run.network.load_weights(run.directory.weights(run.before_rounds))
     set_batch_norm(run.network, stage.batch_norm)
     method = adversarial_method(run.network, settings, data.loss_stride, run.domains.label_space.count, experiment.seed)
     make_stream = unlabelled_streams(run.domains, data, stage, experiment.seed)
     discriminator_optimizer = keras.optimizers.Adam(settings.discriminator_learning_rate, beta_1=0.9, beta_2=0.99)
     compiled = {"discriminator_optimizer": discriminator_optimizer}
     train_stage(method, stage, name, make_stream, run.directory, head_variables(run.network), **compiled)
+    if stage.batch_norm == "train":
+        run.take_statistics(run.domains.target)
     run.directory.save_weights(run.network, run.directory.weights(name))
     _record(run, name, started, {})
 
@@ -204,7 +239,7 @@ def _round(run: Run, number: int) -> None:
     name, started = f"round_{number}", time.monotonic()
     adaptation, data, network = run.experiment.recipe.adaptation, run.experiment.data, run.network
     console.print(f"[bold]Round {number}[/bold] of {run.rounds}")
-    previous = f"round_{number - 1}" if number > 1 else [stage for stage in FIRST if stage in run.directory.stages][-1]
+    previous = f"round_{number - 1}" if number > 1 else run.before_rounds
     network.load_weights(run.directory.weights(previous))  # the state that labels, also when a round is resumed
     labelled = label_round(run.labeller, run.domains, adaptation, data, run.directory, number)
     stage = _decayed(data.adaptation, adaptation.learning_rate_decay ** (number - 1))
@@ -222,8 +257,12 @@ def _round(run: Run, number: int) -> None:
     figures = dict(labelled.figures)
     if adaptation.mean_teacher is not None:
         run.directory.save_weights(network, run.directory.student_weights(name))
+        if stage.batch_norm == "train":
+            run.take_statistics(run.domains.target)
         figures["student_scores"] = run.score(run.domains.evaluation, f"evaluating the student of {name}")
         network.set_weights(method.teacher.get_weights())
+    if stage.batch_norm == "train":
+        run.take_statistics(run.domains.target)
     run.directory.save_weights(network, run.directory.weights(name))
     _record(run, name, started, figures)
 
@@ -236,7 +275,7 @@ def _record(run: Run, name: str, started: float, figures: dict) -> None:
     """Score and watch the network as it stands after stage `name`, and write all of it down."""
     figures = dict(figures)
     figures["scores"] = run.score(run.domains.evaluation, f"evaluating {name}")
-    figures["source_scores"] = run.score(run.domains.source_evaluation, f"evaluating {name} on the source")
+    figures["source_scores"] = _score_at_home(run, name)
     recipe = run.experiment.recipe
     if recipe.adaptation is not None or recipe.adversarial is not None:
         at_home = figures["source_scores"]["miou"]
@@ -248,6 +287,16 @@ def _record(run: Run, name: str, started: float, figures: dict) -> None:
     run.directory.finish_stage(name, figures)
     if figures["scores"]:
         console.print(f"  {name}: mIoU {figures['scores']['miou']:.1f}")
+
+
+def _score_at_home(run: Run, name: str) -> dict:
+    """Figures on the source; where the statistics are the target's, with those of the source in their place."""
+    weights = run.network.get_weights()
+    if name != "source" and run.experiment.data.adaptation.batch_norm == "train":
+        run.take_statistics(run.domains.source)
+    scores = run.score(run.domains.source_evaluation, f"evaluating {name} on the source")
+    run.network.set_weights(weights)
+    return scores
 
 
 def _verdict(run: Run, look: Look) -> Verdict:

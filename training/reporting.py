@@ -119,7 +119,7 @@ def _label(stage: str) -> int | str:
 
 
 def _title(stage: str) -> str:
-    names = {"source": "the model before adaptation", "adversarial": "Adversarial warm-up"}
+    names = {"source": "the model before adaptation", "statistics": "Statistics", "adversarial": "Adversarial warm-up"}
     return names.get(stage) or stage.replace("_", " ").capitalize()
 
 

@@ -84,6 +84,10 @@ class Data:
     loss_stride: int = 1  # the loss looks at every n-th pixel of each row and column
     mined_crops: bool = True  # crops are small beside the frame, so that a recipe's rare-class mining makes sense
     minimum_source_images: int = 0  # a round's source subset holds at least this many (small source sets)
+    label_scales: tuple[float, ...] = (1.0,)  # the target is labelled by the mean over these scales, and mirrored
+    statistics_images: int = (
+        200  # target images, at most, that batch-norm statistics are taken from where they are trained
+    )
     keep_source: bool = False  # the source takes part in every round, also where the recipe leaves it out: a small
     # network trained for minutes forgets the classes that its pseudo-labels do not show
     network: str = "compact"  # what `--model` means when it is not given
@@ -152,12 +156,19 @@ class InstanceAdaptive:
 class CopyPaste:
     """HPLA (HIAST, section 3.3): pixels of the classes with the least confident labels are pasted between images.
 
-    `hard_classes` is a share of the label space (published: 14 of 19).
+    `hard_classes` is a share of the classes that were selected anywhere (published: 14 of 19).
     """
 
     hard_classes: float = 14 / 19
     donors: int = 3
     stop_share: float = 0.5  # no further donor once this share of the hard classes is covered
+
+
+@dataclass(frozen=True)
+class ClassMix:
+    """Classes of a source crop are pasted, with their labels, into each target crop (ClassMix, DACS; WACV 2021)."""
+
+    share: float = 0.5  # of the classes that the source crop shows, rounded up
 
 
 @dataclass(frozen=True)
@@ -266,6 +277,7 @@ class SelfTraining:
     lrent: Lrent | None = None
     mrkld: Mrkld | None = None
     copy_paste: CopyPaste | None = None
+    class_mix: ClassMix | None = None
     regularisation: RegionRegularisation | None = None
     mean_teacher: MeanTeacher | None = None
     strong_views: bool = False  # the student sees the target through HIAST's strong augmentation

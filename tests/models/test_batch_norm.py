@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.batch_norm import BatchNormalization, batch_norm_layers, set_batch_norm
+from models.batch_norm import (
+    BatchNormalization,
+    batch_norm_layers,
+    estimate_statistics,
+    moving_statistics_kept,
+    set_batch_norm,
+)
 
 
 def with_random_weights(layer, channels: int, seed: int = 1):
@@ -121,5 +127,44 @@ def test_policy_survives_a_clone_and_reaches_nested_models():
 
 
 def test_an_unknown_policy_is_refused():
-    with pytest.raises(ValueError, match='"train" or "frozen", not "freeze"'):
+    with pytest.raises(ValueError, match='"train", "batch" or "frozen", not "freeze"'):
         set_batch_norm(keras.Sequential([keras.Input((4, 4, 3)), BatchNormalization()]), "freeze")
+
+
+def normaliser(images) -> keras.Model:
+    model = keras.Sequential([keras.Input(images.shape[1:]), BatchNormalization(momentum=0.5)])
+    model(images)
+    return model
+
+
+def test_the_batch_policy_normalises_like_train_but_keeps_the_moving_statistics():
+    images = np.random.default_rng(0).normal(3.0, 2.0, (4, 5, 6, 2)).astype("float32")
+    model = normaliser(images)
+    before = model.get_weights()
+    with moving_statistics_kept(model):
+        normalised = model(images, training=True)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    np.testing.assert_array_equal(normalised, model(images, training=True))
+    assert not np.array_equal(before[2], model.get_weights()[2])
+
+
+def test_moving_statistics_kept_leaves_a_frozen_policy_alone():
+    images = np.ones((1, 2, 2, 3), "float32")
+    model = normaliser(images)
+    set_batch_norm(model, "frozen")
+    with moving_statistics_kept(model):
+        assert batch_norm_layers(model)[0].statistics == "frozen"
+    assert batch_norm_layers(model)[0].statistics == "frozen"
+
+
+def test_estimated_statistics_are_the_mean_over_the_batches():
+    batches = np.random.default_rng(0).normal(3.0, 2.0, (3, 4, 5, 6, 2)).astype("float32")
+    model = normaliser(batches[0])
+    set_batch_norm(model, "frozen")
+    estimate_statistics(model, iter(batches))
+    _, _, mean, variance = model.get_weights()
+    np.testing.assert_allclose(mean, batches.mean(axis=(0, 1, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(variance, batches.var(axis=(1, 2, 3)).mean(axis=0), rtol=1e-4)
+    layer = batch_norm_layers(model)[0]
+    assert (layer.statistics, layer.momentum) == ("frozen", 0.5)

@@ -1,13 +1,13 @@
 """Adversarial warm-up in the output space: AdaptSegNet, AdvEnt, and the first stage of IAST and HIAST (section 3.1).
 
-1. Draw a labelled source batch and a target batch; predict both in one pass in training mode.
+1. Draw a labelled source batch and a target batch; predict each in a pass of its own in training mode.
 2. Turn the logits, on the loss grid, into maps: the soft-max, or AdvEnt's weighted self-information.
 3. The discriminator scores both maps; the source's enters without gradient.
 4. The segmenter descends cross-entropy on the source, `weight` times the loss of calling the target's map source, and
    other terms (AdvEnt's MinEnt). The discriminator's variables stay.
 5. The discriminator descends `0.5 * [loss(source map, 0) + loss(target map, 1)]`. The segmenter's variables stay.
 
-Both gradients are taken before either network moves, so one pass of each serves both updates.
+Both gradients are taken before either network moves, so the same passes serve both updates.
 """
 
 from dataclasses import replace

@@ -2,8 +2,9 @@
 
 1. Draw a target batch in two pixel-aligned views, weak (geometry only) and strong (colours changed too), which share
    this round's pseudo-labels; draw a labelled source batch too where the method uses one.
-2. The student predicts the source and the strong view in one pass in training mode.
-3. The teacher predicts the weak view in inference mode, without gradient; skipped where no term needs it.
+2. The student predicts the source and the strong view, each in a pass of its own in training mode.
+3. The teacher predicts the weak view in inference mode, without gradient; skipped where no term needs it. Where
+   batch-norm is trained it takes the statistics of the weak views themselves: the student's are of strong ones.
 4. Sum the terms: hard labels on the confident pixels, entropy and the teacher's soft-max on the ignored ones.
 5. Descend: the student's weights move, the teacher's do not.
 6. Move the teacher: trained weights by `teacher = decay * teacher + (1 - decay) * student`, batch-norm statistics and
@@ -16,6 +17,7 @@ from dataclasses import replace
 import keras
 import tensorflow as tf
 
+from models.batch_norm import batch_norm_layers
 from training.methods.self_training import SoftLabeller
 from training.methods.step import Step, on_grid_of, predict_domains
 from training.methods.term_training import TermTraining
@@ -50,6 +52,8 @@ class MeanTeacher(TermTraining):
         super().__init__(network, [term for term in terms if term.weight or not needs_teacher(term)], loss_stride)
         self.teacher, self.decay, self.soft_labeller = teacher, decay, soft_labeller
         self.teacher.trainable = False
+        for layer in batch_norm_layers(teacher):
+            layer.statistics = "batch" if layer.statistics == "train" else layer.statistics
         self.asks_teacher = any(needs_teacher(term) for term in self.terms)
 
     @property

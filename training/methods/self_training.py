@@ -1,7 +1,8 @@
 """One round of self-training: real labels on the source, pseudo-labels on the target (CBST, CRST).
 
 1. Draw a source batch with labels and a target batch with this round's pseudo-labels (255 = not selected).
-2. Predict both in one pass, so that batch-norm in training mode sees the mixture it will be tested with.
+2. Predict each in a pass of its own: trained batch-norm sees one domain at a time, and its moving statistics follow
+   the target's, which predictions are made with.
 3. LRENT only: the network as it was when it labelled predicts the target crops, their colours unchanged, once more
    without gradient; its probabilities over the round's thresholds give the soft labels, which are never stored.
 4. Sum the terms and descend.

@@ -1,9 +1,11 @@
-"""What a training step shows to the loss terms, and the one pass of the network that most methods make."""
+"""What a training step shows to the loss terms, and the passes of the network that most methods make."""
 
 from dataclasses import dataclass
 
 import tensorflow as tf
 from keras import ops
+
+from models.batch_norm import moving_statistics_kept
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,18 @@ def predict_view(network, domain, stride: int) -> View:
 
 
 def predict_together(network, source, target, stride: int) -> Step:
-    """Both domains in one pass in training mode, so that batch-norm sees their mixture."""
-    keys = ("image", "label")
-    joint = predict_view(network, {key: tf.concat([source[key], target[key]], axis=0) for key in keys}, stride)
-    split = tf.shape(source["label"])[0]
-    return Step(View(joint.logits[:split], joint.label[:split]), View(joint.logits[split:], joint.label[split:]))
+    """Both domains in training mode, each in a pass of its own: where batch-norm is trained, each domain is normalised
+    by its own statistics, and the moving ones, which predictions are made with, follow the target's alone.
+
+    A common pass would teach the network to see a mixture that it never meets again.
+    """
+    with moving_statistics_kept(network):
+        source_view = predict_view(network, source, stride)
+    return Step(source_view, predict_view(network, target, stride))
 
 
 def predict_domains(network, batch, stride: int) -> Step:
-    """The target in training mode, and the source in the same pass where the batch has one."""
+    """The target in training mode, and the source where the batch has one."""
     if "source" in batch:
         return predict_together(network, batch["source"], batch["target"], stride)
     return Step(target=predict_view(network, batch["target"], stride))

@@ -31,14 +31,20 @@ def labelled_pixels(step):
 
 
 class CrossEntropy:
-    """Cross-entropy on the labelled pixels of one domain, "source" or "target", a labelled pixel of the whole batch."""
+    """Cross-entropy on the labelled pixels of one domain, "source" or "target".
 
-    def __init__(self, domain: str, weight: float = 1.0):
+    Args:
+        own_mean: the mean over the domain's own labelled pixels (IAST, HIAST), not over those of both domains (CBST):
+            beside terms that are means over the target alone, few pseudo-labels must not weigh less.
+    """
+
+    def __init__(self, domain: str, weight: float = 1.0, own_mean: bool = False):
         self.name, self.domain, self.weight = f"cross_entropy_{domain}", domain, weight
+        self.own_mean = own_mean
 
     def __call__(self, step):
         view = getattr(step, self.domain)
-        return cross_entropy(view.logits, view.label, labelled_pixels(step))
+        return cross_entropy(view.logits, view.label, None if self.own_mean else labelled_pixels(step))
 
 
 class SoftCrossEntropy:
