@@ -204,11 +204,15 @@ def _rare_classes(counts: np.ndarray, settings: RareClassMining | None) -> tuple
     return tuple(sorted(rare & set(np.flatnonzero(counts).tolist())))
 
 
-def soft_labeller(network: keras.Model, adaptation: SelfTraining, labelled: Labelled) -> SoftLabeller | None:
-    """LRENT's soft labels come from a copy of the network as it labelled; other methods need none."""
+def soft_labeller(network, adaptation: SelfTraining, labelled: Labelled) -> SoftLabeller | None:
+    """LRENT's soft labels come from what labelled: a copy of the network as it is now, or another model that stays.
+
+    Other methods need none.
+    """
     if adaptation.lrent is None:
         return None
-    return SoftLabeller(teacher_of(network), labelled.thresholds, adaptation.lrent.alpha)
+    labeller = teacher_of(network) if isinstance(network, keras.Model) else network
+    return SoftLabeller(labeller, labelled.thresholds, adaptation.lrent.alpha)
 
 
 def source_part(count: int, share: SourceShare, data: Data, number: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import difflib
 import re
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, get_args, get_type_hints
+from typing import Annotated, Literal, get_args, get_type_hints
 
 import tyro
 
@@ -35,7 +35,13 @@ class Arguments:
     resume: Path | None = None
     """Continue the run in this directory; everything else is read from it."""
     warm_start: Path | None = None
-    """A finished run of the same model and classes, source-only or adapted, to go on from instead of the warm-up."""
+    """A finished run of the same model and classes, source-only or adapted, to go on from instead of the warm-up. Or a
+    better segmenter with these classes to distil into this model, adapted to your images: a run of another model, or
+    anybody's .onnx or .keras file. The model is warmed up on the source as ever, the other one labels the target for
+    round 1, and the model labels the rounds after that itself."""
+    warm_start_pixels: Literal["bytes", "unit", "signed", "imagenet"] | None = None
+    """What a float input of the --warm-start file wants: 0..255, 0..1, -1..1, or ImageNet's mean and deviation taken
+    off. Not given: imagenet if its image is b x 3 x h x w, else bytes."""
     seed: int = 0
     """Of initial weights, data order and augmentation."""
     source_root: Path | None = None

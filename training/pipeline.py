@@ -8,9 +8,9 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from models.batch_norm import estimate_statistics, set_batch_norm
@@ -29,9 +29,10 @@ from training.adaptation import (
 from training.data.domains import Domains, load_domains
 from training.data.input_pipeline import evaluation_stream, readable, reraise_as_user_error, training_stream
 from training.errors import UserError
+from training.evaluation.foreign_predictor import ForeignPredictor
 from training.evaluation.predictor import Predictor
 from training.evaluation.scoring import score
-from training.evaluation.watch import Look, Verdict, chosen_round, judge, look_at, other_view
+from training.evaluation.watch import Look, Verdict, chosen_round, judge, look_at, other_view, predicted_shares
 from training.fitting import train_stage
 from training.labelling import PREDICTION_BATCH
 from training.methods.source_training import SourceTraining
@@ -40,6 +41,7 @@ from training.progress import console
 from training.reporting import report_run
 from training.run_directory import RunDirectory
 from training.settings import Experiment, Stage
+from training.warm_start import WarmStart, open_labeller, warm_start_of
 
 FIRST = ("source", "statistics", "adversarial")  # stages before the rounds
 STATISTICS_BATCH = 16
@@ -53,6 +55,7 @@ class Run:
     directory: RunDirectory
     domains: Domains
     network: keras.Model
+    warm_start: WarmStart | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -88,28 +91,33 @@ class Run:
         stream = evaluation_stream(part, self.size, STATISTICS_BATCH)
         estimate_statistics(self.network, (batch["image"] for batch in readable(stream)))
 
-    def score(self, dataset, title: str) -> dict | None:
-        """Figures on a labelled data set, or None where there is none."""
-        return None if dataset is None else score(self.predictor, dataset, self.size, PREDICTION_BATCH, title)
+    @cached_property
+    def first_labeller(self):
+        """The other model that labels round 1, or None where the network does that itself."""
+        start = self.warm_start
+        if start is None or start.role == "weights" or not start.is_needed(self.directory.stages):
+            return None
+        return open_labeller(start, self.domains.label_space, self.size)
+
+    def score(self, dataset, title: str, predictor=None) -> dict | None:
+        """Figures of the network, or of another predictor, on a labelled data set; None where there is none."""
+        if dataset is None:
+            return None
+        return score(predictor or self.predictor, dataset, self.size, PREDICTION_BATCH, title)
 
 
-def run_experiment(experiment: Experiment, directory: RunDirectory, warm_start: Path | None = None) -> dict:
-    """Carry out an experiment from wherever `directory` stands; the summary that the report shows.
-
-    Args:
-        warm_start: a finished run of the same network and classes whose result takes the place of the warm-up; if it
-            was adapted, the recipe's adversarial stage is left out too.
-    """
+def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
+    """Carry out an experiment from wherever `directory` stands; the summary that the report shows."""
     keras.utils.set_random_seed(experiment.seed)
     keras.mixed_precision.set_dtype_policy(experiment.model.precision)
     domains = load_domains(experiment)
-    run = Run(experiment, directory, domains, build_network(experiment, domains.label_space.count))
+    start = warm_start_of(directory, experiment, domains.label_space)
+    run = Run(experiment, directory, domains, build_network(experiment, domains.label_space.count), start)
     try:
-        _warm_up(run, warm_start)
-        adapted = directory.stages["source"].get("adapted")
-        if (experiment.recipe.adversarial or experiment.recipe.adaptation) and not adapted:
+        _warm_up(run)
+        if experiment.recipe.adversarial is not None or experiment.recipe.adaptation is not None:
             _take_statistics(run)
-        if experiment.recipe.adversarial is not None and not adapted:
+        if experiment.recipe.adversarial is not None and not directory.stages["source"].get("adapted"):
             _align(run)
         if experiment.recipe.adaptation is not None:
             _adapt(run)
@@ -128,37 +136,41 @@ def build_network(experiment: Experiment, classes: int) -> keras.Model:
         raise UserError(str(error)) from error
 
 
-def _warm_up(run: Run, warm_start: Path | None) -> None:
+def _warm_up(run: Run) -> None:
     """Stage `source`: supervised training, then the figures every later round is compared with."""
     if "source" in run.directory.stages:
         run.network.load_weights(run.directory.weights("source"))
         return
-    started, figures = time.monotonic(), {}
-    if warm_start is not None:
-        figures = _take_over(run, warm_start)
+    started = time.monotonic()
+    if run.warm_start is not None and run.warm_start.role == "weights":
+        figures = _take_over(run, run.warm_start)
     else:
+        figures = _look_at_labeller(run)  # before the training: a file that cannot be used shall cost nothing
         _train_source(run)
         run.directory.save_weights(run.network, run.directory.weights("source"))
     _record(run, "source", started, figures)
 
 
-def _take_over(run: Run, warm_start: Path) -> dict:
-    """Start from the result of a finished run of the same network and label space; what the state shall say of it."""
-    other, experiment = RunDirectory.reopen(warm_start)
-    same = replace(experiment.model, weights="", precision="float32") == replace(
-        run.experiment.model, weights="", precision="float32"
-    )
-    if not same or experiment.data.label_space != run.experiment.data.label_space:
-        raise UserError(
-            f"--warm-start {warm_start}: that run trained {experiment.model.network} on "
-            f"{experiment.data.label_space}, this one {run.experiment.model.network} on "
-            f"{run.experiment.data.label_space}; choose a run with the same --model and classes"
-        )
-    if not other.final_weights.is_file():
-        raise UserError(f"--warm-start {warm_start}: that run is not finished; continue it with --resume first")
-    shutil.copyfile(other.final_weights, run.directory.weights("source"))
+def _take_over(run: Run, start: WarmStart) -> dict:
+    """Start from the weights of another run; what the state shall say of it."""
+    shutil.copyfile(start.file, run.directory.weights("source"))
     run.network.load_weights(run.directory.weights("source"))
-    return {"taken_from": str(warm_start), "adapted": len(other.stages) > 1}
+    return {"taken_from": start.path, "adapted": start.adapted}
+
+
+def _look_at_labeller(run: Run) -> dict:
+    """What the other model that labels round 1 is worth, where there are labels; the shares that it predicts."""
+    labeller, watched = run.first_labeller, run.domains.target.evenly_spaced(run.experiment.recipe.watch.images)
+    if labeller is None:
+        return {}
+    console.print(f"[bold]Round 1 will be labelled by[/bold] {run.warm_start.path}")
+    if isinstance(labeller, ForeignPredictor):
+        console.print(f"  {labeller.understood}", markup=False)
+    scores = run.score(run.domains.evaluation, "evaluating the labeller", labeller)
+    if scores:
+        console.print(f"  its mIoU: {scores['miou']:.1f}")
+    shares = predicted_shares(labeller, watched, run.size, run.domains.label_space.count)
+    return {"labeller": {"path": run.warm_start.path, "scores": scores, "shares": shares.tolist()}}
 
 
 def _train_source(run: Run) -> None:
@@ -241,12 +253,13 @@ def _round(run: Run, number: int) -> None:
     console.print(f"[bold]Round {number}[/bold] of {run.rounds}")
     previous = f"round_{number - 1}" if number > 1 else run.before_rounds
     network.load_weights(run.directory.weights(previous))  # the state that labels, also when a round is resumed
-    labelled = label_round(run.labeller, run.domains, adaptation, data, run.directory, number)
+    labeller = (run.first_labeller if number == 1 else None) or run.labeller
+    labelled = label_round(labeller, run.domains, adaptation, data, run.directory, number)
     stage = _decayed(data.adaptation, adaptation.learning_rate_decay ** (number - 1))
     if adaptation.mean_teacher is not None:
         stage = replace(stage, average_weights=None)  # the teacher is the average
     set_batch_norm(network, stage.batch_norm)
-    soft = soft_labeller(network, adaptation, labelled)
+    soft = soft_labeller(labeller.network, adaptation, labelled)
     if run.directory.student_weights(previous).exists():
         network.load_weights(run.directory.student_weights(previous))
     method = round_method(network, adaptation, data, stage.steps, soft)
@@ -282,7 +295,7 @@ def _record(run: Run, name: str, started: float, figures: dict) -> None:
         watched = (run.domains.target, run.size, recipe.watch.images)
         look = look_at(run.predictor, run.other_view, *watched, source_miou=at_home)
         look.save(run.directory.checkpoints / f"{name}.look.npz")
-        figures["verdict"] = _verdict(run, look).as_json()
+        figures["verdict"] = _verdict(run, name, look).as_json()
     figures["seconds"] = time.monotonic() - started
     run.directory.finish_stage(name, figures)
     if figures["scores"]:
@@ -299,12 +312,15 @@ def _score_at_home(run: Run, name: str) -> dict:
     return scores
 
 
-def _verdict(run: Run, look: Look) -> Verdict:
+def _verdict(run: Run, name: str, look: Look) -> Verdict:
+    """Of stage `name`; a round that learns from another model is measured by that one's class shares."""
+    labeller = None if name in FIRST else run.directory.stages["source"].get("labeller")
     looks = {stage: Look.load(run.directory.checkpoints / f"{stage}.look.npz") for stage in run.directory.stages}
     first = looks.get("source", look)
     previous = list(looks.values())[-1] if looks else look
     space = run.domains.label_space
-    return judge(look, previous, first, run.domains.source_shares, space.names, run.experiment.recipe.watch)
+    limits, shares = run.experiment.recipe.watch, np.array(labeller["shares"]) if labeller else None
+    return judge(look, previous, first, run.domains.source_shares, space.names, limits, shares)
 
 
 def chosen_stage(stages: dict[str, dict]) -> str:

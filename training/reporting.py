@@ -42,6 +42,7 @@ def summary_of(experiment: Experiment, domains: Domains, stages: dict, chosen: s
         "resolution": list(experiment.data.size),
         "before": None if oracle else _scores(stages["source"]),
         "after": _scores(stages[chosen]),
+        "labeller": _labeller(stages["source"]),
         "source_validation": stages["source"].get("source_scores"),
         "label_free": _label_free(stages, chosen, space.names),
         "rounds": rounds,
@@ -65,6 +66,11 @@ def _next_commands(directory: RunDirectory, domains: Domains) -> list[str]:
 
 def _scores(figures: dict) -> dict | None:
     return figures.get("scores")
+
+
+def _labeller(figures: dict) -> dict | None:
+    labeller = figures.get("labeller")
+    return labeller and {"file": Path(labeller["path"]).name, "scores": labeller["scores"]}
 
 
 def _round_summary(name: str, figures: dict) -> dict:

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
             _print_json(experiment_to_json(experiment_of(arguments)))
             return 0
         directory, experiment = _open(arguments)
-        _carry_out(experiment, directory, arguments.warm_start)
+        _carry_out(experiment, directory)
         return 0
     except UserError as error:
         print(f"streetshift: {error}", file=sys.stderr)
@@ -50,7 +50,13 @@ def _open(arguments: Arguments):
     if arguments.resume is not None:
         return RunDirectory.reopen(arguments.resume)
     experiment = experiment_of(arguments)
-    return RunDirectory.create(arguments.out or _free_name(experiment), experiment), experiment
+    start = None if arguments.warm_start is None else arguments.warm_start.expanduser().resolve()
+    if start is not None and not start.exists():
+        raise UserError(f"--warm-start {start}: there is nothing; give a finished run, an .onnx or a .keras file")
+    directory = RunDirectory.create(arguments.out or _free_name(experiment), experiment)
+    if start is not None:  # at once: a run that is killed while it renders its data must not forget it
+        directory.note("warm_start", {"path": str(start), "pixels": arguments.warm_start_pixels})
+    return directory, experiment
 
 
 def _free_name(experiment) -> Path:
@@ -60,13 +66,13 @@ def _free_name(experiment) -> Path:
     return next(Path("runs", name) for name in names if not Path("runs", name).exists())
 
 
-def _carry_out(experiment, directory: RunDirectory, warm_start: Path | None) -> None:
+def _carry_out(experiment, directory: RunDirectory) -> None:
     start_tensorflow()
     from training.pipeline import run_experiment
     from training.progress import console
 
     console.print(f"Run directory: {directory.path}")
-    run_experiment(experiment, directory, warm_start)
+    run_experiment(experiment, directory)
     _export(directory, ["final"] if experiment.recipe.adaptation is None else ["source", "final"])
 
 

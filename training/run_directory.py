@@ -2,7 +2,7 @@
 
 recipe.json         the resolved experiment (recipe, data, model, seed) and the command line
 environment.json    versions and machine
-state.json          finished stages with their figures; written after each
+state.json          finished stages with their figures; written after each; what --warm-start was
 metrics.csv         one row for every logged step
 tensorboard/        the same, and pictures
 checkpoints/        source.weights.h5, round_N.weights.h5, and partial.npz of the stage under way; with a mean teacher
@@ -87,6 +87,10 @@ class RunDirectory:
     def stages(self) -> dict[str, dict]:
         """Figures of the finished stages, by stage name."""
         return self.read_json("state.json")["stages"]
+
+    def note(self, key: str, value) -> None:
+        """Record something about the whole run in state.json, beside its stages."""
+        self.write_json("state.json", self.read_json("state.json") | {key: value})
 
     def finish_stage(self, name: str, figures: dict) -> None:
         """Record that a stage and all its files are complete; the partial checkpoint is no longer needed."""

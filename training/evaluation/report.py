@@ -11,6 +11,7 @@ None or left out, and so is its part of the report.
 * rounds: [{round (1, 2 ... or "adversarial"), portion, kept_share, kept_share_per_class {class: share}, thresholds
   {class: number or None}, threshold_trajectory [[number]], student_scores (as before and after),
   label_free_score, consistency, agreement, drift, verdict "ok" or "collapse", sentence, miou, per_class_iou}]
+* labeller: the other model that labelled round 1, {file, scores (as before and after)}
 * chosen_round (as `round`; 0 = the model before adaptation), watch [sentences]
 * seconds, seconds_per_stage {stage: seconds}, peak_rss_bytes
 """
@@ -142,12 +143,20 @@ def headline(summary: Mapping[str, Any]) -> list[str]:
         lines = ["**The target has no labels: there is no mIoU.** The label-free scores stand in its place."]
     if tables.is_worse(summary):
         lines.append("**The adapted model scores lower than the model before adaptation.**")
-    lines += _chosen_sentence(summary)
+    lines += [*_labeller_sentence(summary), *_chosen_sentence(summary)]
     return [*lines, *(summary.get("watch") or [])]
 
 
 def _bullets(sentences: Sequence[str]) -> list[str]:
     return ["\n".join(f"- {sentence}" for sentence in sentences)] if sentences else []
+
+
+def _labeller_sentence(summary: Mapping[str, Any]) -> list[str]:
+    labeller = summary.get("labeller")
+    if not labeller:
+        return []
+    scores = f", which scores {tables.number(labeller['scores']['miou'])} itself" if labeller.get("scores") else ""
+    return [f"Round 1 was labelled by {labeller['file']}{scores}; later rounds by the model."]
 
 
 def _chosen_sentence(summary: Mapping[str, Any]) -> list[str]:

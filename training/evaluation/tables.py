@@ -220,7 +220,8 @@ def class_set_table(summary: Mapping[str, Any], compare: bool) -> str:
 
 
 def round_table(summary: Mapping[str, Any]) -> str:
-    """One line per round, the model before adaptation first; columns that no round knows are left out."""
+    """One line per round, the model before adaptation first, then another model that labelled for round 1 if one did;
+    columns that no round knows are left out."""
     start = {"miou": (summary.get("before") or {}).get("miou"), **single_numbers(summary, "before")}
     first = {**start, "round": "before"}
     entries = [first, *summary["rounds"]]
@@ -240,6 +241,10 @@ def round_table(summary: Mapping[str, Any]) -> str:
     for index, entry in enumerate(entries):
         mark = " (chosen)" if index == chosen else ""
         rows.append((f"{entry['round']}{mark}", *(form(entry.get(key)) for key, _, form in shown)))
+    labeller = summary.get("labeller")
+    if labeller:
+        known = {"miou": (labeller.get("scores") or {}).get("miou")}
+        rows.insert(1, ("labeller of round 1", *(form(known.get(key)) for key, _, form in shown)))
     last = len(shown) if shown and shown[-1][0] == "verdict" else 0
     return markdown_table(("round", *(title for _, title, _ in shown)), rows, (0, last))
 

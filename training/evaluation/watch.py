@@ -105,6 +105,13 @@ def look_at(predictor: Predictor, other: Predictor, dataset, size, images: int, 
     )
 
 
+def predicted_shares(predictor, dataset, size, classes: int) -> np.ndarray:
+    """`class_shares` of what a predictor says of all images of `dataset`."""
+    batches = evaluation_stream(dataset, size, WATCH_BATCH)
+    labels = [np.argmax(predictor.coarse_probs(batch["image"]), axis=-1).ravel() for batch in batches]
+    return class_shares(np.concatenate(labels), classes)
+
+
 def class_shares(prediction: np.ndarray, classes: int) -> np.ndarray:
     """Share of the pixels of each class, float64 `[classes]`, summing to 1."""
     counts = np.bincount(prediction.ravel(), minlength=classes)[:classes]
@@ -150,16 +157,21 @@ def lost_share(shares, first_shares, source_shares) -> tuple[float, int | None]:
     return (float(lost[worst]), worst) if lost[worst] > 0 else (0.0, None)
 
 
-def judge(look: Look, previous: Look, first: Look, source_shares: np.ndarray, names, limits) -> Verdict:
+def judge(
+    look: Look, previous: Look, first: Look, source_shares: np.ndarray, names, limits, labeller_shares=None
+) -> Verdict:
     """Compare a round with the one before and with round 0.
 
     Args:
         look, previous, first: what this round, the round before and round 0 saw on the same images.
         source_shares: class shares of the source labels, float `[classes]`.
         names: class names. limits: `training.settings.Watch`.
+        labeller_shares: class shares of another model that labelled round 1, in place of those of round 0: a network
+            that learns from a better one is meant to leave its own.
     """
     classes = len(names)
-    shares, first_shares = class_shares(look.prediction, classes), class_shares(first.prediction, classes)
+    shares = class_shares(look.prediction, classes)
+    first_shares = class_shares(first.prediction, classes) if labeller_shares is None else labeller_shares
     drift = jensen_shannon(shares, first_shares)
     swell = swell_of(shares, first_shares, source_shares)
     lost, lost_class = lost_share(shares, first_shares, source_shares)

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from training.evaluation.panels import Example, write_panels
-from training.evaluation.report import plain, print_summary, write_report
+from training.evaluation.report import plain, print_summary, report_text, write_report
 
 
 def written(folder: Path, *arguments) -> str:
@@ -153,3 +153,11 @@ def test_terminal_summary_without_labels_and_without_rounds(summary, label_free_
     single = shown({"recipe": "source_only", "before": summary["before"], "after": summary["before"]})
     assert "IoU %" in single
     assert "change" not in single
+
+
+def test_another_labeller_has_a_sentence_and_a_row_but_no_number_among_the_rounds(summary):
+    labeller = {"file": "theirs.onnx", "scores": summary["after"]}
+    text = report_text(summary | {"labeller": labeller}, {}, [], legend=False)
+    assert "Round 1 was labelled by theirs.onnx, which scores" in text
+    rows = [line.split("|")[1].strip() for line in text.split("## Rounds")[1].split("\n\n")[1].splitlines()[2:]]
+    assert rows == ["before", "labeller of round 1", "1 (chosen)", "2"]

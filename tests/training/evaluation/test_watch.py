@@ -90,6 +90,13 @@ def test_swell_sees_what_drift_does_not():
     assert swell_of(after / 100, first / 100, source / 100) > Watch().collapse_swell
 
 
+def test_a_round_that_learns_from_another_model_is_measured_by_that_one():
+    learnt = [0.05, 0.6, 0.3, 0.05]
+    now, first = look(picture(learnt)), look(picture(SHARES))
+    assert judge(now, first, first, SHARES, NAMES, Watch()).collapse
+    assert not judge(now, first, first, SHARES, NAMES, Watch(), labeller_shares=np.array(learnt)).collapse
+
+
 def test_a_collapsed_round_is_never_chosen():
     good, flooded = verdict(look(picture(SHARES))), verdict(look(picture([0.0, 1.0, 0.0, 0.0])))
     noisy = verdict(look(picture(SHARES), picture(SHARES, seed=1)))
