@@ -6,7 +6,6 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -114,11 +113,28 @@ def train(path: Path, recipe: str, override: str, more: str) -> None:
 
 def ranked(runs: dict[str, Path], images: int) -> list[Candidate]:
     """The candidates, best first, by the vote of their labels on the target."""
-    stacks = [predicted_labels(path, images) for path in runs.values()]
-    if len({(labels.shape, classes, samples) for labels, classes, samples in stacks}) > 1:
+    labels = comparable_labels(list(runs.values()), images)
+    return vote(list(runs), np.moveaxis(labels.maps, 1, 0), labels.classes)
+
+
+@dataclass(frozen=True)
+class RunLabels:
+    """Arg-max labels of several runs on the same images: maps uint8 [runs, images, h, w] of so many classes."""
+
+    maps: np.ndarray
+    classes: int
+
+
+def comparable_labels(runs: list[Path], images: int) -> RunLabels:
+    """The labels of runs that can vote on the same pixels.
+
+    Raises:
+        UserError: the runs differ in target, size or classes.
+    """
+    each = [predicted_labels(path, images) for path in runs]
+    if len({(labels.shape, classes, samples) for labels, classes, samples in each}) > 1:
         raise UserError("These runs differ in target, size or classes: their labels cannot vote on the same pixels.")
-    per_image: Iterator[np.ndarray] = (np.stack(labels) for labels in zip(*(s[0] for s in stacks), strict=True))
-    return vote(list(runs), per_image, stacks[0][1])
+    return RunLabels(np.stack([labels for labels, _, _ in each]), each[0][1])
 
 
 def predicted_labels(path: Path, images: int) -> tuple[np.ndarray, int, tuple[str, ...]]:

@@ -1,0 +1,63 @@
+"""The ablation's steps are HIAST's parts in the paper's order, and its tables say what the runs' reports say."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import ablation
+from training.command_line import experiment_of, parse
+
+
+def parts(adaptation) -> tuple[bool, ...]:
+    switches = (adaptation.regularisation, adaptation.copy_paste, adaptation.mean_teacher, adaptation.strong_views)
+    return tuple(map(bool, switches))
+
+
+def experiment(step: str, given=()):
+    return experiment_of(parse(["--recipe", ablation.RECIPE, *ablation.overrides(step, list(given))]))
+
+
+def test_each_step_adds_one_part():
+    first, *others = (experiment(step).recipe for step in ablation.LEFT_OUT)
+    assert first.adversarial is not None
+    assert first.adaptation is None
+    assert [sum(parts(recipe.adaptation)) for recipe in others] == [0, 1, 2, 4]
+    assert all(type(recipe.adaptation.selector).__name__ == "InstanceAdaptive" for recipe in others)
+
+
+@pytest.mark.parametrize("step", ablation.LEFT_OUT)
+def test_overrides_reach_the_steps_that_have_the_part(step):
+    given = ("data.most_rounds=1", "adaptation.mean_teacher.decay=0.9", "adaptation.selector.alpha=0.3")
+    resolved = experiment(step, given)
+    adaptation = resolved.recipe.adaptation
+    assert resolved.data.most_rounds == 1
+    assert adaptation is None or adaptation.selector.alpha == 0.3
+    assert adaptation is None or adaptation.mean_teacher is None or adaptation.mean_teacher.decay == 0.9
+
+
+def test_one_command_shares_the_warm_up_and_prints_means(tmp_path, monkeypatch, capsys):
+    """Runs that write what they are told to: a score of 10 a step, and the pole's of 20 a step."""
+    commands = {}
+
+    def finished(run: Path, recipe: str, seed: int, more: list[str]) -> Path:
+        commands[run.name] = more
+        score = 10.0 * (len(commands) - 1) / (1 + seed)
+        after = {"miou": score, "per_class_iou": {"road": score, "pole": 2 * score, "absent": None}}
+        rounds = [{"round": 1, "miou": score}]
+        (run / "report").mkdir(parents=True)
+        summary = {"after": after, "rounds": rounds, "chosen_round": 1}
+        (run / "report" / "summary.json").write_text(json.dumps(summary))
+        return run
+
+    monkeypatch.setattr(ablation, "finished", finished)
+    assert ablation.main(["--out", str(tmp_path), "--data", "streetsim_dusk", "--seeds", "0"]) == 0
+    assert list(commands) == ["warm-up-0", "IAS-0", "regularisation-0", "copy-paste-0", "consistency-0"]
+    assert all(more[:2] == ["--data", "streetsim_dusk"] for more in commands.values())
+    assert [more[2:4] for more in commands.values()][1:] == [["--warm-start", str(tmp_path / "warm-up-0")]] * 4
+    assert "--warm-start" not in commands["warm-up-0"]
+    said = capsys.readouterr().out
+    assert "| + IAS | 10.0 | +10.0 | 20.0 | 10.0 | 10.0 | 1 |" in said
+    assert "| **pole** | 0.0 | 20.0 | 40.0 | 60.0 | 80.0 |" in said
+    assert "| road | 0.0 | 10.0 | 20.0 | 30.0 | 40.0 |" in said
+    assert "absent" not in said
