@@ -41,10 +41,10 @@ def test_a_wrong_choice_costs_what_the_best_is_better(runs, monkeypatch):
 
 
 def test_the_table_counts_by_seed_and_number_of_voters():
-    right, wrong = benchmark.Ballot(3, 30, 30, 29, 0.05), benchmark.Ballot(3, 28, 30, 29, 5.0)
-    lines = benchmark.table({0: [right, wrong], 1: [benchmark.Ballot(4, 30, 30, 28, 5.0)]}).splitlines()[2:]
+    right, wrong = benchmark.Ballot(3, 30, 30, 29, 1 / 3, 0.05), benchmark.Ballot(3, 28, 30, 29, 1 / 3, 5.0)
+    lines = benchmark.table({0: [right, wrong], 1: [benchmark.Ballot(4, 30, 30, 28, 1 / 2, 5.0)]}).splitlines()[2:]
     assert lines[0] == "| 0 | 3 | 2 | 50% | 33% | 1.00 | 2.00 | 1.00 |"
-    assert lines[1] == "| 1 | 4 | 1 | 100% | 25% | 0.00 | 0.00 | 2.00 |"
+    assert lines[1] == "| 1 | 4 | 1 | 100% | 50% | 0.00 | 0.00 | 2.00 |"
     assert lines[2].startswith("| all |  | 3 | 67% |")
     assert lines[3].startswith("| all, won by 0.1 points or more |  | 2 | 50% |")
 
@@ -77,7 +77,9 @@ def test_finished_runs_are_grouped_by_seed_and_a_grid_is_trained_seed_after_seed
     seed_of = {tmp_path / f"seed{seed}": seed for seed in (0, 1)}
     monkeypatch.setattr(benchmark.RunDirectory, "reopen", lambda run: (None, SimpleNamespace(seed=seed_of[run.parent])))
     monkeypatch.setattr(benchmark, "start_tensorflow", lambda: None)
-    monkeypatch.setattr(benchmark, "ballots_of", lambda runs, images: [benchmark.Ballot(len(runs), 1.0, 1.0, 1.0, 1.0)])
+    monkeypatch.setattr(
+        benchmark, "ballots_of", lambda runs, images: [benchmark.Ballot(len(runs), 1.0, 1.0, 1.0, 0.5, 1.0)]
+    )
     options = ["--out", str(tmp_path), "--grid", "a=1,2,3", "--seeds", "0", "1", "--data", "streetsim_dusk"]
     assert benchmark.main(options) == 0
     assert asked == [("a=1,2,3", f"--data streetsim_dusk --seed {seed}") for seed in (0, 1)]

@@ -32,12 +32,14 @@ SMALLEST = 3  # runs that vote
 
 @dataclass(frozen=True)
 class Ballot:
-    """One vote: how many voted; mIoU of the elected, of the best and on average; by how much the elected won."""
+    """One vote: how many voted; mIoU of the elected, of the best and on average; what part of them is as good as the
+    best; by how much the elected won."""
 
     size: int
     elected: float
     best: float
     mean: float
+    best_share: float
     gap: float
 
     @property
@@ -103,7 +105,9 @@ def ballot(subset: tuple[int, ...], maps: np.ndarray, classes: int, truth: list[
     """maps: uint8 [runs, images, h, w]; truth: mIoU by run."""
     first, second, *_ = voting.vote(list(map(str, subset)), [maps[list(subset)]], classes)
     scores = [truth[index] for index in subset]
-    return Ballot(len(subset), truth[int(first.name)], max(scores), statistics.mean(scores), first.score - second.score)
+    best, gap = max(scores), first.score - second.score
+    share = scores.count(best) / len(scores)
+    return Ballot(len(subset), truth[int(first.name)], best, statistics.mean(scores), share, gap)
 
 
 def table(ballots: dict[int, list[Ballot]]) -> str:
@@ -126,7 +130,7 @@ def _line(seed: str, voters: str, cast: list[Ballot]) -> str:
     if not cast:
         return f"| {seed} | {voters} | 0 | | | | | |"
     right = statistics.mean(each.lost == 0 for each in cast)
-    chance = statistics.mean(1 / each.size for each in cast)
+    chance = statistics.mean(each.best_share for each in cast)
     lost = [each.lost for each in cast]
     by_chance = statistics.mean(each.best - each.mean for each in cast)
     numbers = f"{statistics.mean(lost):.2f} | {max(lost):.2f} | {by_chance:.2f}"

@@ -176,7 +176,8 @@ def _open_keras(path: Path) -> SegmenterFile:
         if not isinstance(outputs, Mapping):
             listed = outputs if isinstance(outputs, list | tuple) else [outputs]
             outputs = dict(zip(model.output_names, listed, strict=True))
-        return {name: np.asarray(value) for name, value in outputs.items()}
+        wide = (tf.cast(value, tf.float32) if value.dtype.is_floating else value for value in outputs.values())
+        return {name: value.numpy() for name, value in zip(outputs, wide, strict=True)}  # NumPy has no bfloat16
 
     return SegmenterFile(tuple(image.shape), _checked_dtype(path, image.dtype), run)
 
