@@ -5,6 +5,7 @@ NumPy and json only: whoever uses the file needs neither TensorFlow nor the onnx
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -12,10 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from training.data.classes import IGNORE
+from training.data.classes import IGNORE, LONGEST_NAME
 from training.errors import UserError
+from training.files import parsed_json
+from training.pseudo_labels.scores import MAX_CLASSES
+from training.pseudo_labels.selectors import PRIOR_SELECTORS
 from training.pseudo_labels.spatial_prior import resize_prior
-from training.pseudo_labels.thresholds import Thresholds
+from training.pseudo_labels.thresholds import Thresholds, thresholds_from_json
 
 METADATA_KEY = "streetshift"
 PRIOR_SIZE = (64, 128)  # height and width the spatial prior is stored at, at most
@@ -80,19 +84,69 @@ class ModelMetadata:
             raise UserError(
                 f"{file} was not exported by StreetShift (it has no '{METADATA_KEY}' metadata): use export/run.py."
             )
+        place = f"The metadata of {file}"
+        content = parsed_json(text, place)
         try:
-            content = json.loads(text)
             known = {field.name: content[field.name] for field in fields(cls)}
             known |= {
                 "names": tuple(known["names"]),
                 "colors": tuple(tuple(color) for color in known["colors"]),
                 "class_sets": {name: tuple(ids) for name, ids in known["class_sets"].items()},
                 "training_size": tuple(known["training_size"]),
-                "selection": None if known["selection"] is None else _selection_from_json(known["selection"]),
             }
+            _check(known)
+            selection = known["selection"]
+            known["selection"] = None if selection is None else _selection_from_json(selection, len(known["names"]))
             return cls(**known)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"The metadata of {file} cannot be read ({error!r}): export the run again.") from error
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, zlib.error) as error:
+            raise UserError(f"{place} cannot be read ({error!r}): export the run again.") from error
+
+
+TEXTS = (
+    "label_space", "network", "recipe", "paper", "data", "source", "target", "stage", "precision", "version", "licence",
+)  # fmt: skip
+
+
+def _check(known: Mapping[str, Any]) -> None:
+    """Raise ValueError for what whoever uses the model could not work with."""
+    names, colors, size = known["names"], known["colors"], known["training_size"]
+    wrong = {
+        "names": not 0 < len(names) <= MAX_CLASSES or not all(map(_is_text, names)) or len(set(names)) < len(names),
+        "colors": len(colors) != len(names) or not all(_are_ids(color, 256) and len(color) == 3 for color in colors),
+        "class_sets": not all(_is_text(key) and _are_ids(ids, len(names)) for key, ids in known["class_sets"].items()),
+        "training_size": len(size) != 2 or not _are_ids(size, 1 << 16) or min(size) < 1,
+        "output_stride": not _are_ids([known["output_stride"]], 257) or known["output_stride"] < 1,
+        "ignore_id": known["ignore_id"] != IGNORE,
+        "metrics": known["metrics"] is not None and not _are_metrics(known["metrics"], names),
+        **{name: not isinstance(known[name], str) or not known[name].isprintable() for name in TEXTS},
+    }
+    if odd := [name for name, is_wrong in wrong.items() if is_wrong]:
+        raise ValueError(f"'{odd[0]}' is not what an export writes")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= LONGEST_NAME
+
+
+def _are_ids(values: Any, below: int) -> bool:
+    return all(type(value) is int and 0 <= value < below for value in values)
+
+
+def _are_metrics(metrics: Any, names: tuple[str, ...]) -> bool:
+    sides = [metrics[side] for side in ("before", "after")]
+    return (
+        isinstance(metrics["split"], str)
+        and len(metrics["resolution"]) == 2
+        and _are_ids(metrics["resolution"], 1 << 16)
+        and all(side is None or _is_side(side, names) for side in sides)
+    )
+
+
+def _is_side(side: Any, names: tuple[str, ...]) -> bool:
+    """Figures in percent, null where a class is absent; of known classes only."""
+    figures = [side["miou"], side["pixel_accuracy"], *side["per_class_iou"].values(), *side["class_sets"].values()]
+    numbers = all(figure is None or (type(figure) in (int, float) and 0 <= figure <= 100) for figure in figures)
+    return numbers and set(side["per_class_iou"]) <= set(names) and set(side.get("absent") or ()) <= set(names)
 
 
 def _selection_to_json(selection: RoundSelection) -> dict[str, Any]:
@@ -110,12 +164,21 @@ def _selection_to_json(selection: RoundSelection) -> dict[str, Any]:
     }
 
 
-def _selection_from_json(content: Mapping[str, Any]) -> RoundSelection:
-    values = np.array([np.inf if value is None else value for value in content["thresholds"]], np.float32)
-    counts = {name: np.array(content[name], np.int64) for name in ("counts", "pool_counts")}
-    scalars = {name: content[name] for name in ("selector", "portion", "stride", "compat", "images")}
+def _selection_from_json(content: Mapping[str, Any], classes: int) -> RoundSelection:
+    thresholds = thresholds_from_json(content, "counts", "pool_counts")
     prior = None if content["prior"] is None else unpack_prior(content["prior"])
-    return RoundSelection(content["round"], Thresholds(values=values, **counts, **scalars), content["alpha"], prior)
+    if len(thresholds.values) != classes or (prior is not None and prior.shape[2] != classes):
+        raise ValueError(f"thresholds or a prior for other than {classes} classes")
+    if (thresholds.selector in PRIOR_SELECTORS) > (prior is not None):
+        raise ValueError(f"no prior for the selector {thresholds.selector}")
+    alpha = content["alpha"]
+    if not (alpha is None or (type(alpha) in (int, float) and 0 < alpha < 1e6)):
+        raise ValueError("an alpha above 0 was expected")
+    if alpha is None and thresholds.selector == "lrent":
+        raise ValueError("no alpha for the selector lrent")
+    if not _is_text(content["round"]):
+        raise ValueError("the name of a round was expected")
+    return RoundSelection(content["round"], thresholds, alpha, prior)
 
 
 def pack_prior(prior: np.ndarray) -> dict[str, Any]:
@@ -135,8 +198,20 @@ def pack_prior(prior: np.ndarray) -> dict[str, Any]:
 
 
 def unpack_prior(content: Mapping[str, Any]) -> np.ndarray:
-    """The spatial prior float32 [h, w, c] that `pack_prior` packed, within half a step of its square root."""
-    coded = np.frombuffer(zlib.decompress(base64.b64decode(content["deflated"])), np.uint8).reshape(content["shape"])
+    """The spatial prior float32 [h, w, c] that `pack_prior` packed, within half a step of its square root.
+
+    Raises:
+        ValueError, KeyError, TypeError, zlib.error: what was packed is something else; it is not unpacked further than
+            its shape says.
+    """
+    shape, scale = content["shape"], content["scale"]
+    most = (MAX_CLASSES, *PRIOR_SIZE)
+    if len(shape) != 3 or not all(_are_ids([n], m + 1) and n > 0 for n, m in zip(shape, most, strict=True)):
+        raise ValueError(f"a prior of shape {str(shape)[:80]}")
+    if len(scale) != shape[0] or not all(type(number) in (int, float) and 0 <= number < 1e6 for number in scale):
+        raise ValueError("a scale for each class was expected")
+    packed = zlib.decompressobj().decompress(base64.b64decode(content["deflated"]), math.prod(shape) + 1)
+    coded = np.frombuffer(packed, np.uint8).reshape(shape)
     for axis in (1, 2):
         coded = np.cumsum(coded, axis=axis, dtype=np.uint8)
-    return (np.float32(content["scale"]) * (np.moveaxis(coded, 0, -1) / np.float32(255)) ** 2).astype(np.float32)
+    return (np.float32(scale) * (np.moveaxis(coded, 0, -1) / np.float32(255)) ** 2).astype(np.float32)

@@ -1,23 +1,18 @@
 """Any picture to RGB, and to the size at which a network looks at it (NumPy and Pillow only)."""
 
 import os
-import threading
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from training.data.picture_files import MAX_PIXELS, check_pixels, damaged, opened_picture
 from training.errors import UserError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif")
-MAX_PIXELS = 80_000_000
-"""Pictures above this are refused before they are decoded; Pillow itself warns from 89 million on."""
-
 LONGEST_SIDE = 8  # in training widths: a picture ten thousand times as wide as high is not enlarged without end
 
 Picture = str | Path | Image.Image | np.ndarray
-
-_bomb_limit = threading.Lock()
 
 
 def load_picture(picture: Picture, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -37,32 +32,12 @@ def load_picture(picture: Picture, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         return _from_pillow(picture, "the picture", max_pixels)
     if not isinstance(picture, str | os.PathLike):
         raise UserError(f"A picture is a path, a Pillow image or an array, not {type(picture).__name__}.")
-    path = Path(picture)
-    try:
-        with _opened(path, max_pixels) as image:
-            return _from_pillow(image, str(path), max_pixels)
-    except Image.DecompressionBombError as error:
-        raise UserError(f"{path} is far too large: {error}: shrink it first.") from error
-    except Image.UnidentifiedImageError as error:
-        raise UserError(f"{path} is damaged or no picture: replace the file or leave it out.") from error
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
-
-
-def _opened(path: Path, max_pixels: int) -> Image.Image:
-    """Pillow refuses pictures of twice its own limit on opening; for a caller who allows more that limit is lifted."""
-    if max_pixels <= MAX_PIXELS:
-        return Image.open(path)
-    with _bomb_limit:
-        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(path)
-        finally:
-            Image.MAX_IMAGE_PIXELS = usual
+    with opened_picture(Path(picture), max_pixels) as image:
+        return _from_pillow(image, str(picture), max_pixels)
 
 
 def _from_pillow(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
-    _check_size(image.height, image.width, name, max_pixels)
+    check_pixels(image.height, image.width, name, max_pixels)
     if image.mode == "F":  # in 0..1, 0..255 or metres: no telling, and Pillow would clip it
         raise UserError(f"{name} holds floating-point numbers: save it with 8 or 16 bits.")
     try:
@@ -71,7 +46,7 @@ def _from_pillow(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
             return _three_channels((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
         return np.array(image.convert("RGB"))
     except Exception as error:  # on damaged bytes Pillow's decoders raise nearly anything
-        raise UserError(f"{name} is damaged ({error}): replace the file or leave it out.") from error
+        raise damaged(name, error) from error
 
 
 def _from_array(array: np.ndarray, max_pixels: int) -> np.ndarray:
@@ -81,23 +56,13 @@ def _from_array(array: np.ndarray, max_pixels: int) -> np.ndarray:
             f"A picture as an array must be uint8 or uint16 [height, width], [height, width, 3] or [height, width, 4], "
             f"not {array.dtype} {list(array.shape)}."
         )
-    _check_size(*array.shape[:2], "the picture", max_pixels)
+    check_pixels(*array.shape[:2], "the picture", max_pixels)
     narrow = (array >> 8).astype(np.uint8) if array.dtype == np.uint16 else array
     return _three_channels(narrow.reshape(array.shape[:2])) if channels == 1 else np.ascontiguousarray(narrow[:, :, :3])
 
 
 def _three_channels(grey: np.ndarray) -> np.ndarray:
     return np.repeat(grey[:, :, None], 3, axis=2)
-
-
-def _check_size(height: int, width: int, name: str, max_pixels: int) -> None:
-    if min(height, width) < 1:
-        raise UserError(f"{name} has no pixels ({height}x{width}): give a picture.")
-    if height * width > max_pixels:
-        raise UserError(
-            f"{name} has {height * width / 1e6:.0f} megapixels ({height}x{width}), more than the limit of "
-            f"{max_pixels / 1e6:.0f}: shrink it, or raise the limit."
-        )
 
 
 def network_size(own: tuple[int, int], training: tuple[int, int]) -> tuple[int, int]:

@@ -9,8 +9,8 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import argparse
-import glob
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from export.pictures import IMAGE_SUFFIXES, MAX_PIXELS
@@ -55,9 +55,27 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
         help="pseudo_labels/: labels kept by the thresholds of the model's last round, 255 = ignored, and a manifest",
     )  # fmt: skip
     parser.add_argument("--device", choices=PROVIDERS, default="auto", help="auto: CUDA where it works, else the CPU")
-    parser.add_argument("--threads", type=int, help="of one prediction on the CPU; all cores if not given")
-    parser.add_argument("--max-megapixels", type=float, default=MAX_PIXELS / 1e6, help="larger pictures are refused")
+    parser.add_argument("--threads", type=whole_number, help="of one prediction on the CPU; all cores if not given")
+    parser.add_argument(
+        "--max-megapixels", type=megapixels, default=MAX_PIXELS / 1e6, help="larger pictures are refused"
+    )
     return parser.parse_args(argv)
+
+
+def whole_number(text: str) -> int:
+    """A number of threads; argparse says what is wrong with another text."""
+    number = int(text)
+    if not 1 <= number <= 1024:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 to 1024")
+    return number
+
+
+def megapixels(text: str) -> float:
+    """A size in megapixels; argparse says what is wrong with another text."""
+    number = float(text)
+    if not 0 < number <= 4096:
+        raise argparse.ArgumentTypeError(f"{text}: expected above 0, at most 4096")
+    return number
 
 
 def predict(arguments: argparse.Namespace) -> list[str]:
@@ -109,7 +127,7 @@ def found_files(text: str, out: Path) -> list[Path]:
         inside = (file for file in place.rglob("*") if out.resolve() not in file.resolve().parents)
         files = [file for file in inside if file.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)]
     else:
-        files = [place] if place.is_file() else [Path(file) for file in glob.glob(str(place), recursive=True)]
+        files = [place] if place.is_file() else list(matching(place))
     files = sorted(file for file in files if file.is_file())
     if not files:
         raise UserError(
@@ -117,6 +135,18 @@ def found_files(text: str, out: Path) -> list[Path]:
             f"({' '.join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}) or a pattern in quotes."
         )
     return files
+
+
+def matching(pattern: Path) -> Iterator[Path]:
+    """The files that a pattern means. Unlike glob.glob, Path.glob does not run in circles where links do."""
+    root = Path(pattern.anchor or ".")
+    inner = pattern.relative_to(root) if pattern.anchor else pattern
+    try:
+        yield from root.glob(str(inner))
+    except (ValueError, NotImplementedError, IndexError, OSError) as error:
+        raise UserError(
+            f"--input {pattern} is no pattern of files ({error}): give one such as 'photos/*.jpg'."
+        ) from error
 
 
 def named(files: list[Path]) -> dict[str, Path]:

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from export.metadata import ModelMetadata, RoundSelection
 from models.catalogue import NETWORKS
 from training.data.classes import LabelSpace
+from training.errors import UserError
 from training.pseudo_labels.label_files import MANIFEST_NAME, read_thresholds
+from training.pseudo_labels.probability_files import load_prior
 from training.pseudo_labels.selectors import PRIOR_SELECTORS
 from training.run_directory import VERSION, RunDirectory
 from training.settings import Domain, Experiment
@@ -40,7 +40,7 @@ def metadata_of_run(
         stage=stage,
         precision=precision,
         metrics=metrics(experiment, stages, weights_stage(stages, stage)),
-        selection=selection(directory, experiment, stages, stage),
+        selection=selection(directory, experiment, space.count, stages, stage),
         version=VERSION,
         licence=licence(experiment),
     )
@@ -80,20 +80,23 @@ def _figures(stages: dict[str, dict], stage: str | None) -> dict[str, Any] | Non
 
 
 def selection(
-    directory: RunDirectory, experiment: Experiment, stages: dict[str, dict], stage: str
+    directory: RunDirectory, experiment: Experiment, classes: int, stages: dict[str, dict], stage: str
 ) -> RoundSelection | None:
     """How the last round labelled; for the source model the first round, which labelled with its predictions."""
     rounds = [name for name in stages if (directory.pseudo_labels / name / MANIFEST_NAME).is_file()]
     if not rounds:
         return None
     name = rounds[0] if stage == "source" else stage if stage in rounds else rounds[-1]
-    thresholds = read_thresholds(directory.pseudo_labels / name)
-    lrent = experiment.recipe.adaptation.lrent
+    thresholds, adaptation = read_thresholds(directory.pseudo_labels / name), experiment.recipe.adaptation
+    if len(thresholds.values) != classes:
+        raise UserError(f"The manifest of {name} is for {len(thresholds.values)} classes, the run for {classes}")
+    lrent = adaptation.lrent if adaptation else None
+    weighted = thresholds.selector in PRIOR_SELECTORS
     return RoundSelection(
         round=name,
         thresholds=thresholds,
         alpha=lrent.alpha if lrent else None,
-        prior=np.load(directory.spatial_prior) if thresholds.selector in PRIOR_SELECTORS else None,
+        prior=load_prior(directory.spatial_prior, classes, height_first=True) if weighted else None,
     )
 
 

@@ -92,6 +92,7 @@ class OnnxSegmenter:
         self.session = open_session(self.path, providers, threads)
         text = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         self.metadata = ModelMetadata.from_json(text, str(path))
+        self._check_signature()
         self.names, self.colors = self.metadata.names, self.metadata.colors
         self.device = self.session.get_providers()[0].removesuffix("ExecutionProvider")
         self.max_pixels = max_pixels
@@ -168,12 +169,29 @@ class OnnxSegmenter:
             for length, usual in zip(size, training, strict=True)
         )
 
+    def _check_signature(self) -> None:
+        inputs = {(each.name, each.type) for each in self.session.get_inputs()}
+        outputs = {(each.name, each.type) for each in self.session.get_outputs()}
+        wanted = {("labels", "tensor(uint8)"), ("confidence", "tensor(float)"), ("logits", "tensor(float)")}
+        if inputs != {("image", "tensor(uint8)")} or not wanted <= outputs:
+            raise UserError(
+                f"{self.path} has other inputs and outputs than an exported model (image in; labels, confidence and "
+                "logits out): export the run again."
+            )
+
     def _run(self, outputs: list[str], images: np.ndarray) -> list[np.ndarray]:
+        count, height, width = images.shape[:3]
         try:
-            return self.session.run(outputs, {"image": np.ascontiguousarray(images)})
+            results = self.session.run(outputs, {"image": np.ascontiguousarray(images)})
         except Exception as error:  # ONNX Runtime's own exceptions, out of memory among them, share no other base
-            count, height, width = images.shape[:3]
             raise UserError(f"{self.path} failed on {count} x {height}x{width} pixels: {str(error).strip()}") from error
+        stride, classes = self.metadata.output_stride, len(self.names)
+        grid = (count, -(-height // stride), -(-width // stride), classes)
+        for name, result in zip(outputs, results, strict=True):
+            expected = grid if name == "logits" else (count, height, width)
+            if result.shape != expected or (name == "labels" and result.max() >= classes):
+                raise UserError(f"{self.path} gives {name} that do not fit its own description: export the run again.")
+        return results
 
 
 def open_session(path: Path, providers: Sequence[str] | None, threads: int | None) -> onnxruntime.InferenceSession:

@@ -42,6 +42,7 @@ from training.pseudo_labels.image_selection import best_images, class_balanced_s
 from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector
 from training.pseudo_labels.mining import priority_classes, rare_classes
 from training.pseudo_labels.portion import portion_at
+from training.pseudo_labels.probability_files import load_prior
 from training.pseudo_labels.selectors import lrent_select, select
 from training.pseudo_labels.source_subset import source_subset
 from training.pseudo_labels.spatial_prior import spatial_prior
@@ -118,7 +119,7 @@ def prior_of(domains: Domains, adaptation: SelfTraining, directory: RunDirectory
         labels = source_labels(domains.source, settings.images)
         prior = spatial_prior(labels, domains.label_space.count, size, kernel=settings.kernel)
         np.save(directory.spatial_prior, prior)
-    return np.load(directory.spatial_prior)
+    return load_prior(directory.spatial_prior, domains.label_space.count, height_first=True)
 
 
 def label_round(

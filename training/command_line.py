@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_type_hints
 
@@ -12,6 +12,7 @@ from models.catalogue import NETWORKS
 from training.data.presets import DATA
 from training.errors import UserError
 from training.recipes import RECIPES
+from training.run_directory import experiment_from_json, experiment_to_json
 from training.settings import Data, Domain, Experiment, Model, Recipe, SourceShare
 
 
@@ -155,7 +156,7 @@ def _at(domain: Domain, root: Path) -> Domain:
 
 
 def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    match = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", text)
     if not match:
         raise UserError(f"--size {text}: expected HEIGHTxWIDTH, for example 256x512")
     height, width = int(match[1]), int(match[2])
@@ -177,8 +178,6 @@ def with_overrides(experiment: Experiment, overrides: tuple[str, ...]) -> Experi
     tyro checks names and types. A part that the recipe does not use (None) has no keys until it is switched on:
     `adaptation.mean_teacher=on`, or `off`; where there are several kinds, `adaptation.selector=InstanceAdaptive`.
     """
-    if not overrides:
-        return experiment
     current = _Overridable(experiment.recipe, experiment.data, experiment.model)
     values = []
     for override in overrides:
@@ -188,10 +187,13 @@ def with_overrides(experiment: Experiment, overrides: tuple[str, ...]) -> Experi
             current = _replaced(current, key.split("."), kinds[value]() if kinds[value] else None)
         elif kinds and "." not in value:
             raise UserError(f"--set {override}: {key.removeprefix('recipe.')} can be {', '.join(kinds)}")
+        elif re.search(r"(^|,)-+[A-Za-z]", value):  # the parser would take it for an option
+            raise UserError(f"--set {override}: {value} is no value; --show prints those there are")
         else:
             values += [f"--{key}", *value.split(",")]
     changed = _quietly(values, current) if values else current
-    return replace(experiment, recipe=changed.recipe, data=changed.data, model=changed.model)
+    experiment = replace(experiment, recipe=changed.recipe, data=changed.data, model=changed.model)
+    return experiment_from_json(experiment_to_json(experiment), "the experiment with these options")
 
 
 def _split(override: str) -> tuple[str, str]:
@@ -210,10 +212,13 @@ def _kinds(part, path: list[str]) -> dict[str, type | None]:
         return {}
     options = get_args(get_type_hints(type(part))[path[-1]])
     classes = [option for option in options if is_dataclass(option)]
-    if not classes:
-        return {}
-    switches = {"on": classes[0], "off": None} if type(None) in options else {}
-    return {**switches, **{option.__name__: option for option in classes}}
+    kinds = {option.__name__: option for option in classes if _has_defaults(option)}
+    on = {"on": next(iter(kinds.values()))} if kinds else {}
+    return {**on, **({"off": None} if classes else {}), **kinds} if type(None) in options else kinds
+
+
+def _has_defaults(kind: type) -> bool:
+    return all(field.default is not MISSING or field.default_factory is not MISSING for field in fields(kind))
 
 
 def _replaced(part, path: list[str], value):

@@ -12,6 +12,7 @@ from pathlib import Path
 import tyro
 
 from training.errors import UserError
+from training.files import write_atomically
 from training.quiet import start_tensorflow
 
 
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         figures, space = evaluate(arguments)
         _show(figures, space)
         if arguments.json is not None:
-            arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+            write_atomically(arguments.json, (json.dumps(figures, indent=2) + "\n").encode())
         return 0
     except UserError as error:
         print(f"streetshift: {error}", file=sys.stderr)
@@ -70,7 +71,7 @@ def _scales(text: str) -> tuple[float, ...]:
         scales = tuple(float(part) for part in text.split(","))
     except ValueError:
         scales = ()
-    if not scales or min(scales) <= 0 or max(scales) > 4:
+    if not scales or not all(0 < scale <= 4 for scale in scales):
         raise UserError(f"--scales {text}: expected numbers in (0, 4] separated by commas, for example 0.5,0.75,1.0")
     return tuple(sorted(scales, key=lambda scale: abs(scale - 1)))  # the scale nearest to 1 gives the grid
 
@@ -97,14 +98,14 @@ def _dataset(arguments: Arguments, trained):
 
 
 def _show(figures: dict, space) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from training.progress import console
 
     table = Table("class", "IoU %", "pixels")
     for name, value in figures["per_class_iou"].items():
         pixels = f"{figures['truth_pixels'][name]:,}"
         table.add_row(name, "absent" if value is None else f"{value:.1f}", pixels)
-    console = Console()
     console.print(table)
     console.print(f"mIoU {figures['miou']:.2f} % over {space.name}, pixel accuracy {figures['pixel_accuracy']:.2f} %")
     for name, value in list(figures["class_sets"].items())[1:]:

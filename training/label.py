@@ -196,7 +196,8 @@ def _maps_of_run(arguments: Arguments) -> Maps:
     if arguments.prior is None and not path.exists():
         raise UserError(f"{arguments.checkpoint} has no {RUN_PRIOR}: give --prior, or a selector without one.")
     first = next(iter(make_batches()))
-    return replace(maps, prior=resize_prior(load_prior(path, label_space.count), first.shape[:2]))
+    prior = load_prior(path, label_space.count, height_first=arguments.prior is None)
+    return replace(maps, prior=resize_prior(prior, first.shape[:2]))
 
 
 def _size_of(shape: tuple[int, ...]) -> str:

@@ -163,7 +163,7 @@ def _look_at_labeller(run: Run) -> dict:
     labeller, watched = run.first_labeller, run.domains.target.evenly_spaced(run.experiment.recipe.watch.images)
     if labeller is None:
         return {}
-    console.print(f"[bold]Round 1 will be labelled by[/bold] {run.warm_start.path}")
+    console.print(f"Round 1 will be labelled by {run.warm_start.path}", style="bold")
     if isinstance(labeller, ForeignPredictor):
         console.print(f"  {labeller.understood}", markup=False)
     scores = run.score(run.domains.evaluation, "evaluating the labeller", labeller)
@@ -177,7 +177,7 @@ def _train_source(run: Run) -> None:
     data, stage = run.experiment.data, run.experiment.data.warm_up
     dataset = run.domains.warm_up
     set_batch_norm(run.network, stage.batch_norm)
-    console.print(f"[bold]Warm-up[/bold]: {stage.steps} steps on {len(dataset)} labelled images ({dataset.name})")
+    console.print(f"Warm-up: {stage.steps} steps on {len(dataset)} labelled images ({dataset.name})", style="bold")
 
     def make_stream(first_step):
         stream = training_stream(
@@ -201,7 +201,7 @@ def _take_statistics(run: Run) -> None:
     if name in run.directory.stages:
         run.network.load_weights(run.directory.weights(name))
         return
-    console.print("[bold]Statistics[/bold]: batch-norm takes those of the target")
+    console.print("Statistics: batch-norm takes those of the target", style="bold")
     run.network.load_weights(run.directory.weights("source"))
     run.take_statistics(run.domains.target)
     run.directory.save_weights(run.network, run.directory.weights(name))
@@ -215,7 +215,7 @@ def _align(run: Run) -> None:
         run.network.load_weights(run.directory.weights(name))
         return
     stage, data, settings = experiment.data.adversarial, experiment.data, experiment.recipe.adversarial
-    console.print(f"[bold]Adversarial warm-up[/bold]: {stage.steps} steps")
+    console.print(f"Adversarial warm-up: {stage.steps} steps", style="bold")
     run.network.load_weights(run.directory.weights(run.before_rounds))
     set_batch_norm(run.network, stage.batch_norm)
     method = adversarial_method(run.network, settings, data.loss_stride, run.domains.label_space.count, experiment.seed)
@@ -239,7 +239,7 @@ def _adapt(run: Run) -> None:
             _round(run, number)
         verdict = run.directory.stages[name]["verdict"]
         if verdict["collapse"] and recipe.watch.stop:
-            console.print(f"[bold red]The watch stops here[/bold red]: round {number}: {verdict['sentence']}")
+            console.print(f"The watch stops here: round {number}: {verdict['sentence']}", style="bold red")
             break
 
 
@@ -250,7 +250,7 @@ def _round(run: Run, number: int) -> None:
     """
     name, started = f"round_{number}", time.monotonic()
     adaptation, data, network = run.experiment.recipe.adaptation, run.experiment.data, run.network
-    console.print(f"[bold]Round {number}[/bold] of {run.rounds}")
+    console.print(f"Round {number} of {run.rounds}", style="bold")
     previous = f"round_{number - 1}" if number > 1 else run.before_rounds
     network.load_weights(run.directory.weights(previous))  # the state that labels, also when a round is resumed
     labeller = (run.first_labeller if number == 1 else None) or run.labeller

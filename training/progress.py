@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, markup=False)  # names of files and classes may hold [brackets]
 LOG_SECONDS = 20.0
 
 
@@ -22,8 +22,15 @@ class Meter:
         self.started = self.last = time.monotonic()
         self.bar = None
         if sys.stdout.isatty():
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self.bar = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+            )
+            self.bar = Progress(
+                *columns, TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False)
+            )
             self.bar.start()
             self.task = self.bar.add_task(self.title, total=self.total, completed=self.done, note="")
         return self

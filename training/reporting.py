@@ -17,6 +17,7 @@ from training.evaluation.predictor import Predictor, enlarge
 from training.evaluation.report import print_summary, write_report
 from training.progress import console
 from training.pseudo_labels.label_files import read_thresholds
+from training.pseudo_labels.probability_files import load_prior
 from training.pseudo_labels.selectors import select
 from training.run_directory import VERSION, RunDirectory
 from training.settings import Experiment
@@ -181,7 +182,8 @@ def _pseudo_label(probs: np.ndarray, directory: RunDirectory, stages: dict) -> n
     if not last.startswith("round_"):
         return None
     thresholds = read_thresholds(directory.pseudo_labels / last)
-    prior = np.load(directory.spatial_prior) if directory.spatial_prior.exists() else None
+    path, classes = directory.spatial_prior, probs.shape[-1]
+    prior = load_prior(path, classes, height_first=True) if path.exists() else None
     return select(probs, thresholds, prior)
 
 

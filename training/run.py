@@ -84,7 +84,7 @@ def _export(directory: RunDirectory, stages: list[str]) -> None:
     for stage in stages:
         with silent_stderr():  # the graph optimiser's chatter; errors come as exceptions
             report = export_run(directory.path, stage)
-        console.print(str(report), markup=False)
+        console.print(str(report))
 
 
 def _print(*tables) -> None:

@@ -15,15 +15,18 @@ final.weights.h5    the chosen round
 import json
 import os
 import platform
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
 
+from models.catalogue import NETWORKS
 from training.errors import UserError
-from training.files import write_atomically
+from training.files import read_json, write_atomically
 from training.settings import Experiment
 
 VERSION = "0.1.0"
+FOLDERS = ("checkpoints", "checkpoints/student", "pseudo_labels", "report", "tensorboard")
 PACKAGES = ("keras", "tensorflow", "keras-cv", "numpy", "onnx", "onnxruntime-gpu", "tf2onnx", "gradio")
 
 
@@ -65,7 +68,8 @@ class RunDirectory:
         run = cls(path)
         if not (path / "recipe.json").is_file():
             raise UserError(f"{path} is not a run: it holds no recipe.json; give the directory that --out named")
-        return run, experiment_from_json(run.read_json("recipe.json")["experiment"])
+        _check_links(path)
+        return run, experiment_from_json(run.read_json("recipe.json").get("experiment"), str(path / "recipe.json"))
 
     def weights(self, stage: str) -> Path:
         return self.checkpoints / f"{stage}.weights.h5"
@@ -75,10 +79,7 @@ class RunDirectory:
         return self.checkpoints / "student" / f"{stage}.weights.h5"
 
     def read_json(self, name: str) -> dict:
-        try:
-            return json.loads((self.path / name).read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise UserError(f"{self.path / name} cannot be read ({error}): start a new run") from error
+        return read_json(self.path / name)
 
     def write_json(self, name: str, value: dict) -> None:
         write_atomically(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
@@ -86,7 +87,14 @@ class RunDirectory:
     @property
     def stages(self) -> dict[str, dict]:
         """Figures of the finished stages, by stage name."""
-        return self.read_json("state.json")["stages"]
+        return self._state()["stages"]
+
+    def _state(self) -> dict:
+        state = self.read_json("state.json")
+        stages = state.get("stages")
+        if not isinstance(stages, dict) or not all(map(_is_stage, stages.items())):
+            raise UserError(f"{self.path / 'state.json'} does not tell of finished stages: start a new run")
+        return state
 
     def note(self, key: str, value) -> None:
         """Record something about the whole run in state.json, beside its stages."""
@@ -94,7 +102,7 @@ class RunDirectory:
 
     def finish_stage(self, name: str, figures: dict) -> None:
         """Record that a stage and all its files are complete; the partial checkpoint is no longer needed."""
-        state = self.read_json("state.json")
+        state = self._state()
         state["stages"][name] = figures
         self.write_json("state.json", state)
         self.partial.unlink(missing_ok=True)
@@ -110,21 +118,47 @@ class RunDirectory:
             raise UserError(f"could not write {path}: {error}; free some space and resume the run") from error
 
 
+def _check_links(path: Path) -> None:
+    """Refuse a run in which a link leads out of it: what is written there would land elsewhere."""
+    inside = path.resolve()
+    folders = [path, *(path / name for name in FOLDERS)]
+    for entry in (entry for folder in folders if folder.is_dir() for entry in folder.iterdir()):
+        if entry.is_symlink() and not entry.resolve().is_relative_to(inside):
+            raise UserError(f"{entry} is a link that leads out of the run: put what it means in its place")
+
+
+def _is_stage(item: tuple[str, object]) -> bool:
+    """Is it the name of a stage and its figures, and what else is relied on there of the right kind?"""
+    name, figures = item
+    if not re.fullmatch(r"source|adversarial|round_[1-9][0-9]{0,3}", name) or not isinstance(figures, dict):
+        return False
+    scores = [figures.get(key) for key in ("scores", "source_scores", "student_scores", "verdict")]
+    return all(value is None or isinstance(value, dict) for value in scores)
+
+
 def experiment_to_json(experiment: Experiment) -> dict:
     from pydantic import TypeAdapter
 
     return TypeAdapter(Experiment).dump_python(experiment, mode="json")
 
 
-def experiment_from_json(value: dict) -> Experiment:
+def experiment_from_json(value: object, place: str = "recipe.json") -> Experiment:
+    """The experiment that `value` describes, every number within its bounds; UserError, saying `place`, if none."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(Experiment).validate_python(value)
+        experiment = TypeAdapter(Experiment).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"recipe.json does not fit this version at '{place}': {first['msg']}") from error
+        spot = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{place} does not fit this version at '{spot}': {first['msg']}") from error
+    model = experiment.model
+    if model.network not in NETWORKS:
+        raise UserError(f"{place} names the model '{model.network}', which this version does not have")
+    strides = NETWORKS[model.network].strides
+    if model.output_stride not in (None, *strides):
+        raise UserError(f"{place}: {model.network} has the output stride {' or '.join(map(str, strides))}")
+    return experiment
 
 
 def command_line() -> str:

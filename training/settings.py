@@ -2,13 +2,27 @@
 
 Three independent choices make an `Experiment`: the recipe (the method, in the paper's units), the data (domains,
 sizes, schedule) and the model. A part that is `None` is not used, and the command line refuses overrides for it.
-This module imports nothing heavy: `--help` and `--list` stay instant.
+This module imports nothing heavy: `--help` and `--list` stay instant. The bounds in the types are looked at where an
+experiment comes from outside: overrides, and the recipe.json of a run (`run_directory.experiment_from_json`).
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval
 
 BatchNorm = Literal["train", "frozen"]
+Count = Annotated[int, Interval(ge=1, le=10**9)]
+AnyCount = Annotated[int, Interval(ge=0, le=10**9)]
+Images = Annotated[int, Interval(ge=1, le=4096)]  # that are in memory together
+Side = Annotated[int, Interval(ge=32, le=16384)]  # pixels
+Seed = Annotated[int, Interval(ge=0, le=2**31 - 1)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+Portion = Annotated[float, Interval(gt=0, le=1)]
+Weight = Annotated[float, Interval(ge=0, le=1e6)]
+Positive = Annotated[float, Interval(gt=0, le=1e6)]
+Scale = Annotated[float, Interval(ge=0.05, le=20)]
+Rounds = Annotated[int, Interval(ge=1, le=1000)]
 
 
 @dataclass(frozen=True)
@@ -16,38 +30,38 @@ class Optimizer:
     """How weights move. `learning_rate` is that of the backbone; the head's is `head_multiple` times as large."""
 
     name: Literal["sgd", "adamw"] = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 5e-4  # decoupled; not applied to biases and batch-norm parameters
-    momentum: float = 0.9  # SGD only
+    learning_rate: Positive = 1e-3
+    weight_decay: Weight = 5e-4  # decoupled; not applied to biases and batch-norm parameters
+    momentum: Share = 0.9  # SGD only
     schedule: Literal["constant", "poly"] = "poly"
-    power: float = 0.9  # of the poly schedule: lr * (1 - step / steps) ** power
-    ramp_steps: int = 0  # linear warm-up of the learning rate
-    head_multiple: float = 1.0
-    clip_norm: float | None = None  # of the global gradient norm
+    power: Weight = 0.9  # of the poly schedule: lr * (1 - step / steps) ** power
+    ramp_steps: AnyCount = 0  # linear warm-up of the learning rate
+    head_multiple: Positive = 1.0
+    clip_norm: Positive | None = None  # of the global gradient norm
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """How a training image is varied. Geometry moves image and label together; photometry the image only."""
 
-    scale: tuple[float, float] = (0.7, 1.3)
-    flip: float = 0.5
-    jitter: float = 0.0  # strength of brightness, contrast, saturation, hue and gamma changes, 0 = off, 1 = strong
-    grey: float = 0.0  # probabilities
-    blur: float = 0.0
-    noise: float = 0.0
+    scale: tuple[Scale, Scale] = (0.7, 1.3)
+    flip: Share = 0.5
+    jitter: Weight = 0.0  # strength of brightness, contrast, saturation, hue and gamma changes, 0 = off, 1 = strong
+    grey: Share = 0.0  # probabilities
+    blur: Share = 0.0
+    noise: Share = 0.0
 
 
 @dataclass(frozen=True)
 class Stage:
     """One stretch of training: the warm-up, or one round of adaptation."""
 
-    steps: int
-    batch_size: int  # images a step, of each domain that takes part
+    steps: Count
+    batch_size: Images  # images a step, of each domain that takes part
     optimizer: Optimizer
     augmentation: Augmentation = Augmentation()
     batch_norm: BatchNorm = "train"
-    average_weights: float | None = None  # decay of the weights' moving average, taken at the end of the stage
+    average_weights: Share | None = None  # decay of the weights' moving average, taken at the end of the stage
 
 
 @dataclass(frozen=True)
@@ -60,9 +74,9 @@ class Domain:
     split: str = "train"
     root: str | None = None
     style: str | None = None  # streetsim only
-    count: int | None = None  # streetsim only: frames to render
+    count: Count | None = None  # streetsim only: frames to render
     city: str | None = None  # cross_city only
-    seed: int = 0  # streetsim only
+    seed: Seed = 0  # streetsim only
 
 
 @dataclass(frozen=True)
@@ -73,21 +87,19 @@ class Data:
     label_space: str
     source: Domain
     target: Domain
-    size: tuple[int, int]  # height, width an image is brought to before random scale and crop, and at prediction
-    crop: tuple[int, int]
+    size: tuple[Side, Side]  # height, width an image is brought to before random scale and crop, and at prediction
+    crop: tuple[Side, Side]
     warm_up: Stage
     adversarial: Stage
     adaptation: Stage  # one round
     evaluation: Domain | None = None  # labelled images of the target, used for figures only
     source_evaluation: Domain | None = None  # labelled images of the source: how large the gap is
-    most_rounds: int | None = None  # rounds of adaptation at most, whatever the recipe says: what a short job bears
-    loss_stride: int = 1  # the loss looks at every n-th pixel of each row and column
+    most_rounds: Rounds | None = None  # rounds of adaptation at most, whatever the recipe says: what a short job bears
+    loss_stride: Annotated[int, Interval(ge=1, le=64)] = 1  # the loss looks at every n-th pixel of each row and column
     mined_crops: bool = True  # crops are small beside the frame, so that a recipe's rare-class mining makes sense
-    minimum_source_images: int = 0  # a round's source subset holds at least this many (small source sets)
-    label_scales: tuple[float, ...] = (1.0,)  # the target is labelled by the mean over these scales, and mirrored
-    statistics_images: int = (
-        200  # target images, at most, that batch-norm statistics are taken from where they are trained
-    )
+    minimum_source_images: AnyCount = 0  # a round's source subset holds at least this many (small source sets)
+    label_scales: tuple[Scale, ...] = (1.0,)  # the target is labelled by the mean over these scales, and mirrored
+    statistics_images: Count = 200  # target images, at most, whose batch-norm statistics are taken where they are trained
     keep_source: bool = False  # the source takes part in every round, also where the recipe leaves it out: a small
     # network trained for minutes forgets the classes that its pseudo-labels do not show
     network: str = "compact"  # what `--model` means when it is not given
@@ -117,8 +129,8 @@ class SourceTraining:
 class SpatialPrior:
     """CBST-SP (ECCV 2018): how often the source shows each class at each place, smoothed with a Gaussian."""
 
-    kernel: int = 70  # pixels of an image 1024 high
-    images: int = 500  # source labels it is counted from, at most
+    kernel: Annotated[int, Interval(ge=1, le=16384)] = 70  # pixels of an image 1024 high
+    images: Count = 500  # source labels it is counted from, at most
 
 
 @dataclass(frozen=True)
@@ -129,10 +141,10 @@ class Selection:
     """
 
     kind: Literal["global", "class_balanced"] = "class_balanced"
-    portion: float = 0.2
-    portion_step: float = 0.05
-    portion_max: float = 0.5
-    stride: int = 4  # every n-th confidence of a class in an image enters its threshold
+    portion: Portion = 0.2
+    portion_step: Share = 0.05
+    portion_max: Portion = 0.5
+    stride: Count = 4  # every n-th confidence of a class in an image enters its threshold
     spatial_prior: SpatialPrior | None = None
 
 
@@ -144,12 +156,12 @@ class InstanceAdaptive:
     HIAST 0.5. The result depends on the order of the images: name order, `batch_size` at a time.
     """
 
-    alpha: float = 0.5
-    alpha_step: float = 0.0  # added from one round to the next
-    beta: float = 0.9
-    gamma: float = 8.0
-    initial: float = 0.9
-    batch_size: int = 2
+    alpha: Portion = 0.5
+    alpha_step: Share = 0.0  # added from one round to the next
+    beta: Share = 0.9
+    gamma: Weight = 8.0
+    initial: Share = 0.9
+    batch_size: Images = 2
 
 
 @dataclass(frozen=True)
@@ -159,16 +171,16 @@ class CopyPaste:
     `hard_classes` is a share of the classes that were selected anywhere (published: 14 of 19).
     """
 
-    hard_classes: float = 14 / 19
-    donors: int = 3
-    stop_share: float = 0.5  # no further donor once this share of the hard classes is covered
+    hard_classes: Portion = 14 / 19
+    donors: Annotated[int, Interval(ge=1, le=100)] = 3
+    stop_share: Portion = 0.5  # no further donor once this share of the hard classes is covered
 
 
 @dataclass(frozen=True)
 class ClassMix:
     """Classes of a source crop are pasted, with their labels, into each target crop (ClassMix, DACS; WACV 2021)."""
 
-    share: float = 0.5  # of the classes that the source crop shows, rounded up
+    share: Portion = 0.5  # of the classes that the source crop shows, rounded up
 
 
 @dataclass(frozen=True)
@@ -178,8 +190,8 @@ class RegionRegularisation:
     Weights as released: the terms are means over pixels *and* classes, so a pixel weighs 1/classes of what it says.
     """
 
-    divergence: float = 0.1
-    entropy: float = 1.0
+    divergence: Weight = 0.1
+    entropy: Weight = 1.0
 
 
 @dataclass(frozen=True)
@@ -189,9 +201,9 @@ class MeanTeacher:
     `decay` is stated for rounds of `decay_steps` steps; in shorter rounds the teacher forgets proportionally faster.
     """
 
-    decay: float = 0.999
-    decay_steps: int = 8000
-    consistency: float = 0.5
+    decay: Share = 0.999
+    decay_steps: Count = 8000
+    consistency: Weight = 0.5
     region: Literal["ignored", "confident", "all"] = "ignored"
 
 
@@ -204,19 +216,19 @@ class Adversarial:
 
     map: Literal["softmax", "self_information"] = "softmax"
     loss: Literal["lsgan", "bce"] = "lsgan"
-    weight: float = 0.05
-    entropy: float = 0.0  # MinEnt on all target pixels
-    discriminator_learning_rate: float = 1e-4  # Adam
-    first_kernel: int = 4  # of the discriminator: 3 in IAST, 4 in AdaptSeg and HIAST
+    weight: Weight = 0.05
+    entropy: Weight = 0.0  # MinEnt on all target pixels
+    discriminator_learning_rate: Positive = 1e-4  # Adam
+    first_kernel: Annotated[int, Interval(ge=1, le=16)] = 4  # of the discriminator: 3 in IAST, 4 in AdaptSeg and HIAST
 
 
 @dataclass(frozen=True)
 class SourceShare:
     """How much of the source a round sees: the paper's shares of the source list, cumulative (nested) or random."""
 
-    share: float = 0.03
-    step: float = 0.0025
-    maximum: float = 0.06
+    share: Share = 0.03
+    step: Share = 0.0025
+    maximum: Share = 0.06
     policy: Literal["cumulative", "random"] = "cumulative"
 
 
@@ -224,23 +236,23 @@ class SourceShare:
 class RareClassMining:
     """CBST's patch mining: crops are centred on rare classes (ECCV 2018, section 4.1)."""
 
-    probability: float = 0.8
-    classes: int = 3  # the rarest classes of the target's predictions ...
-    threshold: float = 1e-3  # ... and every class below this share
+    probability: Share = 0.8
+    classes: Annotated[int, Interval(ge=0, le=254)] = 3  # the rarest classes of the target's predictions ...
+    threshold: Share = 1e-3  # ... and every class below this share
 
 
 @dataclass(frozen=True)
 class ImageSelection:
     """Keep only the target images with the best class-balanced score (the 505 of 2975 in the authors' lists)."""
 
-    share: float = 0.17
+    share: Portion = 0.17
 
 
 @dataclass(frozen=True)
 class Lrent:
     """CRST's label entropy regulariser: soft pseudo-labels of temperature `alpha` (ICCV 2019, section 4.2)."""
 
-    alpha: float = 0.25
+    alpha: Positive = 0.25
 
 
 @dataclass(frozen=True)
@@ -250,7 +262,7 @@ class Mrkld:
     The paper says 0.1; the authors' code multiplies it by itself, 0.01, and they report that this works better.
     """
 
-    weight: float = 0.01
+    weight: Weight = 0.01
 
 
 @dataclass(frozen=True)
@@ -258,18 +270,18 @@ class Watch:
     """The label-free watch over adaptation; see `training/evaluation/watch.py` for what each number means."""
 
     stop: bool = True  # stop at a clear collapse and return to the best earlier round
-    images: int = 100  # target images it looks at
-    collapse_drift: float = 0.10
-    collapse_swell: float = 0.25
-    collapse_forgotten: float = 0.5  # points of mIoU on the source, together with the swell
-    collapse_lost_share: float = 0.60
+    images: Count = 100  # target images it looks at
+    collapse_drift: Weight = 0.10
+    collapse_swell: Weight = 0.25
+    collapse_forgotten: Weight = 0.5  # points of mIoU on the source, together with the swell
+    collapse_lost_share: Weight = 0.60
 
 
 @dataclass(frozen=True)
 class SelfTraining:
     """Rounds of labelling the target and training on it (CBST, CRST)."""
 
-    rounds: int = 3
+    rounds: Rounds = 3
     selector: Selection | InstanceAdaptive = Selection()
     source_share: SourceShare | None = SourceShare()  # None: the source takes no part
     mining: RareClassMining | None = None
@@ -281,8 +293,8 @@ class SelfTraining:
     regularisation: RegionRegularisation | None = None
     mean_teacher: MeanTeacher | None = None
     strong_views: bool = False  # the student sees the target through HIAST's strong augmentation
-    target_weight: float = 1.0  # of a pseudo-labelled pixel beside a source pixel; 1 as published
-    learning_rate_decay: float = 1.0  # factor on the learning rate from one round to the next
+    target_weight: Weight = 1.0  # of a pseudo-labelled pixel beside a source pixel; 1 as published
+    learning_rate_decay: Positive = 1.0  # factor on the learning rate from one round to the next
 
 
 @dataclass(frozen=True)
@@ -304,6 +316,6 @@ class Experiment:
     recipe: Recipe
     data: Data
     model: Model
-    labelled_share: float | None = None  # semi-supervised: this share of the target, with its labels, is the source
+    labelled_share: Portion | None = None  # semi-supervised: this share of the target, with its labels, is the source
     names: dict[str, str] = field(default_factory=dict)  # what recipe, data and model were called on the command line
-    seed: int = 0
+    seed: Seed = 0

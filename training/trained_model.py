@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 from models.segmenter import build_segmenter
+from models.weights import WeightsError, shapes_in, shapes_of
 from training.data.classes import LabelSpace, load_label_space
 from training.errors import UserError
 from training.run_directory import RunDirectory
@@ -40,5 +41,23 @@ def load_trained(path: Path, stage: str = "final") -> TrainedModel:
     space = load_label_space(experiment.data.label_space)
     model = replace(experiment.model, weights="none")
     network = build_segmenter(model.network, space.count, output_stride=model.output_stride)
-    network.load_weights(weights)
+    load_own_weights(network, weights)
     return TrainedModel(network, experiment, space, directory)
+
+
+def load_own_weights(network: keras.Model, path: Path) -> None:
+    """Load weights that a run of the same network and label space wrote.
+
+    Raises:
+        UserError: the file is damaged, or of another network.
+    """
+    try:
+        if shapes_in(path) != shapes_of(network):  # before anything of a claimed size is read
+            raise UserError(f"{path} holds the weights of another network than {network.name} with these classes.")
+        network.load_weights(path)
+    except WeightsError as error:
+        raise UserError(str(error)) from error
+    except UserError:
+        raise
+    except Exception as error:  # on damaged bytes the HDF5 library raises nearly anything
+        raise UserError(f"{path} is damaged ({error}): take another stage, or repeat the run.") from error

@@ -106,7 +106,7 @@ def train(path: Path, recipe: str, override: str, more: str) -> None:
         options = ["--resume", str(path)]
     else:
         options = ["--recipe", recipe, "--out", str(path), *shlex.split(more), "--set", override]
-    console.print(f"[bold]{override}[/bold]")
+    console.print(override, style="bold")
     if subprocess.run([sys.executable, str(ROOT / "training" / "run.py"), *options]).returncode != 0:
         raise UserError(f"the run with {override} did not finish; mend what it says and give the same command again")
 
@@ -167,14 +167,15 @@ def show(candidates: list[Candidate], runs: dict[str, Path]) -> None:
         table.add_row(candidate.name, f"{candidate.score:.2f}", f"{100 * candidate.agreement:.2f}", *true)
     console.print(table)
     first, second = candidates[:2]
-    console.print(f"The vote picks [bold]{first.name}[/bold]: {runs[first.name]}")
+    console.print(f"The vote picks {first.name}: {runs[first.name]}", style="bold")
     if first.score - second.score < SMALL_GAP:
         console.print(
-            f"[yellow]The first two differ by {first.score - second.score:.2f} points, less than {SMALL_GAP}: the vote "
-            "does not tell them apart.[/yellow]"
+            f"The first two differ by {first.score - second.score:.2f} points, less than {SMALL_GAP}: the vote does "
+            "not tell them apart.",
+            style="yellow",
         )
     if len(candidates) % 2 == 0:
-        console.print("[yellow]An even number of candidates can tie: an odd number votes better.[/yellow]")
+        console.print("An even number of candidates can tie: an odd number votes better.", style="yellow")
     if known:
         best = max(truth, key=truth.get)
         lost = truth[best] - truth[first.name]
@@ -188,7 +189,8 @@ def show(candidates: list[Candidate], runs: dict[str, Path]) -> None:
 def true_miou(path: Path) -> float | None:
     """What the run's report measured with labels, or None."""
     scores = RunDirectory(path).read_json("report/summary.json").get("after")
-    return scores["miou"] if scores else None
+    miou = scores.get("miou") if isinstance(scores, dict) else None
+    return miou if isinstance(miou, int | float) else None
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import pictures
 from export.pictures import load_picture, network_size, resized
+from training.data import picture_files
 from training.data.images import read_image, resize_image
 from training.errors import UserError
 
@@ -98,7 +98,7 @@ def test_the_limit_can_be_lowered_and_raised(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="more than the limit"):
         load_picture(path, max_pixels=2999)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 900)
+    monkeypatch.setattr(picture_files, "MAX_PIXELS", 900)
     with pytest.raises(UserError, match="far too large"):
         load_picture(path, max_pixels=900)
     assert load_picture(path, max_pixels=3000).shape == (50, 60, 3)

@@ -23,7 +23,7 @@ def test_a_folder_with_a_bad_file(report, photos, segmenter, streets, tmp_path, 
     wanted = ("--overlay", "0.4", "--labels", "--confidence", "--pseudo-labels")
     assert predict(report, "--input", photos, "--out", out, *wanted) == 1
     said = capsys.readouterr()
-    assert "broken.png is damaged or no picture" in said.err
+    assert "broken.png is damaged or no image" in said.err
     assert "3 files done" in said.out
     for name, picture in zip(("a", "b", "deeper/c"), streets, strict=True):
         expected = segmenter(photos / f"{name}{'.jpg' if name == 'b' else '.png'}")

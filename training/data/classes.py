@@ -3,7 +3,6 @@
 NumPy only: the exported model's helpers and the web page import this module without TensorFlow.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from training.errors import UserError
+from training.files import read_json
 
+MOST_BYTES = 1 << 20  # of a label space file
+LONGEST_NAME = 80  # characters, of a class or label space: it stands in tables and charts
 IGNORE = 255
 OUTSIDE = 254  # of an augmented label: beyond the frame, where there is no picture to say anything of
 
@@ -146,19 +148,7 @@ def load_label_space(name_or_json_path: str | Path) -> LabelSpace:
             f"Unknown label space '{name_or_json_path}': choose {', '.join(LABEL_SPACES)}, "
             "or give the path of a .json file."
         )
-    return _parse_label_space(path, _read_json(path))
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"Cannot read the label space file {path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise UserError(f"The label space file {path} is not valid JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise UserError(f'The label space file {path} must hold an object such as {{"name": ..., "names": [...]}}.')
-    return content
+    return _parse_label_space(path, read_json(path, MOST_BYTES))
 
 
 def _parse_label_space(path: Path, content: dict) -> LabelSpace:
@@ -168,7 +158,7 @@ def _parse_label_space(path: Path, content: dict) -> LabelSpace:
     names = _string_list(path, content.get("names"))
     raw_ids = content.get("raw_ids")
     return LabelSpace(
-        name=str(content.get("name", path.stem)),
+        name=_name(path, content.get("name", path.stem)),
         names=names,
         colors=_colors(path, content.get("colors"), len(names)),
         from_cityscapes=_from_cityscapes(path, content.get("from_cityscapes"), names),
@@ -177,10 +167,23 @@ def _parse_label_space(path: Path, content: dict) -> LabelSpace:
     )
 
 
+def _name(path: Path, name: object) -> str:
+    if not _is_name(name):
+        raise UserError(f'"name" in {path} must be a text of 1 to {LONGEST_NAME} printable characters.')
+    return name
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable()
+
+
 def _string_list(path: Path, names: object) -> tuple[str, ...]:
-    valid = isinstance(names, list) and names and all(isinstance(name, str) and name for name in names)
-    if not valid or len(set(names)) != len(names) or len(names) > 254:
-        raise UserError(f'"names" in {path} must be a list of 1 to 254 different class names.')
+    valid = isinstance(names, list) and 0 < len(names) <= 254 and all(map(_is_name, names))
+    if not valid or len(set(names)) != len(names):
+        raise UserError(
+            f'"names" in {path} must be a list of 1 to 254 different class names of at most {LONGEST_NAME} printable '
+            "characters."
+        )
     return tuple(names)
 
 
@@ -235,9 +238,10 @@ def _class_sets(path: Path, class_sets: object, count: int) -> dict[str, tuple[i
     if class_sets is None:
         return everything
     valid = isinstance(class_sets, dict) and all(
-        isinstance(ids, list) and ids and _is_ids(ids, len(ids), count) and IGNORE not in ids
-        for ids in class_sets.values()
+        _is_name(name) and isinstance(ids, list) and _is_ids(ids, len(ids), count) and 0 < len(ids) == len({*ids})
+        for name, ids in class_sets.items()
     )
+    valid = valid and not any(IGNORE in ids for ids in class_sets.values())
     if not valid:
-        raise UserError(f'"class_sets" in {path} must map a name to a list of classes 0-{count - 1}.')
-    return everything | {str(name): tuple(ids) for name, ids in class_sets.items()}
+        raise UserError(f'"class_sets" in {path} must map a name to a list of different classes 0-{count - 1}.')
+    return everything | {name: tuple(ids) for name, ids in class_sets.items()}

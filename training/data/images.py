@@ -5,9 +5,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ImageOps
 
+from training.data.picture_files import check_pixels, damaged, opened_picture
 from training.errors import UserError
+from training.files import open_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 _ROTATED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
@@ -18,46 +20,40 @@ def image_size(path: Path) -> tuple[int, int]:
     """(height, width) of the picture as `read_image` returns it, from the file's header alone.
 
     Raises:
-        UserError: the file cannot be read or is no image.
+        UserError: the file cannot be read, is no image, or too large.
     """
     size = _png_size(path)
     if size is not None:
         return size
-    with _opened(path) as image:
+    with opened_picture(path) as image:
         width, height = image.size
-        turned = image.format in _WITH_EXIF and image.getexif().get(0x0112, 1) in _ROTATED
+        try:
+            turned = image.format in _WITH_EXIF and image.getexif().get(0x0112, 1) in _ROTATED
+        except Exception as error:  # as in `read_image`
+            raise damaged(path, error) from error
     return (width, height) if turned else (height, width)
 
 
 def _png_size(path: Path) -> tuple[int, int] | None:
     """Size from the first 24 bytes of a PNG: several times quicker than opening it, which counts at 50 000 files."""
-    try:
-        with open(path, "rb") as file:
-            header = file.read(24)
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    with open_file(path) as file:
+        header = file.read(24)
     if len(header) < 24 or header[:8] != b"\x89PNG\r\n\x1a\n":
         return None
     width, height = struct.unpack(">II", header[16:24])
+    check_pixels(height, width, str(path))
     return height, width
-
-
-def _opened(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except UnidentifiedImageError as error:
-        raise UserError(f"{path} is damaged or no image: replace the file or remove it.") from error
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
 def read_image(path: Path) -> np.ndarray:
     """RGB uint8 [height, width, 3]; grey, palette, alpha, 16-bit and EXIF-rotated pictures are converted.
 
     Raises:
-        UserError: the file cannot be read, is damaged, or is no image.
+        UserError: the file cannot be read, is damaged, no image, of floating-point numbers, or too large.
     """
-    with _opened(path) as image:
+    with opened_picture(path) as image:
+        if image.mode == "F":  # in 0..1, 0..255 or metres: no telling, and Pillow would clip it
+            raise UserError(f"{path} holds floating-point numbers: save it with 8 or 16 bits.")
         try:
             if image.format in _WITH_EXIF:
                 image = ImageOps.exif_transpose(image)
@@ -65,21 +61,17 @@ def read_image(path: Path) -> np.ndarray:
                 grey = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
                 return np.repeat(grey[:, :, None], 3, axis=2)
             return np.array(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError, struct.error) as error:
-            raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is damaged ({error}): download or copy the file again, or remove it.")
+        except Exception as error:  # on damaged bytes Pillow's decoders raise nearly anything
+            raise damaged(path, error) from error
 
 
 def read_id_image(path: Path) -> np.ndarray:
     """Integers [height, width] of a single-channel label file; of a palette PNG the indices, not the colours.
 
     Raises:
-        UserError: the file cannot be read, is damaged, or holds colours.
+        UserError: the file cannot be read, is damaged, too large, or holds colours.
     """
-    with _opened(path) as image:
+    with opened_picture(path) as image:
         if image.mode not in ("L", "P", "1", "I") and not image.mode.startswith("I;16"):
             raise UserError(
                 f"Label {path} holds colours (mode {image.mode}) where one channel of class ids was expected: "
@@ -87,8 +79,8 @@ def read_id_image(path: Path) -> np.ndarray:
             )
         try:
             return np.array(image)
-        except (OSError, SyntaxError, ValueError, struct.error) as error:
-            raise _damaged(path, error) from error
+        except Exception as error:  # as in `read_image`
+            raise damaged(path, error) from error
 
 
 def read_first_channel(path: Path) -> np.ndarray:
@@ -109,11 +101,16 @@ def read_color_label(path: Path) -> np.ndarray:
 
 
 def _read_unchanged(path: Path) -> np.ndarray:
+    """As OpenCV reads it. It is given PNGs only, of a size known to be sane: what it needs is not bounded otherwise."""
+    with opened_picture(path) as image:
+        if image.format != "PNG":
+            raise UserError(f"Label {path} is a {image.format} file, where a PNG was expected.")
+    with open_file(path) as file:
+        content = file.read()
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise damaged(path, error) from error
     if pixels is None:
         raise UserError(f"{path} is damaged or no image: download or copy the file again, or remove it.")
     return pixels

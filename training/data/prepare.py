@@ -195,7 +195,7 @@ def check(published: Published, root: Path, space: LabelSpace, sample: int) -> i
             missing.append(f"{part.name}: {error}")
             continue
         except UserError as error:
-            console.print(f"{part.name} cannot be used: {error}", markup=False)
+            console.print(f"{part.name} cannot be used: {error}")
             status = 1
             continue
         usable += 1
@@ -206,25 +206,25 @@ def check(published: Published, root: Path, space: LabelSpace, sample: int) -> i
     if missing and not usable and not status:
         raise UserError(f"{missing[0].split(': ', 1)[1]} Where to get {published.title}: {published.where}")
     for line in missing:
-        console.print(f"not there: {line}", markup=False)
+        console.print(f"not there: {line}")
     if missing or status:
-        console.print(f"Where to get {published.title}: {published.where}", markup=False)
+        console.print(f"Where to get {published.title}: {published.where}")
     return status
 
 
 def _print_part(part: Part, found: Findings, data: Dataset, space: LabelSpace) -> None:
     expected = "" if part.expected is None else f" of {part.expected}"
     labels = "with labels" if found.labelled else "without labels"
-    console.print(f"\n[bold]{data.name}[/]: {found.images}{expected} images, {labels}; {found.read} read in full")
+    console.print(f"\n{data.name}: {found.images}{expected} images, {labels}; {found.read} read in full", style="bold")
     sizes = ", ".join(f"{count} of {height}x{width}" for (height, width), count in found.sizes.most_common(6))
     console.print(f"sizes (height x width): {sizes}" + (" ..." if len(found.sizes) > 6 else ""))
     if found.labelled:
         console.print(f"{_values(found.raw_ids, data)} in the label files")
         console.print(_class_table(found, space))
     if found.unknown_ids:
-        console.print(f"[red]not in the label space:[/] {_values(found.unknown_ids, data)}")
+        console.print(f"not in the label space: {_values(found.unknown_ids, data)}", style="red")
     for problem in found.problems[:SHOWN]:
-        console.print(f"problem: {problem}", markup=False)
+        console.print(f"problem: {problem}")
     if len(found.problems) > SHOWN:
         console.print(f"... and {len(found.problems) - SHOWN} more problems")
 

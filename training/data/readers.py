@@ -2,6 +2,7 @@
 
 import logging
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,8 @@ from training.data.samples import Dataset, LabelDecoder, Sample, listing, wrong_
 from training.errors import UserError
 
 log = logging.getLogger(__name__)
+
+LONGEST_NAME = 251  # bytes: with ".png" what file systems allow
 
 
 class MissingFolder(UserError):
@@ -59,12 +62,36 @@ def label_folder(root: Path, candidates: str | Iterable[str], purpose: str, labe
 
 
 def files_in(folder: Path, accept: Callable[[str], bool]) -> list[Path]:
-    """Files below `folder` whose name passes, in alphabetical order of their path; hidden files are left out."""
-    found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    """Files below `folder` whose name passes, in alphabetical order of their path; hidden files are left out.
+
+    Links to folders are followed, each folder once: they may lead in circles.
+
+    Raises:
+        UserError: a folder cannot be listed, or a name is no text.
+    """
+
+    def unlistable(error: OSError):
+        raise UserError(f"Cannot list the folder {error.filename}: {error.strerror}.") from error
+
+    found, seen = [], set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=unlistable):
+        state = os.stat(parent)
+        if (state.st_dev, state.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [Path(parent, name) for name in names if not name.startswith(".") and accept(name)]
-    return sorted(found)
+    return [_with_text_name(file) for file in sorted(found)]
+
+
+def _with_text_name(file: Path) -> Path:
+    """`file`, unless its path holds bytes that are no UTF-8: no report or table could name it."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"The name of {file} is no text (UTF-8): rename it.") from error
+    return file
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -73,15 +100,35 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def unique_names(files: list[Path], folder: Path) -> list[str]:
-    """A name for each file that no other has: its stem, or its path below `folder` where stems repeat."""
+    """A name for each file that no other has: its stem, or its path below `folder` where stems repeat.
+
+    Raises:
+        UserError: two files cannot be told apart, or a path is too long for the name of one file.
+    """
     stems = [file.stem for file in files]
     paths = ["_".join(file.relative_to(folder).with_suffix("").parts) for file in files]
     with_suffix = [f"{path}_{file.suffix[1:]}" for path, file in zip(paths, files, strict=True)]
     for names in (stems, paths, with_suffix):
-        if len({name.lower() for name in names}) == len(names):  # some file systems do not tell case apart
-            return names
-    repeated = [name for name, count in Counter(name.lower() for name in with_suffix).items() if count > 1]
+        if len({_folded(name) for name in names}) == len(names):
+            return _short(names, folder)
+    repeated = [name for name, count in Counter(map(_folded, with_suffix)).items() if count > 1]
     raise UserError(f"Files below {folder} cannot be told apart by name: rename {listing(repeated)}.")
+
+
+def _folded(name: str) -> str:
+    """What file systems that tell neither case nor composed letters apart make of a name."""
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
+
+
+def _short(names: list[str], folder: Path) -> list[str]:
+    """`names`, each short enough for a file NAME.png."""
+    for name in names:
+        if len(name.encode()) > LONGEST_NAME:
+            raise UserError(
+                f"{name} below {folder} is too long a name for a label file, since it needs its folders to be told "
+                f"apart from others: rename folders or files so that it has at most {LONGEST_NAME} bytes."
+            )
+    return names
 
 
 def files_by_key(folder: Path, suffix: str | None = None) -> dict[str, Path]:

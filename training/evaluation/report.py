@@ -259,22 +259,20 @@ def _command_section(title: str, commands: Sequence[str]) -> list[str]:
 
 def print_summary(summary: Mapping[str, Any], console: "Console", report: Path | None = None) -> None:
     """The end of a run on the terminal: before -> after per class, chosen round, place of the report, next commands."""
-    from rich.markup import escape
-
     summary = completed(summary)
     title = " · ".join(str(summary[key]) for key in ("recipe", "data", "model"))
-    console.print(escape(f"{title} · seed {summary['seed']}"), style="bold")
+    console.print(f"{title} · seed {summary['seed']}", style="bold", markup=False)
     console.print(_terminal_table(summary))
     for line in headline(summary):
-        console.print(escape(line.replace("**", "")))
+        console.print(line.replace("**", ""), markup=False)
     for line in tables.score_notes(summary):
-        console.print(escape(line), style="dim")
+        console.print(line, style="dim", markup=False)
     cost = f"{tables.duration(summary['seconds'])}, peak memory {tables.memory(summary['peak_rss_bytes'])}"
     console.print(f"Took {cost}.")
     if report is not None:
-        console.print(f"Report: {escape(str(report))}", soft_wrap=True)
+        console.print(f"Report: {report}", soft_wrap=True, markup=False)
     for command in summary.get("next_commands") or []:
-        console.print(f"Next:   {escape(command)}", style="bold", soft_wrap=True)
+        console.print(f"Next:   {command}", style="bold", soft_wrap=True, markup=False)
 
 
 def _terminal_table(summary: Mapping[str, Any]) -> "Table":

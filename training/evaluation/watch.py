@@ -30,14 +30,17 @@ from pathlib import Path
 import numpy as np
 
 from training.data.input_pipeline import evaluation_stream
+from training.errors import UserError
 from training.evaluation.predictor import Predictor, enlarged_label
 from training.files import write_atomically
+from training.pseudo_labels.npy_files import npz_array
 
 COMMON_SHARE = 0.05
 SMALLEST_SHARE = 1e-4
 DRIFT_WEIGHT = 0.5
 VIEW_SCALE = 0.75
 WATCH_BATCH = 8
+LOOK_ARRAYS = ("prediction", "view", "confidence", "source_miou")
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,16 @@ class Look:
 
     @classmethod
     def load(cls, path: Path) -> "Look":
-        with np.load(path) as arrays:
-            return cls(arrays["prediction"], arrays["view"], float(arrays["confidence"]), float(arrays["source_miou"]))
+        """UserError if the file is damaged or another's."""
+        prediction, view, confidence, source_miou = (npz_array(path, name) for name in LOOK_ARRAYS)
+        if (
+            prediction.dtype != np.uint8
+            or prediction.shape != view.shape
+            or confidence.size != 1
+            or source_miou.size != 1
+        ):
+            raise UserError(f"{path} is not what the watch wrote: start a new run")
+        return cls(prediction, view, float(confidence), float(source_miou))
 
 
 @dataclass(frozen=True)

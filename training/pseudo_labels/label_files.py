@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from training.errors import UserError
-from training.files import write_atomically
-from training.pseudo_labels.thresholds import Thresholds
+from training.files import read_json, write_atomically
+from training.pseudo_labels.thresholds import Thresholds, thresholds_from_json
 
 MANIFEST_NAME = "manifest.json"
 
@@ -62,20 +62,13 @@ def label_manifest(
 
 def read_thresholds(folder: Path) -> Thresholds:
     """The thresholds that a folder's manifest tells of; UserError where there is no manifest to read."""
+    manifest = read_json(folder / MANIFEST_NAME)
     try:
-        manifest = json.loads((folder / MANIFEST_NAME).read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{folder / MANIFEST_NAME} cannot be read: label the images again.") from error
-    return Thresholds(
-        selector=manifest["selector"],
-        portion=manifest["portion"],
-        stride=manifest["stride"],
-        compat=manifest["compat"],
-        values=np.array([np.inf if value is None else value for value in manifest["thresholds"]], np.float32),
-        counts=np.array(manifest["pixels"], np.int64),
-        pool_counts=np.array(manifest["ranked_pixels"], np.int64),
-        images=manifest["images"],
-    )
+        return thresholds_from_json(manifest, "pixels", "ranked_pixels")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder / MANIFEST_NAME} does not tell of thresholds ({error!r}): label the images again."
+        ) from error
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
@@ -90,20 +83,29 @@ def prepare_label_folder(folder: Path) -> list[Path]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        present = {path.name for path in folder.iterdir()}
+        files = list(folder.iterdir())
     except OSError as error:
         raise UserError(f"Cannot use {folder} for labels ({error.strerror}): choose another folder.") from error
     replaced = {MANIFEST_NAME, *_listed_files(folder / MANIFEST_NAME)}
+    present = {path.name for path in files}
     if present - replaced:
         raise UserError(
             f"{folder} is not empty (it holds {min(present - replaced)}): choose a new folder, so that old and new "
             "labels do not mix."
         )
-    return [folder / name for name in sorted(replaced & present)]
+    if odd := sorted(path.name for path in files if path.is_dir() and not path.is_symlink()):
+        raise UserError(f"{folder / odd[0]} is a folder where a label file was expected: choose another folder.")
+    return sorted(files)
 
 
-def _listed_files(manifest: Path) -> list[str]:
+def _listed_files(manifest: Path) -> set[str]:
+    """The labels that a manifest names; none if it is none."""
     try:
-        return json.loads(manifest.read_text())["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+        files = read_json(manifest).get("files")
+    except UserError:
+        return set()
+    return (
+        {name for name in files if isinstance(name, str) and name.endswith(".png")}
+        if isinstance(files, list)
+        else set()
+    )

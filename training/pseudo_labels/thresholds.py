@@ -1,9 +1,10 @@
 """Per-class thresholds lambda_c = exp(-k_c) over all target images, exact and in bounded memory (CBST, algorithm 1)."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +12,11 @@ from training.errors import UserError
 from training.pseudo_labels.measuring import MakeBatches, Measured, measure_images
 from training.pseudo_labels.order_statistics import NO_BIN, ConfidenceHistogram, FewValues, WindowHistogram
 from training.pseudo_labels.portion import check_portion
-from training.pseudo_labels.selectors import GLOBAL_SELECTORS, ORDERED_SELECTORS, check_selector
+from training.pseudo_labels.scores import MAX_CLASSES
+from training.pseudo_labels.selectors import GLOBAL_SELECTORS, ORDERED_SELECTORS, SELECTORS, check_selector
 
 LOOK_ROWS = 7  # the first look takes every seventh row: prime, so that it meets every phase of an upsampled grid
+MOST_STRIDE = 10**9
 WINDOW = 8  # bins counted exactly around the guess: at confidences above a half they span 0.03, in 2 MB a class
 
 
@@ -34,6 +37,28 @@ class Thresholds:
     counts: np.ndarray
     pool_counts: np.ndarray
     images: int
+
+
+def thresholds_from_json(content: Mapping[str, Any], counts: str, pool_counts: str) -> Thresholds:
+    """Thresholds as a manifest or a model's metadata tell them; `counts`, `pool_counts`: what the two are called there.
+
+    Raises:
+        KeyError, TypeError, ValueError: something is missing or of another kind; the caller knows where.
+    """
+    values = [np.inf if value is None else value for value in content["thresholds"]]
+    numbers = (*content[counts], *content[pool_counts], content["stride"], content["images"])
+    same_length = 0 < len(values) == len(content[counts]) == len(content[pool_counts]) <= MAX_CLASSES
+    if not same_length or not all(type(value) in (int, float) and value > 0 for value in values):
+        raise ValueError("expected a positive threshold, or null, for each class")
+    if not all(type(number) is int and 0 <= number < 2**62 for number in numbers):
+        raise ValueError("expected counts of pixels and images, and a stride")
+    selector, portion, compat = content["selector"], content["portion"], content["compat"]
+    if selector not in SELECTORS or not 0 < portion <= 1 or compat not in (None, "mxnet"):
+        raise ValueError(f"expected one of the selectors {', '.join(SELECTORS)} with a portion in 0..1")
+    with np.errstate(over="ignore"):  # beyond float32: never reached, as infinity
+        thresholds = np.array(values, np.float32)
+    pools = (np.array(content[name], np.int64) for name in (counts, pool_counts))
+    return Thresholds(selector, portion, content["stride"], compat, thresholds, *pools, content["images"])
 
 
 def thresholds_from_batches(
@@ -147,7 +172,7 @@ def _check_arguments(selector: str, portion: float, stride: int, prior: np.ndarr
             f"The selector {selector} has no thresholds over all images: label in batches (InstanceAdaptiveSelector)."
         )
     check_portion(portion)
-    if stride < 1:
-        raise UserError(f"The stride is {stride}: expected at least 1 (1 ranks every pixel, 4 every fourth).")
+    if not 1 <= stride <= MOST_STRIDE:
+        raise UserError(f"The stride is {stride}: expected 1 to {MOST_STRIDE} (1 ranks all pixels, 4 every fourth).")
     if compat not in (None, "mxnet"):
         raise UserError(f"There is no compatibility mode {compat!r}: expected mxnet or none.")

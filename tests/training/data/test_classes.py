@@ -76,8 +76,8 @@ def test_own_space_from_json(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "not valid JSON"),
-        ("[1]", "must hold an object"),
+        ("{", "damaged or no JSON"),
+        ("[1]", "a JSON object"),
         ({"names": []}, "1 to 254 different"),
         ({"names": ["a", "a"]}, "1 to 254 different"),
         ({"names": ["a"], "colours": []}, "unknown key 'colours'"),

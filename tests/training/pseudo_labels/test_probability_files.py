@@ -146,6 +146,6 @@ def test_wrong_priors_are_refused(tmp_path, prior, message):
 def test_missing_priors_are_refused(tmp_path):
     (tmp_path / "text.npy").write_text("no array")
     np.savez(tmp_path / "other.npz", q=np.ones(3))
-    for name, message in (("gone.npy", "no prior at"), ("text.npy", "is no NumPy file"), ("other.npz", "named prior")):
+    for name, message in (("gone.npy", "no prior at"), ("text.npy", "not in NumPy"), ("other.npz", "named prior")):
         with pytest.raises(UserError, match=message):
             load_prior(tmp_path / name, 4)
