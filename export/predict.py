@@ -122,9 +122,10 @@ def found_files(text: str, out: Path) -> list[Path]:
     """
     place = Path(text).expanduser()
     if place.is_dir():
-        if place.resolve() == out.resolve():
+        results = Path(os.path.realpath(out))  # resolve() does not survive links in a circle
+        if Path(os.path.realpath(place)) == results:
             raise UserError(f"--out {out} is the folder of the pictures: choose another, so that results stay apart.")
-        inside = (file for file in place.rglob("*") if out.resolve() not in file.resolve().parents)
+        inside = (file for file in place.rglob("*") if results not in Path(os.path.realpath(file)).parents)
         files = [file for file in inside if file.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)]
     else:
         files = [place] if place.is_file() else list(matching(place))

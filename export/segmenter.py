@@ -90,9 +90,12 @@ class OnnxSegmenter:
     ):
         self.path = Path(path)
         self.session = open_session(self.path, providers, threads)
-        text = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        try:
+            text = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+            self._check_signature()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is damaged ({error}): export the run again.") from error
         self.metadata = ModelMetadata.from_json(text, str(path))
-        self._check_signature()
         self.names, self.colors = self.metadata.names, self.metadata.colors
         self.device = self.session.get_providers()[0].removesuffix("ExecutionProvider")
         self.max_pixels = max_pixels
@@ -208,7 +211,8 @@ def open_session(path: Path, providers: Sequence[str] | None, threads: int | Non
         options.intra_op_num_threads = threads
     wanted = usual_providers() if providers is None else list(providers)
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+        # On the CPU there is nothing to fall back to, and ONNX Runtime prints that it tries.
+        session = onnxruntime.InferenceSession(str(path), options, providers=wanted, enable_fallback=wanted[0] != CPU)
     except Exception as error:  # ONNX Runtime's exceptions share no base class but this one
         raise UserError(
             f"{path} cannot be opened as an ONNX model ({str(error).strip()}): export the run again."

@@ -27,6 +27,7 @@ from training.adaptation import (
     unlabelled_streams,
 )
 from training.data.domains import Domains, load_domains
+from training.data.fixed_lists import with_fixed_lists
 from training.data.input_pipeline import evaluation_stream, readable, reraise_as_user_error, training_stream
 from training.errors import UserError
 from training.evaluation.foreign_predictor import ForeignPredictor
@@ -110,7 +111,7 @@ def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
     """Carry out an experiment from wherever `directory` stands; the summary that the report shows."""
     keras.utils.set_random_seed(experiment.seed)
     keras.mixed_precision.set_dtype_policy(experiment.model.precision)
-    domains = load_domains(experiment)
+    domains = with_fixed_lists(load_domains(experiment), experiment, directory.path / "images.json")
     start = warm_start_of(directory, experiment, domains.label_space)
     run = Run(experiment, directory, domains, build_network(experiment, domains.label_space.count), start)
     try:
@@ -328,7 +329,7 @@ def chosen_stage(stages: dict[str, dict]) -> str:
     names = list(stages)
     if "verdict" not in stages[names[0]]:
         return names[-1]
-    return names[chosen_round([Verdict(**stages[name]["verdict"]) for name in names])]
+    return names[chosen_round([Verdict.from_json(stages[name].get("verdict"), name) for name in names])]
 
 
 def _finish(run: Run) -> dict:

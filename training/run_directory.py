@@ -2,6 +2,7 @@
 
 recipe.json         the resolved experiment (recipe, data, model, seed) and the command line
 environment.json    versions and machine
+images.json         the images it began with, where they lie in folders of the user's
 state.json          finished stages with their figures; written after each; what --warm-start was
 metrics.csv         one row for every logged step
 tensorboard/        the same, and pictures
@@ -120,10 +121,10 @@ class RunDirectory:
 
 def _check_links(path: Path) -> None:
     """Refuse a run in which a link leads out of it: what is written there would land elsewhere."""
-    inside = path.resolve()
+    inside = os.path.realpath(path)
     folders = [path, *(path / name for name in FOLDERS)]
     for entry in (entry for folder in folders if folder.is_dir() for entry in folder.iterdir()):
-        if entry.is_symlink() and not entry.resolve().is_relative_to(inside):
+        if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(inside):
             raise UserError(f"{entry} is a link that leads out of the run: put what it means in its place")
 
 

@@ -1,5 +1,6 @@
 """From `settings.Domain` descriptions to data sets: the one place that knows which reader serves which name."""
 
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -123,7 +124,7 @@ def _evaluation(evaluation: Domain | None, target: Domain) -> Domain | None:
     """The labelled images to score on: those named, or a CamVid-like `val` beside the target's `train/images`."""
     if evaluation is not None or target.reader != "images" or target.root is None:
         return evaluation
-    root = Path(target.root).expanduser().resolve()
+    root = Path(os.path.realpath(Path(target.root).expanduser()))
     for beside in (root.parent.parent / "val", root.parent / "val"):
         if (beside / "images").is_dir() and (beside / "labels").is_dir():
             return Domain(reader="folders", root=str(beside))

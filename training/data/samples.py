@@ -1,6 +1,7 @@
 """A data set as a value: a tuple of file pairs, the label space it speaks, and how its label files are decoded."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -208,14 +209,14 @@ def check_no_overlap(target: Dataset, evaluation: Dataset) -> None:
     Raises:
         UserError: with the names of the shared images.
     """
-    evaluated = {sample.image.resolve() for sample in evaluation.samples}
+    evaluated = {os.path.realpath(sample.image) for sample in evaluation.samples}
     by_name: dict[str, list[Path]] = {}
     for sample in evaluation.samples:
         by_name.setdefault(sample.image.name, []).append(sample.image)
     shared = [
         sample.image.name
         for sample in target.samples
-        if sample.image.resolve() in evaluated
+        if os.path.realpath(sample.image) in evaluated
         or any(_same_content(sample.image, other) for other in by_name.get(sample.image.name, ()))
     ]
     if shared:

@@ -28,6 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from training.data.input_pipeline import evaluation_stream
 from training.errors import UserError
@@ -95,6 +96,15 @@ class Verdict:
 
     def as_json(self) -> dict:
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, figures: object, stage: str) -> "Verdict":
+        """What `as_json` gave; UserError, saying the stage, for anything else."""
+        try:
+            return TypeAdapter(cls).validate_python(figures)
+        except ValidationError as error:
+            what = error.errors()[0]["msg"]
+            raise UserError(f"state.json has no verdict on '{stage}' ({what}): start a new run") from error
 
 
 def other_view(network) -> Predictor:

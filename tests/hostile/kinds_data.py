@@ -1,0 +1,186 @@
+"""Hostile images, labels, label spaces and probabilities. Each function makes one attempt in an empty folder."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from app.uploads import Upload, read_photo
+from export.pictures import load_picture
+from tests.hostile import material, odd_files
+from tests.hostile.judging import run_main
+from tests.hostile.material import draw
+from training import label
+from training.data import prepare
+from training.data.classes import LABEL_SPACES, load_label_space
+from training.data.datasets import folders, image_folder
+from training.data.images import image_size, read_first_channel, read_id_image, read_image
+from training.data.input_pipeline import load_frame
+from training.data.readers import own_id_decoder
+from training.pseudo_labels.label_files import read_thresholds
+
+SPACE = LABEL_SPACES["camvid11"]
+READERS = (
+    read_image, image_size, read_id_image, read_first_channel, load_picture,
+    lambda path: read_photo(Upload(path, path.name)),
+)  # fmt: skip
+OWN_SPACE = {
+    "name": "yard",
+    "names": ["ground", "crane", "person"],
+    "colors": [[90, 90, 90], [250, 170, 30], [220, 20, 60]],
+    "raw_ids": {"0": 255, "7": 0, "8": 0, "9": 1, "24": 2},
+    "class_sets": {"two": [0, 1]},
+    "from_cityscapes": [0] * 10 + [255] * 9,
+}
+MANIFEST = {
+    "selector": "cbst", "portion": 0.2, "stride": 4, "compat": None, "images": 1, "thresholds": [0.5, None],
+    "pixels": [1, 2], "ranked_pixels": [1, 1], "files": ["000000.png", "../../precious.txt", "precious.txt"],
+}  # fmt: skip
+SHAPES = (
+    "(1000000000, 1, 1, 1)", "(1, 255, 65536, 65536)", "(-1, 4, 5, 6)", "(2, 4, 5, 6)", "(10**9,)", "(True, 4, 5, 6)",
+    "(2.0, 4, 5, 6)", "((2,), 4, 5, 6)", "()", "(9999999999999999999999, 4, 5, 6)", "(" * 150,
+    "(1, 4, 1000000, 1000000)",
+)  # fmt: skip
+TYPES = (
+    "'<f4'", "'<f2'", "'O'", "'|V4'", "'<f16'", "[('a', '<f4')]", "'<U9'", "{}", "'<M8[s]'", "None", "'<f4' * 9",
+)  # fmt: skip
+LABEL_OPTIONS = (
+    ("--portion", "nan"), ("--stride", "9" * 20), ("--portion", "1e-300"), ("--selector", "ias", "--alpha", "nan"),
+    ("--selector", "lrent", "--alpha", "1e308"), ("--selector", "lrent", "--alpha", "1e-300"), ("--selector", "ias"),
+    ("--selector", "ias", "--gamma", "inf"), ("--selector", "ias", "--batch-size", "999999999"), ("--selector", "st"),
+    ("--compat", "mxnet"), ("--selector", "lrent", "--alpha", "inf"),
+)  # fmt: skip
+
+
+def pictures(random: np.random.Generator, folder: Path) -> None:
+    content, suffix = odd_files.picture_bytes(random)
+    if random.random() < 0.06:
+        content, suffix = draw(random, odd_files.bombs()), ".png"
+    (folder / f"odd{suffix}").write_bytes(content)
+    draw(random, READERS)(folder / f"odd{suffix}")
+
+
+def folders_of_images(random: np.random.Generator, folder: Path) -> None:
+    root, way = odd_files.odd_folder(random, folder), random.random()
+    if way < 0.4:
+        name = draw(random, ("folders", "images"))
+        return run_main(prepare.main, [name, str(root), "--classes", "camvid11"], (0, 1, 2))
+    dataset = folders(root, SPACE) if way < 0.7 else image_folder(root, SPACE)
+    for index in range(len(dataset)):
+        load_frame(dataset, index, (16, 24))
+
+
+def labels(random: np.random.Generator, folder: Path) -> None:
+    """Label files of the wrong type, size or ids."""
+    for number in range(2):
+        odd_files.good_pair(folder, f"p{number}.png", random)
+    height, width = draw(random, (odd_files.PAIR_SIZE, (20, 31), (1, 1), (40, 60)))
+    colours = Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    low, high, kind = draw(random, ((0, 256, np.uint8), (0, 65536, np.uint16), (-5, 5, np.int32), (0, 2, np.float32)))
+    single = Image.fromarray(random.integers(low, high, (height, width)).astype(kind))
+    image = draw(random, (colours, colours.quantize(200), single, single, single.convert("1")))
+    content = material.encoded(image, "TIFF" if image.mode in ("F", "I") else "PNG")
+    damage = material.damaged(random, content) if random.random() < 0.3 else content
+    (folder / "labels" / "p0.png").write_bytes(damage)
+    dataset = folders(folder, SPACE)
+    for index in range(2):
+        dataset.read_pair(index)
+
+
+def label_spaces(random: np.random.Generator, folder: Path) -> None:
+    path = folder / "my.json"
+    if random.random() < 0.1:
+        draw(random, odd_files.NO_FILES)(path)
+    else:
+        path.write_bytes(material.bent_json(random, OWN_SPACE))
+    space = load_label_space(path)
+    assert space.count == len(space.names) == len(space.colors)
+    space.colorize(np.zeros((2, 2), np.uint8))
+    raw = np.array([list(space.raw_ids or {0: 0})], np.uint8)
+    assert own_id_decoder(space).to_train_ids(path, raw).shape == raw.shape
+    assert "|".join((space.name, *space.names, *space.class_sets)).isprintable()
+
+
+def odd_array(random: np.random.Generator, rank: int) -> bytes:
+    """.npy data whose header claims anything."""
+    order, version = draw(random, ("False", "True", "0", "None", "[]")), int(random.integers(1, 4))
+    shape = draw(random, SHAPES).replace("(2, 4" if rank == 3 else "", "(4" if rank == 3 else "")
+    header = material.npy_header(shape, draw(random, TYPES), order, version, draw(random, (0, 50, 9000, 60_000)))
+    return header + draw(random, (b"", bytes(960), bytes(100_000)))
+
+
+def probabilities(random: np.random.Generator, folder: Path) -> None:
+    maps = random.dirichlet(np.ones(4), (2, 5, 6)).astype(draw(random, ("<f4", ">f4", "<f2", "<f8")))
+    if random.random() < 0.4:
+        maps.reshape(-1)[int(random.integers(maps.size))] = draw(random, (np.nan, np.inf, -1, 1e30, -np.inf, 6e4))
+    write = draw(random, (_archive, _archive, _folder_of_maps, _no_archive, _with_prior))
+    path, *options = write(random, folder, maps)
+    more = draw(random, LABEL_OPTIONS) if random.random() < 0.3 else ()
+    run_main(label.main, ["--probs", str(path), "--out", str(folder / "out"), *options, *more])
+
+
+def _archive(random: np.random.Generator, folder: Path, maps: np.ndarray) -> list:
+    content = odd_files.saved_arrays(probs=np.ascontiguousarray(np.moveaxis(maps, -1, 1)))
+    way = random.random()
+    content = material.npz({"probs.npy": odd_array(random, 4)}) if way < 0.4 else content
+    content = material.damaged(random, content) if way > 0.7 else content
+    (folder / "probs.npz").write_bytes(content)
+    return [folder / "probs.npz"]
+
+
+def _folder_of_maps(random: np.random.Generator, folder: Path, maps: np.ndarray) -> list:
+    root = folder / "maps"
+    for name in draw(random, (("a", "b"), ("a__b", "a/b"), ("a\nb",), ("x" * 250,), ("-a", "[/b]"))):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(root / f"{name}.npy", maps[0])
+    way, odd = random.random(), root / "odd.npy"
+    if way < 0.3:
+        odd.write_bytes(odd_array(random, 3))
+    elif way < 0.6:
+        np.save(odd, maps[1])
+        odd.write_bytes(material.damaged(random, odd.read_bytes()))
+    elif way < 0.9:
+        draw(random, odd_files.ODD_THINGS)(odd)
+    return [root]
+
+
+def _no_archive(random: np.random.Generator, folder: Path, maps: np.ndarray) -> list:
+    draw(random, odd_files.NO_FILES)(folder / "probs.npz")
+    return [folder / "probs.npz"]
+
+
+def _with_prior(random: np.random.Generator, folder: Path, maps: np.ndarray) -> list:
+    np.savez(folder / "probs.npz", probs=np.moveaxis(maps, -1, 1))
+    prior, buffer = folder / draw(random, ("prior.npy", "prior.npz")), io.BytesIO()
+    np.save(buffer, np.full((5, 6, 4), draw(random, (1, 0, np.nan, 1e38, -1)), np.float32))
+    content = draw(random, (buffer.getvalue(), odd_array(random, 3), material.damaged(random, buffer.getvalue())))
+    if random.random() < 0.2:
+        draw(random, odd_files.NO_FILES)(prior)
+    else:
+        prior.write_bytes(material.npz({"prior.npy": content}) if prior.suffix == ".npz" else content)
+    return [folder / "probs.npz", "--prior", str(prior), "--selector", "cbst_sp"]
+
+
+def label_folders(random: np.random.Generator, folder: Path) -> None:
+    """A folder for labels with a strange manifest or strange files in it; what is not a label of ours stays."""
+    out, precious = folder / "out", folder / "precious.txt"
+    out.mkdir()
+    precious.write_text("precious")
+    np.savez(folder / "probs.npz", probs=np.full((1, 4, 5, 6), 0.25, np.float32))
+    if random.random() < 0.2:
+        draw(random, odd_files.ODD_THINGS)(out / "manifest.json")
+    else:
+        (out / "manifest.json").write_bytes(material.bent_json(random, MANIFEST))
+    if random.random() < 0.4:
+        draw(random, odd_files.ODD_THINGS)(out / "000000.png")
+    if random.random() < 0.3:
+        (out / ".000000.png.partial").symlink_to(precious)
+    try:
+        if random.random() < 0.5:
+            thresholds = read_thresholds(out)
+            assert thresholds.values.shape == thresholds.counts.shape == thresholds.pool_counts.shape
+        else:
+            run_main(label.main, ["--probs", str(folder / "probs.npz"), "--out", str(out)])
+    finally:
+        assert precious.read_text() == "precious"

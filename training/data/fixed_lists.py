@@ -1,0 +1,106 @@
+"""The images of a run are those it began with, whatever happens in the user's folders until it is resumed.
+
+Order, thresholds and labels of all rounds depend on the list. So it is written down at the start; a file that is gone
+is named, and files that came later are told of and left alone. The embedded streets need none of it: they never change.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from training.data.domains import HOME_IMAGES, Domains
+from training.data.samples import Dataset, Sample, listing
+from training.errors import UserError
+from training.files import read_json, write_atomically
+from training.progress import console
+from training.settings import Experiment
+
+
+def with_fixed_lists(domains: Domains, experiment: Experiment, path: Path) -> Domains:
+    """`domains` with the lists in the file `path`, which is written where it is not there yet.
+
+    Raises:
+        UserError: images are gone, or the file is damaged.
+    """
+    found = _in_folders(domains, experiment)
+    if not found:
+        return domains
+    if not path.exists():
+        write_atomically(
+            path, (json.dumps({name: _rows(data_set) for name, data_set in found.items()}) + "\n").encode()
+        )
+        return domains
+    recorded = read_json(path)
+    kept = {name: replace(data_set, samples=_samples(recorded.get(name), path)) for name, data_set in found.items()}
+    _check(kept, found, path)
+    return replace(domains, **kept, **_derived(kept, experiment))
+
+
+def _in_folders(domains: Domains, experiment: Experiment) -> dict[str, Dataset]:
+    """The data sets that somebody may change: of the oracle the target with its labels, `warm_up`."""
+    data, oracle = experiment.data, experiment.recipe.warm_up.domain == "target"
+    sets = {
+        "source": (domains.source, data.target if experiment.labelled_share else data.source),
+        "warm_up" if oracle else "target": (domains.warm_up if oracle else domains.target, data.target),
+        "evaluation": (domains.evaluation, data.evaluation),
+    }
+    return {
+        name: data_set
+        for name, (data_set, domain) in sets.items()
+        if data_set is not None and (domain is None or domain.reader != "streetsim")
+    }
+
+
+def _derived(kept: dict[str, Dataset], experiment: Experiment) -> dict[str, Dataset]:
+    """What else `load_domains` makes of these."""
+    derived = {}
+    if "warm_up" in kept:
+        derived["target"] = kept["warm_up"].without_labels()
+    elif "source" in kept:
+        derived["warm_up"] = kept["source"]
+    if "source" in kept and (experiment.labelled_share or experiment.data.source_evaluation is None):
+        derived["source_evaluation"] = kept["source"].evenly_spaced(HOME_IMAGES)
+    return derived
+
+
+def _rows(dataset: Dataset) -> list[list[str | None]]:
+    return [[sample.name, str(sample.image), sample.label and str(sample.label)] for sample in dataset.samples]
+
+
+def _samples(rows: object, path: Path) -> tuple[Sample, ...]:
+    """The samples of a list; names that could lead out of a folder are no names."""
+    valid = isinstance(rows, list) and rows and all(_is_row(row) for row in rows)
+    if not valid or len({row[0] for row in rows}) < len(rows):
+        raise UserError(f"{path} does not hold the images of this run: delete it to take those that are there now")
+    return tuple(Sample(name, Path(image), None if label is None else Path(label)) for name, image, label in rows)
+
+
+def _is_row(row: object) -> bool:
+    return (
+        isinstance(row, list)
+        and len(row) == 3
+        and all(isinstance(text, str) for text in row[:2])
+        and isinstance(row[2], str | None)
+        and Path(row[0]).name == row[0] != ".."
+    )
+
+
+def _check(kept: dict[str, Dataset], found: dict[str, Dataset], path: Path) -> None:
+    """Nothing of the lists may be gone; what came later is said."""
+    before, now = (
+        {
+            file
+            for data_set in sets.values()
+            for sample in data_set.samples
+            for file in (sample.image, sample.label)
+            if file
+        }
+        for sets in (kept, found)
+    )
+    if gone := sorted(map(str, before - now)):
+        raise UserError(
+            f"{listing(gone)} of those this run began with cannot be found: put them back, or start a new run (the "
+            f"list is {path})"
+        )
+    if added := sorted(map(str, now - before)):
+        console.print(f"{listing(added)} came after this run began: it goes on with the images it began with")
