@@ -15,11 +15,11 @@ import numpy as np
 
 from training.data.classes import IGNORE, LONGEST_NAME
 from training.errors import UserError
-from training.files import parsed_json
 from training.pseudo_labels.scores import MAX_CLASSES
 from training.pseudo_labels.selectors import PRIOR_SELECTORS
 from training.pseudo_labels.spatial_prior import resize_prior
 from training.pseudo_labels.thresholds import Thresholds, thresholds_from_json
+from training.reading import parsed_json
 
 METADATA_KEY = "streetshift"
 PRIOR_SIZE = (64, 128)  # height and width the spatial prior is stored at, at most

@@ -16,18 +16,18 @@ final.weights.h5    the chosen round
 import json
 import os
 import platform
-import re
 import sys
 from importlib import metadata
 from pathlib import Path
 
 from models.catalogue import NETWORKS
 from training.errors import UserError
-from training.files import read_json, write_atomically
+from training.files import write_atomically
+from training.reading import read_json
+from training.run_checks import check_links, checked_state
 from training.settings import Experiment
 
 VERSION = "0.1.0"
-FOLDERS = ("checkpoints", "checkpoints/student", "pseudo_labels", "report", "tensorboard")
 PACKAGES = ("keras", "tensorflow", "keras-cv", "numpy", "onnx", "onnxruntime-gpu", "tf2onnx", "gradio")
 
 
@@ -69,7 +69,7 @@ class RunDirectory:
         run = cls(path)
         if not (path / "recipe.json").is_file():
             raise UserError(f"{path} is not a run: it holds no recipe.json; give the directory that --out named")
-        _check_links(path)
+        check_links(path)
         return run, experiment_from_json(run.read_json("recipe.json").get("experiment"), str(path / "recipe.json"))
 
     def weights(self, stage: str) -> Path:
@@ -91,11 +91,7 @@ class RunDirectory:
         return self._state()["stages"]
 
     def _state(self) -> dict:
-        state = self.read_json("state.json")
-        stages = state.get("stages")
-        if not isinstance(stages, dict) or not all(map(_is_stage, stages.items())):
-            raise UserError(f"{self.path / 'state.json'} does not tell of finished stages: start a new run")
-        return state
+        return checked_state(self.read_json("state.json"), self.path / "state.json")
 
     def note(self, key: str, value) -> None:
         """Record something about the whole run in state.json, beside its stages."""
@@ -117,24 +113,6 @@ class RunDirectory:
             os.replace(temporary, path)
         except OSError as error:
             raise UserError(f"could not write {path}: {error}; free some space and resume the run") from error
-
-
-def _check_links(path: Path) -> None:
-    """Refuse a run in which a link leads out of it: what is written there would land elsewhere."""
-    inside = os.path.realpath(path)
-    folders = [path, *(path / name for name in FOLDERS)]
-    for entry in (entry for folder in folders if folder.is_dir() for entry in folder.iterdir()):
-        if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(inside):
-            raise UserError(f"{entry} is a link that leads out of the run: put what it means in its place")
-
-
-def _is_stage(item: tuple[str, object]) -> bool:
-    """Is it the name of a stage and its figures, and what else is relied on there of the right kind?"""
-    name, figures = item
-    if not re.fullmatch(r"source|adversarial|round_[1-9][0-9]{0,3}", name) or not isinstance(figures, dict):
-        return False
-    scores = [figures.get(key) for key in ("scores", "source_scores", "student_scores", "verdict")]
-    return all(value is None or isinstance(value, dict) for value in scores)
 
 
 def experiment_to_json(experiment: Experiment) -> dict:

@@ -1,5 +1,6 @@
 """Hostile material, drawn from a random generator: bytes damaged in every usual way, JSON bent at random, bombs."""
 
+import copy
 import io
 import json
 import struct
@@ -79,7 +80,7 @@ def _bent_once(random: np.random.Generator, value: Any) -> Any:
 
 
 def odd_value(random: np.random.Generator) -> Any:
-    return draw(random, ODD_VALUES)
+    return copy.deepcopy(draw(random, ODD_VALUES))
 
 
 def bent_json(random: np.random.Generator, value: Any) -> bytes:
@@ -109,7 +110,7 @@ def png_claiming(height: int, width: int, depth: int = 8, kind: int = 2, pixels:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-def png_bomb(side: int = 20_000) -> bytes:
+def png_bomb(side: int) -> bytes:
     """A complete grey picture of `side` x `side` in a small file."""
     compressor, row = zlib.compressobj(9), bytes(side + 1)
     parts = [compressor.compress(row) for _ in range(side)] + [compressor.flush()]

@@ -43,7 +43,7 @@ def bombs() -> tuple[bytes, ...]:
         claim(20_000, 20_000), claim(0, 5), claim(2**31 - 1, 2**31 - 1), claim(1, 2**31 - 1), claim(9_400, 9_400,
         kind=0),
         claim(9_500, 9_500, depth=16), claim(30_000, 30_000, depth=16), claim(100, 100, depth=3),
-        material.png_bomb(20_000), material.text_bomb(), material.EPS,
+        material.png_bomb(10_000), material.text_bomb(), material.EPS,
     )  # fmt: skip
 
 

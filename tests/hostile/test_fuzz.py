@@ -45,19 +45,19 @@ def kinds(finished_run, tmp_path_factory) -> dict[str, tuple[Attempt, int]]:
     loaded = load_model(model)
     text = loaded.metadata.to_json()
     return {
-        "pictures": (kinds_data.pictures, 1500),
-        "folders of images: names, links, pipes, clashes": (kinds_data.folders_of_images, 500),
-        "label files": (kinds_data.labels, 500),
+        "pictures": (kinds_data.pictures, 1000),
+        "folders of images: names, links, pipes, clashes": (kinds_data.folders_of_images, 300),
+        "label files": (kinds_data.labels, 300),
         "label spaces (JSON)": (kinds_data.label_spaces, 1000),
-        "probability files and priors": (kinds_data.probabilities, 1000),
-        "folders for labels, manifests": (kinds_data.label_folders, 500),
-        "overrides (--set, --size)": (kinds_runs.overrides, 500),
-        "run directories": (partial(kinds_runs.run_directories, finished_run), 500),
-        "commands on damaged runs": (partial(kinds_runs.commands_on_runs, finished_run), 40),
+        "probability files and priors": (kinds_data.probabilities, 500),
+        "folders for labels, manifests": (kinds_data.label_folders, 300),
+        "overrides (--set, --size)": (kinds_runs.overrides, 200),
+        "run directories": (partial(kinds_runs.run_directories, finished_run), 150),
+        "commands on damaged runs": (partial(kinds_runs.commands_on_runs, finished_run), 12),
         "model metadata": (partial(kinds_runs.model_metadata, text), 1000),
-        "model files": (partial(kinds_runs.model_files, model), 500),
-        "inputs of predict.py": (partial(kinds_runs.inputs_of_predict, model), 300),
-        "uploads to the page": (partial(kinds_runs.uploads_to_the_page, loaded), 500),
+        "model files": (partial(kinds_runs.model_files, model), 300),
+        "inputs of predict.py": (partial(kinds_runs.inputs_of_predict, model), 150),
+        "uploads to the page": (partial(kinds_runs.uploads_to_the_page, loaded), 300),
     }
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 from training.errors import UserError
-from training.files import read_json, write_atomically
+from training.files import write_atomically
 from training.pseudo_labels.thresholds import Thresholds, thresholds_from_json
+from training.reading import read_json
 
 MANIFEST_NAME = "manifest.json"
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from training.errors import UserError
-from training.files import open_file
+from training.reading import open_file
 
 MOST_VALUES = 1 << 28  # of one array: 19 classes at 14 megapixels, 1 GiB at 32 bits
 _LONGEST_READ = 1 << 16  # bytes: of a header

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from training.errors import UserError
-from training.files import open_file
 from training.pseudo_labels.npy_files import (
     Header,
     archive_member,
@@ -19,6 +18,7 @@ from training.pseudo_labels.npy_files import (
     read_values,
 )
 from training.pseudo_labels.scores import MAX_CLASSES
+from training.reading import open_file
 
 MOST_MAPS = 100_000  # of one archive, whose names are made up front
 LARGEST = 1e6  # what is no probability but could still be one that was not normalised

@@ -1,0 +1,36 @@
+"""What others may have done to a run directory: links that lead out of it, a state of another kind."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from training.errors import UserError
+
+FOLDERS = ("checkpoints", "checkpoints/student", "pseudo_labels", "report", "tensorboard")
+
+
+def check_links(path: Path) -> None:
+    """Refuse a run in which a link leads out of it: what is written there would land elsewhere."""
+    inside = os.path.realpath(path)
+    folders = [path, *(path / name for name in FOLDERS)]
+    for entry in (entry for folder in folders if folder.is_dir() for entry in folder.iterdir()):
+        if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(inside):
+            raise UserError(f"{entry} is a link that leads out of the run: put what it means in its place")
+
+
+def checked_state(state: dict[str, Any], place: Path) -> dict[str, Any]:
+    """The content of state.json; UserError, saying its place, if it does not tell of finished stages."""
+    stages = state.get("stages")
+    if not isinstance(stages, dict) or not all(map(_is_stage, stages.items())):
+        raise UserError(f"{place} does not tell of finished stages: start a new run")
+    return state
+
+
+def _is_stage(item: tuple[str, object]) -> bool:
+    """Is it the name of a stage and its figures, and what else is relied on there of the right kind?"""
+    name, figures = item
+    if not re.fullmatch(r"source|adversarial|round_[1-9][0-9]{0,3}", name) or not isinstance(figures, dict):
+        return False
+    scores = [figures.get(key) for key in ("scores", "source_scores", "student_scores", "verdict")]
+    return all(value is None or isinstance(value, dict) for value in scores)
