@@ -30,7 +30,7 @@ def checked_state(state: dict[str, Any], place: Path) -> dict[str, Any]:
 def _is_stage(item: tuple[str, object]) -> bool:
     """Is it the name of a stage and its figures, and what else is relied on there of the right kind?"""
     name, figures = item
-    if not re.fullmatch(r"source|adversarial|round_[1-9][0-9]{0,3}", name) or not isinstance(figures, dict):
+    if not re.fullmatch(r"source|statistics|adversarial|round_[1-9][0-9]{0,3}", name) or not isinstance(figures, dict):
         return False
     scores = [figures.get(key) for key in ("scores", "source_scores", "student_scores", "verdict")]
     return all(value is None or isinstance(value, dict) for value in scores)

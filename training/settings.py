@@ -99,7 +99,7 @@ class Data:
     mined_crops: bool = True  # crops are small beside the frame, so that a recipe's rare-class mining makes sense
     minimum_source_images: AnyCount = 0  # a round's source subset holds at least this many (small source sets)
     label_scales: tuple[Scale, ...] = (1.0,)  # the target is labelled by the mean over these scales, and mirrored
-    statistics_images: Count = 200  # target images, at most, whose batch-norm statistics are taken where they are trained
+    statistics_images: Count = 200  # target images, at most, that trained batch-norm takes its statistics from
     keep_source: bool = False  # the source takes part in every round, also where the recipe leaves it out: a small
     # network trained for minutes forgets the classes that its pseudo-labels do not show
     network: str = "compact"  # what `--model` means when it is not given
