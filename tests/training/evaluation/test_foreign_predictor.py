@@ -1,6 +1,5 @@
 """Anybody's files as labellers: every understood form gives the same probabilities, every other one a sentence."""
 
-import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -144,9 +143,12 @@ def test_the_map_called_logits_is_taken_among_several(tmp_path):
 def own_file(path):
     """A file that says it is ours, with other classes."""
     model = onnx.load(channels_last_bytes(path))
-    fields = dict.fromkeys(ModelMetadata.__dataclass_fields__)
-    about = fields | {"names": ["x", "y"], "colors": [], "class_sets": {}, "training_size": [6, 10]}
-    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(about))
+    about = ModelMetadata(
+        names=("x", "y"), colors=((0, 0, 0), (9, 9, 9)), label_space="two", class_sets={"two": (0, 1)},
+        training_size=(6, 10), output_stride=4, network="n", recipe="r", paper="p", data="d", source="s", target="t",
+        stage="final", precision="fp32", metrics=None, selection=None, version="0", licence="l",
+    )  # fmt: skip
+    model.metadata_props.add(key=METADATA_KEY, value=about.to_json())
     onnx.save(model, path)
     return path
 
