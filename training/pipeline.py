@@ -317,7 +317,7 @@ def _verdict(run: Run, name: str, look: Look) -> Verdict:
     """Of stage `name`; a round that learns from another model is measured by that one's class shares."""
     labeller = None if name in FIRST else run.directory.stages["source"].get("labeller")
     looks = {stage: Look.load(run.directory.checkpoints / f"{stage}.look.npz") for stage in run.directory.stages}
-    first = looks.get("source", look)
+    first = look if name == "statistics" else looks.get("statistics", looks.get("source", look))
     previous = list(looks.values())[-1] if looks else look
     space = run.domains.label_space
     limits, shares = run.experiment.recipe.watch, np.array(labeller["shares"]) if labeller else None

@@ -1,6 +1,7 @@
 """The label-free watch: did self-training help, or is it collapsing? Nobody gives it target labels.
 
-It looks at the same target images after the warm-up (round 0) and after every round, and measures
+It looks at the same target images before the rounds (round 0: after the warm-up, with the target's batch-norm
+statistics where these are trained) and after every round, and measures
 
 * `shares`: the class shares of the predictions. Collapse moves them: one class floods the image, others vanish.
   `drift` is the Jensen-Shannon divergence (natural log, 0 .. 0.69) between the shares of this round and of round 0;
