@@ -17,6 +17,7 @@ from training.data.input_pipeline import load_frame, training_stream
 from training.data.samples import Dataset
 from training.evaluation.panels import write_pasting
 from training.evaluation.predictor import Predictor
+from training.files import whole_file
 from training.labelling import (
     PREDICTION_BATCH,
     LabelledImages,
@@ -118,7 +119,8 @@ def prior_of(domains: Domains, adaptation: SelfTraining, directory: RunDirectory
     if not directory.spatial_prior.exists():
         labels = source_labels(domains.source, settings.images)
         prior = spatial_prior(labels, domains.label_space.count, size, kernel=settings.kernel)
-        np.save(directory.spatial_prior, prior)
+        with whole_file(directory.spatial_prior) as partial:
+            np.save(partial, prior)
     return load_prior(directory.spatial_prior, domains.label_space.count, height_first=True)
 
 
@@ -241,9 +243,8 @@ def round_streams(
     target_seed = 1000 * seed + 2 * number + 1
     paste = _copy_paste(adaptation, labelled, target_seed)
     if paste is not None:
-        write_pasting(
-            directory.report / f"copy_paste_round_{number}.png", _pasted(paste, labelled, data), domains.label_space
-        )
+        picture = directory.pasting_picture(f"round_{number}")
+        write_pasting(picture, _pasted(paste, labelled, data), domains.label_space)
     weak = adaptation.mean_teacher is not None or adaptation.lrent is not None
     target_views = {"strong": adaptation.strong_views, "weak": weak, "paste": paste}
     share = source_share_of(adaptation, data)

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_type_hints
@@ -34,7 +35,8 @@ class Arguments:
     out: Path | None = None
     """The run directory. Not given: runs/RECIPE-DATA-SEED."""
     resume: Path | None = None
-    """Continue the run in this directory; everything else is read from it."""
+    """Continue the run in this directory; everything else is read from it. An option that asks for something else than
+    was begun is refused."""
     warm_start: Path | None = None
     """A finished run of the same model and classes, source-only or adapted, to go on from instead of the warm-up. Or a
     better segmenter with these classes to distil into this model, adapted to your images: a run of another model, or
@@ -67,8 +69,11 @@ class Arguments:
     """Every stage of the recipe in tiny: seconds, on any machine, to see that it works."""
 
 
-def parse(argv: list[str] | None = None) -> Arguments:
-    return tyro.cli(Arguments, args=argv, prog="training/run.py", config=(tyro.conf.FlagCreatePairsOff,))
+def parse(argv: Sequence[str] | None = None, default: Arguments = Arguments()) -> Arguments:
+    """The command line; what it does not give is that of `default`."""
+    return tyro.cli(
+        Arguments, args=argv, default=default, prog="training/run.py", config=(tyro.conf.FlagCreatePairsOff,)
+    )
 
 
 def experiment_of(arguments: Arguments) -> Experiment:

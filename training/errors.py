@@ -1,4 +1,4 @@
-"""The one exception whose text is meant for the user."""
+"""The exceptions whose text is meant for the user."""
 
 LONGEST_SENTENCE = 1500  # characters: a name or number of any length may stand in it
 
@@ -12,6 +12,10 @@ class UserError(Exception):
 
     def __init__(self, sentence: str):
         super().__init__(printable(sentence))
+
+
+class CannotWrite(UserError):
+    """A file that could not be written: once what stands in the way is gone, a run goes on with `--resume`."""
 
 
 def printable(text: str) -> str:

@@ -1,6 +1,5 @@
 """One stage of training: `fit` with progress, metrics, pictures of the loss, and a checkpoint every so often."""
 
-import csv
 from collections.abc import Callable
 
 import keras
@@ -8,21 +7,21 @@ import tensorflow as tf
 
 from training.checkpoint import load_partial, save_partial
 from training.methods.optimizers import build_optimizer
+from training.metrics_file import append_metrics, forget_metrics_after
 from training.progress import Meter
 from training.run_directory import RunDirectory
 from training.settings import Stage
 
 LOG_EVERY = 25  # steps
-CHECKPOINT_EVERY = 100  # steps: what a killed run loses at most
 
 
 class _StageCallback(keras.callbacks.Callback):
     """Progress, metrics.csv, TensorBoard scalars and partial checkpoints of one stage."""
 
-    def __init__(self, directory: RunDirectory, stage: str, steps: int, first_step: int, batch_size: int):
+    def __init__(self, directory: RunDirectory, stage: str, steps: int, first_step: int, checkpoint_every: int):
         super().__init__()
-        self.directory, self.stage, self.first_step, self.batch_size = directory, stage, first_step, batch_size
-        self.steps = steps
+        self.directory, self.stage, self.first_step = directory, stage, first_step
+        self.steps, self.checkpoint_every = steps, checkpoint_every
         self.meter = Meter(f"training {stage}", steps, first_step)
 
     def on_train_begin(self, logs=None):
@@ -31,22 +30,18 @@ class _StageCallback(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.first_step + batch + 1
-        if step % LOG_EVERY == 0 or step == self.steps:
+        at_checkpoint = step % self.checkpoint_every == 0
+        if step % LOG_EVERY == 0 or at_checkpoint or step == self.steps:  # no mean reaches over a checkpoint
             values = {name: float(value) for name, value in logs.items()}
             self._record(step, values)
             note = " ".join(f"{name} {value:.3f}" for name, value in values.items())
             self.meter.advance(step - self.meter.done, note)
             self.model.reset_metrics()
-        if step % CHECKPOINT_EVERY == 0 and step < self.steps:
-            save_partial(self.directory.partial, self.model, self.stage, step)
+        if at_checkpoint and step < self.steps:
+            save_partial(self.directory, self.model, self.stage, step)
 
     def _record(self, step: int, values: dict[str, float]) -> None:
-        new = not self.directory.metrics.exists()
-        with self.directory.metrics.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["stage", "step", "metric", "value"])
-            writer.writerows([self.stage, step, name, f"{value:.6g}"] for name, value in values.items())
+        append_metrics(self.directory.metrics, self.stage, step, values)
         with self.writer.as_default():
             for name, value in values.items():
                 tf.summary.scalar(name, value, step=step)
@@ -75,7 +70,8 @@ def train_stage(
     optimizer = build_optimizer(stage.optimizer, stage.steps, head, stage.average_weights)
     optimizer.build(model.network.trainable_variables)
     model.compile(optimizer=optimizer, jit_compile=False, **compiled)
-    first_step = load_partial(directory.partial, model, name)
+    first_step = load_partial(directory, model, name)
+    forget_metrics_after(directory.metrics, directory.stages, name, first_step)
     if first_step < stage.steps:
-        callback = _StageCallback(directory, name, stage.steps, first_step, stage.batch_size)
+        callback = _StageCallback(directory, name, stage.steps, first_step, stage.checkpoint_every)
         model.fit(make_stream(first_step), epochs=1, verbose=0, shuffle=False, callbacks=[callback])

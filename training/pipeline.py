@@ -295,7 +295,7 @@ def _record(run: Run, name: str, started: float, figures: dict) -> None:
         at_home = figures["source_scores"]["miou"]
         watched = (run.domains.target, run.size, recipe.watch.images)
         look = look_at(run.predictor, run.other_view, *watched, source_miou=at_home)
-        look.save(run.directory.checkpoints / f"{name}.look.npz")
+        look.save(run.directory.look(name))
         figures["verdict"] = _verdict(run, name, look).as_json()
     figures["seconds"] = time.monotonic() - started
     run.directory.finish_stage(name, figures)
@@ -316,7 +316,7 @@ def _score_at_home(run: Run, name: str) -> dict:
 def _verdict(run: Run, name: str, look: Look) -> Verdict:
     """Of stage `name`; a round that learns from another model is measured by that one's class shares."""
     labeller = None if name in FIRST else run.directory.stages["source"].get("labeller")
-    looks = {stage: Look.load(run.directory.checkpoints / f"{stage}.look.npz") for stage in run.directory.stages}
+    looks = {stage: Look.load(run.directory.look(stage)) for stage in run.directory.stages}
     first = look if name == "statistics" else looks.get("statistics", looks.get("source", look))
     previous = list(looks.values())[-1] if looks else look
     space = run.domains.label_space

@@ -9,9 +9,11 @@ import shlex
 from pathlib import Path
 
 from training.command_line import Arguments, catalogue, experiment_of, parse
-from training.errors import UserError
+from training.errors import CannotWrite, UserError
 from training.quiet import silent_stderr, start_tensorflow
+from training.resuming import resume
 from training.run_directory import RunDirectory, experiment_to_json
+from training.settings import Experiment
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,13 +25,14 @@ def main(argv: list[str] | None = None) -> int:
             _print(*catalogue())
             return 0
         if arguments.show:
-            _print_json(experiment_to_json(experiment_of(arguments)))
+            _print_json(experiment_to_json(_shown(arguments)))
             return 0
-        directory, experiment = _open(arguments)
+        directory, experiment = _open(arguments, sys.argv[1:] if argv is None else argv)
         _carry_out(experiment, directory)
         return 0
     except UserError as error:
-        print(f"streetshift: {error}", file=sys.stderr)
+        hint = _resume_hint(directory) if isinstance(error, CannotWrite) else ""
+        print(f"streetshift: {str(error).rstrip('.')}{hint}", file=sys.stderr)
         return 2
     except OSError as error:  # a full or vanished disk; anything finished is in the run directory
         place = f" ({error.filename})" if error.filename else ""
@@ -38,6 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nStopped{_resume_hint(directory)}")
         return 130
+    finally:
+        if directory is not None:
+            directory.unlock()
 
 
 def _resume_hint(directory: RunDirectory | None) -> str:
@@ -46,17 +52,22 @@ def _resume_hint(directory: RunDirectory | None) -> str:
     return f", then continue with: python training/run.py --resume {shlex.quote(str(directory.path))}"
 
 
-def _open(arguments: Arguments):
+def _shown(arguments: Arguments) -> Experiment:
+    return experiment_of(arguments) if arguments.resume is None else RunDirectory.reopen(arguments.resume)[1]
+
+
+def _open(arguments: Arguments, argv: list[str]) -> tuple[RunDirectory, Experiment]:
     if arguments.resume is not None:
-        return RunDirectory.reopen(arguments.resume)
+        return resume(arguments.resume, argv)
     experiment = experiment_of(arguments)
-    start = None if arguments.warm_start is None else arguments.warm_start.expanduser().resolve()
-    if start is not None and not start.exists():
+    path, start = arguments.out or _free_name(experiment), arguments.warm_start
+    if start is None:
+        return RunDirectory.create(path, experiment, argv), experiment
+    start = start.expanduser().resolve()
+    if not start.exists():
         raise UserError(f"--warm-start {start}: there is nothing; give a finished run, an .onnx or a .keras file")
-    directory = RunDirectory.create(arguments.out or _free_name(experiment), experiment)
-    if start is not None:  # at once: a run that is killed while it renders its data must not forget it
-        directory.note("warm_start", {"path": str(start), "pixels": arguments.warm_start_pixels})
-    return directory, experiment
+    asked = {"path": str(start), "pixels": arguments.warm_start_pixels}
+    return RunDirectory.create(path, experiment, argv, asked), experiment
 
 
 def _free_name(experiment) -> Path:
@@ -66,7 +77,7 @@ def _free_name(experiment) -> Path:
     return next(Path("runs", name) for name in names if not Path("runs", name).exists())
 
 
-def _carry_out(experiment, directory: RunDirectory) -> None:
+def _carry_out(experiment: Experiment, directory: RunDirectory) -> None:
     start_tensorflow()
     from training.pipeline import run_experiment
     from training.progress import console

@@ -1,67 +1,132 @@
 """What a run writes, and how it resumes: one directory, self-describing.
 
-recipe.json         the resolved experiment (recipe, data, model, seed) and the command line
-environment.json    versions and machine
+recipe.json         the resolved experiment (recipe, data, model, seed), the warm start and the command line
+environment.json    versions and machine, and what else it was continued with
 images.json         the images it began with, where they lie in folders of the user's
-state.json          finished stages with their figures; written after each; what --warm-start was
-metrics.csv         one row for every logged step
-tensorboard/        the same, and pictures
-checkpoints/        source.weights.h5, round_N.weights.h5, and partial.npz of the stage under way; with a mean teacher
-                    round_N is the teacher and student/round_N.weights.h5 the student
+state.json          finished stages with their figures, the warm start; state.previous.json is the one before
+lock                held while a run writes here
+metrics.csv         one row for every logged step and metric
+tensorboard/        the same, and pictures; only ever appended to
+checkpoints/        of each finished stage NAME (source, statistics, adversarial, round_1 ...)
+                      NAME.weights.h5           its result; with a mean teacher the teacher
+                      student/NAME.weights.h5   then the student
+                      NAME.look.npz             what the watch saw
+                      NAME.sha256               digests of all files of the stage, its pseudo-labels among them
+                    of the stage under way
+                      partial/NAME-STEP.npz     all that moves, at the last two checkpoints
+                      partial.sha256            their digests
+spatial_prior.npy   counted in round 1
 pseudo_labels/      round_N/*.png with manifest.json
 report/             report.md, summary.json, per_class_iou.csv, pictures
 final.weights.h5    the chosen round
+*.onnx, *.json, MODEL_CARD.md  the exports
+
+A run can be killed at any moment. Every file is written beside its place and moved there (`training/files.py`), and a
+stage is finished when state.json says so, after its files and their digests are on the disk. `--resume` (`resuming.py`)
+
+1. takes the lock, refuses a live run and a changed recipe, and says if another version began the run;
+2. removes half-written files, and checks the digests of the finished stages: at the first damaged file it goes back to
+   the stage before and says so;
+3. loads the last finished stage and begins the next one again, up to training: labels are made anew, from the same
+   weights;
+4. training goes on from the last sound partial checkpoint (`checkpoint.py`), and metrics.csv loses the rows after it.
+
+What a stage draws depends on seed, stage and step alone (`data/sampling.py`), so nothing else has to be kept. Report
+and exports are made afresh.
 """
 
+import hashlib
 import json
 import os
 import platform
-import sys
+import shlex
+import shutil
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 from models.catalogue import NETWORKS
+from training.digests import digests_of, read_digests, write_digests
 from training.errors import UserError
-from training.files import write_atomically
+from training.files import PARTIAL, check_room, digest_of, whole_file, write_atomically
 from training.reading import read_json
 from training.run_checks import check_links, checked_state
+from training.run_lock import LOCK, lock_run
 from training.settings import Experiment
 
 VERSION = "0.1.0"
 PACKAGES = ("keras", "tensorflow", "keras-cv", "numpy", "onnx", "onnxruntime-gpu", "tf2onnx", "gradio")
+HDF5_OVERHEAD = 8192  # bytes a variable, at most; HDF5 crashes the process when it meets a full disk
+STATE, STATE_BEFORE = "state.json", "state.previous.json"
 
 
 class RunDirectory:
     """The paths of one run and its state.
 
-    Use `create` for a new run and `reopen` to resume one.
+    Use `create` for a new run, `reopen` to read one, and `training.resuming.resume` to go on with one.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self.checkpoints = path / "checkpoints"
+        self.partials = self.checkpoints / "partial"
+        self.partial_digests = self.checkpoints / "partial.sha256"
         self.pseudo_labels = path / "pseudo_labels"
         self.report = path / "report"
         self.tensorboard = path / "tensorboard"
         self.metrics = path / "metrics.csv"
-        self.partial = self.checkpoints / "partial.npz"
         self.spatial_prior = path / "spatial_prior.npy"
         self.final_weights = path / "final.weights.h5"
+        self._lock = None
 
     @classmethod
-    def create(cls, path: Path, experiment: Experiment) -> "RunDirectory":
-        """Make the directory; refuse one that already holds something."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"{path} already exists and is not empty: choose another --out, or continue with --resume")
+    def create(
+        cls,
+        path: Path,
+        experiment: Experiment,
+        arguments: Sequence[str] = (),
+        warm_start: dict[str, str | None] | None = None,
+    ) -> "RunDirectory":
+        """Make and lock the directory; refuse one that already holds something.
+
+        Args:
+            arguments: of the command line, for the record and to tell what a resumed run is asked differently.
+            warm_start: what the run begins with: {"path", "pixels"}, see `warm_start.py`.
+        """
         run = cls(path)
+        run._check_empty()
         try:
-            run.checkpoints.mkdir(parents=True, exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot write to {path}: {error.strerror}; choose another --out") from error
-        run.write_json("recipe.json", {"experiment": experiment_to_json(experiment), "command": command_line()})
-        run.write_json("environment.json", environment())
-        run.write_json("state.json", {"version": VERSION, "stages": {}})
+        run.lock()
+        run._check_empty()  # another run may just have begun here
+        run.write_json("recipe.json", {
+            "experiment": experiment_to_json(experiment),
+            "warm_start": warm_start,
+            "command": shlex.join(["python", "training/run.py", *arguments]),
+            "arguments": list(arguments),
+        })  # fmt: skip
+        run.begin()
         return run
+
+    def _check_empty(self) -> None:
+        """What a run leaves that was killed before it wrote its recipe does not count."""
+        if self.path.exists() and (
+            not self.path.is_dir()
+            or any(entry.name != LOCK and not entry.name.startswith(PARTIAL) for entry in self.path.iterdir())
+        ):
+            raise UserError(
+                f"{self.path} already exists and is not empty: choose another --out, or continue with --resume"
+            )
+
+    def begin(self) -> None:
+        """Make what every run holds besides its recipe, where it is not there yet."""
+        self.checkpoints.mkdir(exist_ok=True)
+        if not (self.path / "environment.json").exists():
+            self.write_json("environment.json", environment())
+        if not (self.path / STATE).exists() and not (self.path / STATE_BEFORE).exists():
+            self.write_state({"version": VERSION, "stages": {}})
 
     @classmethod
     def reopen(cls, path: Path) -> tuple["RunDirectory", Experiment]:
@@ -72,6 +137,24 @@ class RunDirectory:
         check_links(path)
         return run, experiment_from_json(run.read_json("recipe.json").get("experiment"), str(path / "recipe.json"))
 
+    def lock(self) -> None:
+        """Keep other runs from writing here until `unlock` or the end of the process."""
+        self._lock = lock_run(self.path)
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    @property
+    def begun_by(self) -> str:
+        """Name and version of the program that began the run."""
+        return f"StreetShift {self.read_json('environment.json').get('streetshift', '?')}"
+
+    @property
+    def warm_start(self) -> dict[str, str | None] | None:
+        """What `--warm-start` asked for: {"path", "pixels"}, see `warm_start.py`; None without one."""
+        return self.read_json("recipe.json").get("warm_start")
+
     def weights(self, stage: str) -> Path:
         return self.checkpoints / f"{stage}.weights.h5"
 
@@ -79,11 +162,27 @@ class RunDirectory:
         """Of the rounds whose result is a teacher."""
         return self.checkpoints / "student" / f"{stage}.weights.h5"
 
+    def look(self, stage: str) -> Path:
+        """What the watch saw after a stage."""
+        return self.checkpoints / f"{stage}.look.npz"
+
+    def pasting_picture(self, stage: str) -> Path:
+        return self.report / f"copy_paste_{stage}.png"
+
+    def digests(self, stage: str) -> Path:
+        return self.checkpoints / f"{stage}.sha256"
+
+    def files_of(self, stage: str) -> list[Path]:
+        """The files that a finished stage has left and that later stages or the report need."""
+        files = [self.weights(stage), self.student_weights(stage), self.look(stage), self.pasting_picture(stage)]
+        files += [self.spatial_prior] if stage == "round_1" else []
+        return [path for path in [*files, *sorted((self.pseudo_labels / stage).glob("*"))] if path.is_file()]
+
     def read_json(self, name: str) -> dict:
         return read_json(self.path / name)
 
     def write_json(self, name: str, value: dict) -> None:
-        write_atomically(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
+        write_atomically(self.path / name, (json.dumps(value, indent=2) + "\n").encode(), lasting=True)
 
     @property
     def stages(self) -> dict[str, dict]:
@@ -91,28 +190,46 @@ class RunDirectory:
         return self._state()["stages"]
 
     def _state(self) -> dict:
-        return checked_state(self.read_json("state.json"), self.path / "state.json")
+        return checked_state(self.read_json(STATE), self.path / STATE)
 
     def note(self, key: str, value) -> None:
         """Record something about the whole run in state.json, beside its stages."""
-        self.write_json("state.json", self.read_json("state.json") | {key: value})
+        self.write_json(STATE, self._state() | {key: value})
+
+    def write_state(self, state: dict) -> None:
+        """Write state.json with its own digest."""
+        self.write_json(STATE, {**state, "sha256": digest_of_stages(state["stages"])})
 
     def finish_stage(self, name: str, figures: dict) -> None:
-        """Record that a stage and all its files are complete; the partial checkpoint is no longer needed."""
+        """Record that a stage and all its files are complete; its partial checkpoints are no longer needed."""
+        write_digests(self.digests(name), digests_of(self.path, self.files_of(name)))
         state = self._state()
-        state["stages"][name] = figures
-        self.write_json("state.json", state)
-        self.partial.unlink(missing_ok=True)
+        self.write_json(STATE_BEFORE, state)
+        state["stages"][name] = {**figures, "digests": digest_of(self.digests(name))}
+        self.write_state(state)
+        self.remove_partials()
+
+    @property
+    def partial_stage(self) -> str | None:
+        """The stage that the partial checkpoints are of; None if none counts."""
+        names = [Path(name).stem.rsplit("-", 1)[0] for name in read_digests(self.partial_digests)]
+        return names[-1] if names else None
+
+    def remove_partials(self) -> None:
+        self.partial_digests.unlink(missing_ok=True)
+        shutil.rmtree(self.partials, ignore_errors=True)
 
     def save_weights(self, network, path: Path) -> None:
         """Write the network's weights (`.weights.h5`) atomically."""
-        temporary = path.with_name(f"writing-{path.name}")
-        try:
-            path.parent.mkdir(exist_ok=True)
-            network.save_weights(temporary)
-            os.replace(temporary, path)
-        except OSError as error:
-            raise UserError(f"could not write {path}: {error}; free some space and resume the run") from error
+        path.parent.mkdir(exist_ok=True)
+        with whole_file(path, lasting=True) as partial:
+            check_room(partial, sum(weight.nbytes + HDF5_OVERHEAD for weight in network.get_weights()))
+            network.save_weights(partial)
+
+
+def digest_of_stages(stages: dict) -> str:
+    """SHA-256 of the stages' figures as JSON."""
+    return hashlib.sha256(json.dumps(stages).encode()).hexdigest()
 
 
 def experiment_to_json(experiment: Experiment) -> dict:
@@ -130,7 +247,9 @@ def experiment_from_json(value: object, place: str = "recipe.json") -> Experimen
     except ValidationError as error:
         first = error.errors()[0]
         spot = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{place} does not fit this version at '{spot}': {first['msg']}") from error
+        raise UserError(
+            f"{place} does not fit StreetShift {VERSION} at '{spot}' ({first['msg']}): use the version that wrote it"
+        ) from error
     model = experiment.model
     if model.network not in NETWORKS:
         raise UserError(f"{place} names the model '{model.network}', which this version does not have")
@@ -138,12 +257,6 @@ def experiment_from_json(value: object, place: str = "recipe.json") -> Experimen
     if model.output_stride not in (None, *strides):
         raise UserError(f"{place}: {model.network} has the output stride {' or '.join(map(str, strides))}")
     return experiment
-
-
-def command_line() -> str:
-    import shlex
-
-    return shlex.join(["python", *sys.argv])
 
 
 def environment() -> dict:

@@ -62,6 +62,7 @@ class Stage:
     augmentation: Augmentation = Augmentation()
     batch_norm: BatchNorm = "train"
     average_weights: Share | None = None  # decay of the weights' moving average, taken at the end of the stage
+    checkpoint_every: Count = 100  # steps: what a killed run loses at most
 
 
 @dataclass(frozen=True)

@@ -45,19 +45,19 @@ class WarmStart:
 
 
 def warm_start_of(directory: RunDirectory, experiment: Experiment, space: LabelSpace) -> WarmStart | None:
-    """What `--warm-start` of the run in `directory` is, from its state.json; None without one.
+    """What `--warm-start` of the run in `directory` is; None without one.
 
-    The state holds {"path", "pixels"} from the beginning, and all of `WarmStart` once that has been found.
+    recipe.json holds what was asked for, {"path", "pixels"}; state.json all of `WarmStart` once it has been found.
 
     Raises:
         UserError: nothing usable there, other classes, a recipe without rounds to label for, or a file that is not the
             recorded one any more and still needed.
     """
-    recorded = directory.read_json("state.json").get("warm_start")
-    if recorded is None:
+    asked, recorded = directory.warm_start, directory.read_json("state.json").get("warm_start")
+    if asked is None:
         return None
-    if "sha256" not in recorded:
-        start = _found(Path(recorded["path"]), recorded["pixels"], experiment, space)
+    if recorded is None:
+        start = _found(Path(asked["path"]), asked["pixels"], experiment, space)
         directory.note("warm_start", asdict(start))
         return start
     start = WarmStart(**recorded)

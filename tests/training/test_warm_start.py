@@ -1,6 +1,5 @@
 """Plug-in: a run of the same network is gone on from, anything else labels round 1; a resumed run finds it again."""
 
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.metadata import ModelMetadata
+from tests.export.some_metadata import some_metadata
 from training import pipeline, warm_start
 from training import run as run_script
 from training.command_line import experiment_of, parse
@@ -59,9 +58,7 @@ def experiment(photos: Path, *more: str) -> Experiment:
 
 def begun(out: Path, settings: Experiment, start: Path) -> RunDirectory:
     """A run directory as `run.py` leaves it before anything is trained."""
-    directory = RunDirectory.create(out, settings)
-    directory.note("warm_start", {"path": str(start), "pixels": None})
-    return directory
+    return RunDirectory.create(out, settings, warm_start={"path": str(start), "pixels": None})
 
 
 def fake_run(path: Path, settings: Experiment, stages=("source", "round_1")) -> Path:
@@ -71,6 +68,7 @@ def fake_run(path: Path, settings: Experiment, stages=("source", "round_1")) -> 
         directory.finish_stage(stage, {})
         directory.weights(stage).write_bytes(stage.encode())
     directory.final_weights.write_bytes(b"final")
+    directory.unlock()
     return path
 
 
@@ -129,15 +127,7 @@ def test_a_file_inside_such_a_run_stands_for_the_weights_it_was_exported_from(ph
     settings = experiment(photos)
     run = fake_run(tmp_path / "run", settings)
     (run / "source.onnx").write_bytes(b"a model")
-    fields = {
-        "names": SPACE.names,
-        "colors": SPACE.colors,
-        "class_sets": {},
-        "training_size": [6, 10],
-        "stage": "source",
-    }
-    about = dict.fromkeys(ModelMetadata.__dataclass_fields__) | fields
-    (run / "source.json").write_text(json.dumps(about))
+    (run / "source.json").write_text(some_metadata(SPACE.names, stage="source").to_json())
     found = warm_start_of(begun(tmp_path / "a", settings, run / "source.onnx"), settings, SPACE)
     assert (found.role, found.adapted, Path(found.file).read_bytes()) == ("weights", False, b"source")
     moved = Path(shutil.copy(run / "source.onnx", tmp_path / "moved.onnx"))
@@ -192,8 +182,7 @@ def test_the_command_line_remembers_it_before_anything_else(photos, foreign, tmp
     roots = ("--source-root", str(photos / "source"), "--target-root", str(photos / "target" / "images"))
     out = ("--out", str(tmp_path / "run"), "--warm-start-pixels", "unit", "--warm-start")
     assert run_script.main([*OPTIONS, *roots, *out, str(foreign)]) == 130
-    state = RunDirectory(tmp_path / "run").read_json("state.json")
-    assert state["warm_start"] == {"path": str(foreign), "pixels": "unit"}
+    assert RunDirectory(tmp_path / "run").warm_start == {"path": str(foreign), "pixels": "unit"}
 
 
 def test_nothing_there_makes_no_run(photos, tmp_path, capsys):

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from training.data.classes import IGNORE, LabelSpace
+from training.files import whole_file
 
 COLUMN_TITLES = ("image", "before", "after", "pseudo-label", "truth")
 OPACITY = 0.65
@@ -97,7 +98,7 @@ def write_pasting(path: Path, frames: Iterable[tuple[np.ndarray, np.ndarray]], l
     if not rows:
         return None
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.vstack(rows)).save(path)
+    _write_png(path, np.vstack(rows))
     return path
 
 
@@ -166,11 +167,16 @@ def _grey_ramp(width: int, height: int) -> Image.Image:
 def write_panels(folder: Path, examples: Iterable[Example], label_space: LabelSpace) -> list[Path]:
     """Write `legend.png` and one `panel_<name>.png` per example into `folder`; returns the panels' paths, in order."""
     folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(legend(label_space)).save(folder / "legend.png")
+    _write_png(folder / "legend.png", legend(label_space))
     paths = []
     for example in examples:
         labels = (example.before, example.after, example.pseudo_label, example.truth)
         path = folder / f"panel_{example.name.replace('/', '_')}.png"
-        Image.fromarray(panel(example.image, *labels, label_space)).save(path)
+        _write_png(path, panel(example.image, *labels, label_space))
         paths.append(path)
     return paths
+
+
+def _write_png(path: Path, picture: np.ndarray) -> None:
+    with whole_file(path) as partial:
+        Image.fromarray(picture).save(partial)

@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 from onnx import TensorProto, helper, numpy_helper
 
-from export.metadata import METADATA_KEY, ModelMetadata
+from export.metadata import METADATA_KEY
+from tests.export.some_metadata import some_metadata
 from training.adaptation import soft_labeller
 from training.data.classes import LabelSpace
 from training.errors import UserError
@@ -143,12 +144,7 @@ def test_the_map_called_logits_is_taken_among_several(tmp_path):
 def own_file(path):
     """A file that says it is ours, with other classes."""
     model = onnx.load(channels_last_bytes(path))
-    about = ModelMetadata(
-        names=("x", "y"), colors=((0, 0, 0), (9, 9, 9)), label_space="two", class_sets={"two": (0, 1)},
-        training_size=(6, 10), output_stride=4, network="n", recipe="r", paper="p", data="d", source="s", target="t",
-        stage="final", precision="fp32", metrics=None, selection=None, version="0", licence="l",
-    )  # fmt: skip
-    model.metadata_props.add(key=METADATA_KEY, value=about.to_json())
+    model.metadata_props.add(key=METADATA_KEY, value=some_metadata(("x", "y")).to_json())
     onnx.save(model, path)
     return path
 
