@@ -13,7 +13,7 @@ from functools import partial
 import keras
 
 from models.batch_norm import BatchNormalization
-from models.layers import caffe_normalised, image_input, scaled_to_unit
+from models.layers import Dropout, caffe_normalised, image_input, scaled_to_unit
 
 MOBILENET_HALVINGS = ((6, 16), (13, 32))  # (block that halves the map, stride behind it)
 RESNET_HALVINGS = ((4, 16), (5, 32))  # (stage that halves the map, stride behind it)
@@ -88,7 +88,7 @@ def vgg16_convolutional() -> keras.Model:
     x = copy.outputs[0]
     for name, kernel in (("fc1", 7), ("fc2", 1)):
         x = keras.layers.Conv2D(4096, kernel, padding="same", activation="relu", name=name)(x)
-        x = keras.layers.Dropout(0.5, name=f"{name}_dropout")(x)
+        x = Dropout(0.5, name=f"{name}_dropout")(x)
     return keras.Model(copy.inputs[0], [copy.get_layer("block3_pool").output, copy.get_layer("block4_pool").output, x])
 
 

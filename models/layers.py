@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras import layers
 
 from models.batch_norm import BatchNormalization
+from models.replicas import replica_number, replicas
 
 
 @keras.saving.register_keras_serializable("streetshift")
@@ -30,6 +31,23 @@ class ReverseChannels(layers.Layer):
 
     def compute_output_shape(self, shape):
         return shape
+
+
+@keras.saving.register_keras_serializable("streetshift")
+class Dropout(layers.Dropout):
+    """Keras' dropout, which on several replicas takes each one's rows of the noise of the global batch.
+
+    Keras' own would drop the same places in every replica's images.
+    """
+
+    def call(self, inputs, training=False):
+        if not training or self.rate == 0 or replicas() == 1:
+            return super().call(inputs, training=training)
+        rows = tf.shape(inputs)[0]
+        whole = tf.concat([[rows * replicas()], tf.shape(inputs)[1:]], axis=0)
+        noise = keras.random.dropout(tf.ones(whole, inputs.dtype), self.rate, seed=self.seed_generator)
+        first = rows * replica_number()
+        return inputs * noise[first : first + rows]
 
 
 def image_input() -> keras.KerasTensor:

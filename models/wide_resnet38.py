@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from models.layers import convolution, image_input, normalised_relu, standardised
+from models.layers import Dropout, convolution, image_input, normalised_relu, standardised
 
 EPSILON = 1.001e-5
 
@@ -46,7 +46,7 @@ def bottleneck_unit(x, filters: tuple[int, int, int], dropout: float, dilation: 
     y = convolution(active, filters[0], 1, name=f"{name}_1")
     y = normalised_relu(y, epsilon=EPSILON, name=f"{name}_2")
     y = convolution(y, filters[1], dilation=dilation, name=f"{name}_2")
-    y = layers.Dropout(dropout, name=f"{name}_dropout")(normalised_relu(y, epsilon=EPSILON, name=f"{name}_3"))
+    y = Dropout(dropout, name=f"{name}_dropout")(normalised_relu(y, epsilon=EPSILON, name=f"{name}_3"))
     y = convolution(y, filters[2], 1, name=f"{name}_3")
     return layers.Add(name=f"{name}_add")([y, shortcut(x, active, filters[2], 1, name=name)])
 

@@ -15,6 +15,8 @@ from training.data.copy_paste import CopyPaste
 from training.data.domains import Domains, source_labels
 from training.data.input_pipeline import load_frame, training_stream
 from training.data.samples import Dataset
+from training.data.shares import Share
+from training.devices import share_of_this_process
 from training.evaluation.panels import write_pasting
 from training.evaluation.predictor import Predictor
 from training.files import whole_file
@@ -49,6 +51,7 @@ from training.pseudo_labels.source_subset import source_subset
 from training.pseudo_labels.spatial_prior import spatial_prior
 from training.run_directory import RunDirectory
 from training.settings import Adversarial, Data, InstanceAdaptive, RareClassMining, SelfTraining, SourceShare, Stage
+from training.workers import on_chief, sum_over_workers
 
 
 @dataclass(frozen=True)
@@ -116,11 +119,15 @@ def prior_of(domains: Domains, adaptation: SelfTraining, directory: RunDirectory
     settings = getattr(adaptation.selector, "spatial_prior", None)
     if settings is None:
         return None
-    if not directory.spatial_prior.exists():
-        labels = source_labels(domains.source, settings.images)
-        prior = spatial_prior(labels, domains.label_space.count, size, kernel=settings.kernel)
-        with whole_file(directory.spatial_prior) as partial:
-            np.save(partial, prior)
+
+    def counted() -> None:
+        if not directory.spatial_prior.exists():
+            labels = source_labels(domains.source, settings.images)
+            prior = spatial_prior(labels, domains.label_space.count, size, kernel=settings.kernel)
+            with whole_file(directory.spatial_prior) as partial:
+                np.save(partial, prior)
+
+    on_chief(counted)
     return load_prior(directory.spatial_prior, domains.label_space.count, height_first=True)
 
 
@@ -128,24 +135,33 @@ def label_round(
     predictor: Predictor, domains: Domains, adaptation: SelfTraining, data: Data, directory: RunDirectory, number: int
 ) -> Labelled:
     """Label the target with what `predictor` says into `pseudo_labels/round_N/`."""
-    predictions = TargetPredictions(predictor, domains.target, data.size, PREDICTION_BATCH)
+    dataset, folder = domains.target, directory.pseudo_labels / f"round_{number}"
     if adaptation.image_selection is not None:
-        predictions = _best_scored(predictions, adaptation.image_selection.share)
-    folder = directory.pseudo_labels / f"round_{number}"
+        dataset = _best_scored(_predictions(predictor, dataset, data), adaptation.image_selection.share)
     if isinstance(adaptation.selector, InstanceAdaptive):
-        found = _label_in_order(predictions, folder, adaptation.selector, number)
+        found = on_chief(
+            lambda: _label_in_order(
+                TargetPredictions(predictor, dataset, data.size, PREDICTION_BATCH), folder, adaptation.selector, number
+            )
+        )
     else:
+        predictions = _predictions(predictor, dataset, data)
         found = _label_by_portion(predictions, folder, adaptation, domains, directory, number)
     portion, thresholds = found.thresholds.portion, found.thresholds
     words = "alpha" if thresholds.selector == "ias" else "portion of each class"
     console.print(f"  kept {found.kept_share:.1%} of the target's pixels ({words} {portion:.2f})")
     return Labelled(
-        dataset=predictions.dataset.with_label_folder(folder),
+        dataset=dataset.with_label_folder(folder),
         thresholds=thresholds.values,
         rare_classes=_rare_classes(thresholds.counts, adaptation.mining if data.mined_crops else None),
         found=found,
-        figures={"round": number, "portion": portion, "images": len(predictions.dataset), **found.as_json()},
+        figures={"round": number, "portion": portion, "images": len(dataset), **found.as_json()},
     )
+
+
+def _predictions(predictor: Predictor, dataset: Dataset, data: Data) -> TargetPredictions:
+    """Of this worker's share of the images."""
+    return TargetPredictions(predictor, dataset, data.size, PREDICTION_BATCH, share=share_of_this_process())
 
 
 def _label_by_portion(
@@ -190,13 +206,13 @@ def _selection_of(adaptation: SelfTraining, prior: np.ndarray | None):
     return lambda probs, thresholds: select(probs, thresholds, prior)
 
 
-def _best_scored(predictions: TargetPredictions, share: float) -> TargetPredictions:
-    """The same on the images whose predictions have the best class-balanced score."""
-    scores = [class_balanced_score(probs) for batch in predictions.batches() for probs in batch]
-    chosen = best_images(scores, share)
+def _best_scored(predictions: TargetPredictions, share: float) -> Dataset:
+    """The images whose predictions have the best class-balanced score."""
+    scores = np.zeros(len(predictions.dataset))
+    scores[predictions.mine] = [class_balanced_score(probs) for batch in predictions.batches() for probs in batch]
+    chosen = best_images(sum_over_workers(scores), share)
     console.print(f"  {len(chosen)} of {len(scores)} target images have the best class-balanced score")
-    dataset = predictions.dataset.subset(chosen)
-    return TargetPredictions(predictions.predictor, dataset, predictions.size, predictions.batch_size)
+    return predictions.dataset.subset(chosen)
 
 
 def _rare_classes(counts: np.ndarray, settings: RareClassMining | None) -> tuple[int, ...]:
@@ -234,9 +250,9 @@ def round_streams(
     number: int,
     seed: int,
     directory: RunDirectory,
-) -> Callable[[int], tf.data.Dataset]:
-    """`make_stream(first_step)`: batches with a target and perhaps a source part, a function of seed, round and step
-    alone."""
+) -> Callable[[int, Share], tf.data.Dataset]:
+    """`make_stream(first_step, share)`: batches with a target and perhaps a source part, a function of seed, round and
+    step alone."""
     mine = adaptation.mining.probability if labelled.rare_classes else 0.0
     augmentation = augmentation_of(stage, data, mine, labelled.rare_classes)
     common = (data.size, augmentation, stage.batch_size, stage.steps)
@@ -244,29 +260,27 @@ def round_streams(
     paste = _copy_paste(adaptation, labelled, target_seed)
     if paste is not None:
         picture = directory.pasting_picture(f"round_{number}")
-        write_pasting(picture, _pasted(paste, labelled, data), domains.label_space)
+        on_chief(lambda: write_pasting(picture, _pasted(paste, labelled, data), domains.label_space))
     weak = adaptation.mean_teacher is not None or adaptation.lrent is not None
     target_views = {"strong": adaptation.strong_views, "weak": weak, "paste": paste}
     share = source_share_of(adaptation, data)
 
-    def make_stream(first_step: int) -> tf.data.Dataset:
-        target = training_stream(labelled.dataset, *common, seed=target_seed, start_step=first_step, **target_views)
+    def make_stream(first_step: int, share_of_batch: Share) -> tf.data.Dataset:
+        place = {"start_step": first_step, "share": share_of_batch}
+        target = training_stream(labelled.dataset, *common, seed=target_seed, **place, **target_views)
         if share is None:
             return target.map(lambda batch: {"target": batch})
         indices = source_part(len(domains.source), share, data, number)
-        source = training_stream(
-            domains.source, *common, seed=1000 * seed + 2 * number, start_step=first_step, indices=indices
-        )
+        source = training_stream(domains.source, *common, seed=1000 * seed + 2 * number, indices=indices, **place)
         both = tf.data.Dataset.zip({"source": source, "target": target})
         if adaptation.class_mix is None:
             return both
-        steps = tf.data.Dataset.range(first_step, stage.steps)
         chosen = (domains.label_space.count, adaptation.class_mix.share, target_seed)
 
-        def mixed(step, batch):
-            return {**batch, "target": class_mixed(batch["source"], batch["target"], *chosen, step)}
+        def mixed(batch):
+            return {**batch, "target": class_mixed(batch["source"], batch["target"], *chosen)}
 
-        return tf.data.Dataset.zip(steps, both).map(mixed, num_parallel_calls=2, deterministic=True).prefetch(2)
+        return both.map(mixed, num_parallel_calls=2, deterministic=True).prefetch(2)
 
     return make_stream
 
@@ -294,13 +308,16 @@ def _copy_paste(adaptation: SelfTraining, labelled: Labelled, seed: int) -> Copy
     )
 
 
-def unlabelled_streams(domains: Domains, data: Data, stage: Stage, seed: int) -> Callable[[int], tf.data.Dataset]:
-    """`make_stream(first_step)`: batches of the labelled source and the unlabelled target, for alignment."""
+def unlabelled_streams(
+    domains: Domains, data: Data, stage: Stage, seed: int
+) -> Callable[[int, Share], tf.data.Dataset]:
+    """`make_stream(first_step, share)`: batches of the labelled source and the unlabelled target, for alignment."""
     common = (data.size, augmentation_of(stage, data), stage.batch_size, stage.steps)
 
-    def make_stream(first_step: int) -> tf.data.Dataset:
-        source = training_stream(domains.source, *common, seed=1000 * seed, start_step=first_step)
-        target = training_stream(domains.target, *common, seed=1000 * seed + 1, start_step=first_step)
+    def make_stream(first_step: int, share: Share) -> tf.data.Dataset:
+        place = {"start_step": first_step, "share": share}
+        source = training_stream(domains.source, *common, seed=1000 * seed, **place)
+        target = training_stream(domains.target, *common, seed=1000 * seed + 1, **place)
         return tf.data.Dataset.zip({"source": source, "target": target})
 
     return make_stream

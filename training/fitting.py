@@ -1,4 +1,7 @@
-"""One stage of training: `fit` with progress, metrics, pictures of the loss, and a checkpoint every so often."""
+"""One stage of training: steps on all replicas, with progress, metrics and a checkpoint every so often.
+
+One loop for one device and for many (Keras' `fit` cannot train on several machines, see `distributed_step`).
+"""
 
 from collections.abc import Callable
 
@@ -6,6 +9,8 @@ import keras
 import tensorflow as tf
 
 from training.checkpoint import load_partial, save_partial
+from training.data.shares import Share
+from training.devices import is_chief, share_of_this_process
 from training.methods.optimizers import build_optimizer
 from training.metrics_file import append_metrics, forget_metrics_after
 from training.progress import Meter
@@ -16,7 +21,7 @@ LOG_EVERY = 25  # steps
 
 
 class _StageCallback(keras.callbacks.Callback):
-    """Progress, metrics.csv, TensorBoard scalars and partial checkpoints of one stage."""
+    """Progress, metrics.csv, TensorBoard scalars and partial checkpoints of one stage; one worker writes for all."""
 
     def __init__(self, directory: RunDirectory, stage: str, steps: int, first_step: int, checkpoint_every: int):
         super().__init__()
@@ -25,19 +30,21 @@ class _StageCallback(keras.callbacks.Callback):
         self.meter = Meter(f"training {stage}", steps, first_step)
 
     def on_train_begin(self, logs=None):
-        self.writer = tf.summary.create_file_writer(str(self.directory.tensorboard / self.stage))
+        folder = str(self.directory.tensorboard / self.stage)
+        self.writer = tf.summary.create_file_writer(folder) if is_chief() else tf.summary.create_noop_writer()
         self.meter.__enter__()
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.first_step + batch + 1
         at_checkpoint = step % self.checkpoint_every == 0
         if step % LOG_EVERY == 0 or at_checkpoint or step == self.steps:  # no mean reaches over a checkpoint
-            values = {name: float(value) for name, value in logs.items()}
-            self._record(step, values)
+            values = {name: float(_of_first_replica(value)) for name, value in logs.items()}
+            if is_chief():
+                self._record(step, values)
             note = " ".join(f"{name} {value:.3f}" for name, value in values.items())
             self.meter.advance(step - self.meter.done, note)
-            self.model.reset_metrics()
-        if at_checkpoint and step < self.steps:
+            self.model.reset_metrics()  # on every worker: it reads what it resets, which sums over all of them
+        if at_checkpoint and step < self.steps and is_chief():
             save_partial(self.directory, self.model, self.stage, step)
 
     def _record(self, step: int, values: dict[str, float]) -> None:
@@ -55,7 +62,7 @@ def train_stage(
     model,
     stage: Stage,
     name: str,
-    make_stream: Callable[[int], tf.data.Dataset],
+    make_stream: Callable[[int, Share], tf.data.Dataset],
     directory: RunDirectory,
     head,
     **compiled,
@@ -63,7 +70,7 @@ def train_stage(
     """Train `model` (a method of `training/methods`) for `stage.steps` steps, from a partial checkpoint if any.
 
     Args:
-        make_stream: `make_stream(first_step)` gives the batches from that step on.
+        make_stream: `make_stream(first_step, share)` gives a share's part of the batches from that step on.
         head: variables that learn with the head's multiple of the learning rate.
         compiled: what else the method's `compile` takes.
     """
@@ -74,4 +81,29 @@ def train_stage(
     forget_metrics_after(directory.metrics, directory.stages, name, first_step)
     if first_step < stage.steps:
         callback = _StageCallback(directory, name, stage.steps, first_step, stage.checkpoint_every)
-        model.fit(make_stream(first_step), epochs=1, verbose=0, shuffle=False, callbacks=[callback])
+        train(model, make_stream(first_step, share_of_this_process()), callback)
+
+
+def train(model, stream: tf.data.Dataset, callback: keras.callbacks.Callback) -> None:
+    """A step of `model` for each global batch of `stream`, which holds this process' share of them."""
+    step = distributed_step(model)
+    callback.set_model(model)
+    callback.on_train_begin()
+    for number, batch in enumerate(tf.distribute.get_strategy().distribute_datasets_from_function(lambda _: stream)):
+        callback.on_train_batch_end(number, step(batch))
+    model.optimizer.finalize_variable_values(model.network.trainable_variables)  # the weights' average, if it is kept
+    callback.on_train_end()
+
+
+def distributed_step(model):
+    """`step(batch) -> logs`: one traced `train_step` on every replica of the strategy in scope.
+
+    Keras' `fit` builds models symbolically before its first step, which `MultiWorkerMirroredStrategy` does not bear.
+    """
+    strategy = tf.distribute.get_strategy()
+    return tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)), reduce_retracing=True)
+
+
+def _of_first_replica(value):
+    """All replicas log the same."""
+    return tf.distribute.get_strategy().experimental_local_results(value)[0]

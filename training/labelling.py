@@ -2,6 +2,9 @@
 
 Predictions are kept as float16 log-probabilities on the network's coarse grid up to a memory cap; what does not fit is
 predicted again in each pass. Nothing is written but 8-bit labels and a manifest.
+
+Several workers predict and label every n-th batch each, in the batches of one device, and add up their counts: labels
+and manifest are the same to the byte.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,11 +17,14 @@ from training.data.classes import IGNORE
 from training.data.datasets import Dataset, image_folder
 from training.data.images import image_size
 from training.data.input_pipeline import evaluation_stream, readable
+from training.data.shares import ALONE, Share
+from training.devices import share_of_this_process
 from training.evaluation.predictor import Predictor, enlarge
 from training.progress import Meter
 from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector, in_batches
 from training.pseudo_labels.label_files import label_manifest, write_label_png, write_manifest
-from training.pseudo_labels.thresholds import Thresholds, thresholds_from_batches
+from training.pseudo_labels.thresholds import Thresholds, Workers, thresholds_from_batches
+from training.workers import on_chief, sum_over_workers
 
 PREDICTION_BATCH = 8
 
@@ -34,16 +40,26 @@ class TargetPredictions:
         size: (height, width) the images are brought to; the probabilities come at the same size.
         batch_size: images predicted at once.
         cache_bytes: at most this much is kept in memory between passes.
+        share: the images that `batches` gives are this share's, `mine`.
     """
 
-    def __init__(self, predictor: Predictor, dataset: Dataset, size, batch_size: int, cache_bytes: int = CACHE_BYTES):
+    def __init__(
+        self,
+        predictor: Predictor,
+        dataset: Dataset,
+        size,
+        batch_size: int,
+        cache_bytes: int = CACHE_BYTES,
+        share: Share = ALONE,
+    ):
         self.predictor, self.dataset, self.size, self.batch_size = predictor, dataset, tuple(size), batch_size
+        self.mine = share.in_batches(len(dataset), batch_size)
         self._room = cache_bytes
         self._cached: list[np.ndarray] = []  # float16 log-probabilities of the first batches
         self._title = "predicting the target"
 
     def batches(self) -> Iterator[np.ndarray]:
-        """float32 probabilities `[n, height, width, classes]`, batch after batch in the order of the data set."""
+        """float32 probabilities `[n, height, width, classes]` of the images `mine`, batch after batch in that order."""
         for log_probs in self._coarse_log_probs():
             probs = np.exp(log_probs.astype(np.float32))
             probs /= probs.sum(axis=-1, keepdims=True)  # float16 rounding moved the sum
@@ -52,10 +68,11 @@ class TargetPredictions:
     def _coarse_log_probs(self) -> Iterator[np.ndarray]:
         yield from list(self._cached)
         done = sum(len(batch) for batch in self._cached)
-        if done == len(self.dataset):
+        if done == len(self.mine):
             return
-        stream = evaluation_stream(self.dataset, self.size, self.batch_size).skip(len(self._cached))
-        with Meter(self._title, len(self.dataset), done) as meter:
+        dataset = self.dataset.subset(self.mine)
+        stream = evaluation_stream(dataset, self.size, self.batch_size).skip(len(self._cached))
+        with Meter(self._title, len(dataset), done) as meter:
             for batch in stream:
                 probs = self.predictor.coarse_probs(batch["image"]).numpy()
                 log_probs = np.log(np.maximum(probs, 1e-30)).astype(np.float16)
@@ -119,27 +136,33 @@ def label_images(
         select_one: `(probs [h, w, c], thresholds) -> label [h, w]`.
     """
     dataset, class_names = predictions.dataset, predictions.dataset.label_space.names
-    thresholds = thresholds_from_batches(predictions.batches, selector, portion, stride, prior)
+    classes = len(class_names)
+    workers = Workers(sum_over_workers, classes) if share_of_this_process().processes > 1 else None
+    thresholds = thresholds_from_batches(predictions.batches, selector, portion, stride, prior, workers=workers)
     folder.mkdir(parents=True, exist_ok=True)
-    counts, sums = [], np.zeros(len(class_names))
+    counts, sums = np.zeros((len(dataset), classes), np.int64), np.zeros((len(dataset), classes))
     images = (probs for batch in predictions.batches() for probs in batch)
-    for sample, probs in zip(dataset.samples, images, strict=True):
+    for index, probs in zip(predictions.mine, images, strict=True):
         label = select_one(probs, thresholds)
         kept = label[label != IGNORE]
         confidence = np.take_along_axis(probs[label != IGNORE], kept[:, None].astype(np.intp), axis=1)[:, 0]
-        counts.append(np.bincount(kept, minlength=len(class_names)))
-        sums += np.bincount(kept, weights=confidence, minlength=len(class_names))
-        write_label_png(folder / f"{sample.name}.png", label)
-    names, kept = [sample.name for sample in dataset.samples], np.sum(counts, axis=0)
-    write_manifest(folder, label_manifest(thresholds, kept, names, dataset.name, class_names))
-    means = np.where(kept > 0, sums / np.maximum(kept, 1), np.nan)
-    return LabelledImages(thresholds, np.array(counts), means, class_names)
+        counts[index] = np.bincount(kept, minlength=classes)
+        sums[index] = np.bincount(kept, weights=confidence, minlength=classes)
+        write_label_png(folder / f"{dataset.samples[index].name}.png", label)
+    counts, sums = sum_over_workers(counts), sum_over_workers(sums)  # a row is one worker's: the sums are exact
+    names, kept = [sample.name for sample in dataset.samples], counts.sum(axis=0)
+    on_chief(lambda: write_manifest(folder, label_manifest(thresholds, kept, names, dataset.name, class_names)))
+    means = np.where(kept > 0, sums.sum(axis=0) / np.maximum(kept, 1), np.nan)
+    return LabelledImages(thresholds, counts, means, class_names)
 
 
 def label_images_in_order(
     predictions: TargetPredictions, folder: Path, selector: InstanceAdaptiveSelector, batch_size: int
 ) -> LabelledImages:
-    """Label the images one batch after the other with thresholds that follow them, into PNGs and the manifest."""
+    """Label the images one batch after the other with thresholds that follow them, into PNGs and the manifest.
+
+    There is one order, that of the data set: `predictions` must hold all images, and one process does it for all.
+    """
     dataset = predictions.dataset
     folder.mkdir(parents=True, exist_ok=True)
     samples = iter(dataset.samples)

@@ -8,6 +8,7 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -29,6 +30,7 @@ from training.adaptation import (
 from training.data.domains import Domains, load_domains
 from training.data.fixed_lists import with_fixed_lists
 from training.data.input_pipeline import evaluation_stream, readable, reraise_as_user_error, training_stream
+from training.devices import share_of_this_process
 from training.errors import UserError
 from training.evaluation.foreign_predictor import ForeignPredictor
 from training.evaluation.predictor import Predictor
@@ -36,6 +38,7 @@ from training.evaluation.scoring import score
 from training.evaluation.watch import Look, Verdict, chosen_round, judge, look_at, other_view, predicted_shares
 from training.fitting import train_stage
 from training.labelling import PREDICTION_BATCH
+from training.methods.optimizers import Adam
 from training.methods.source_training import SourceTraining
 from training.methods.terms import CrossEntropy
 from training.progress import console
@@ -43,6 +46,7 @@ from training.reporting import report_run
 from training.run_directory import RunDirectory
 from training.settings import Experiment, Stage
 from training.warm_start import WarmStart, open_labeller, warm_start_of
+from training.workers import chief_first, on_chief
 
 FIRST = ("source", "statistics", "adversarial")  # stages before the rounds
 STATISTICS_BATCH = 16
@@ -109,10 +113,12 @@ class Run:
 
 def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
     """Carry out an experiment from wherever `directory` stands; the summary that the report shows."""
+    check_batches(experiment)
     keras.utils.set_random_seed(experiment.seed)
     keras.mixed_precision.set_dtype_policy(experiment.model.precision)
-    domains = with_fixed_lists(load_domains(experiment), experiment, directory.path / "images.json")
-    start = warm_start_of(directory, experiment, domains.label_space)
+    found = load_domains(experiment)
+    domains = chief_first(lambda: with_fixed_lists(found, experiment, directory.path / "images.json"))
+    start = on_chief(lambda: warm_start_of(directory, experiment, domains.label_space))
     run = Run(experiment, directory, domains, build_network(experiment, domains.label_space.count), start)
     try:
         _warm_up(run)
@@ -125,6 +131,14 @@ def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
         return _finish(run)
     except tf.errors.OpError as error:
         reraise_as_user_error(error)  # a damaged image met inside tf.data
+
+
+def check_batches(experiment: Experiment) -> None:
+    """Refuse, before anything is trained, a batch that the devices cannot share."""
+    recipe, data = experiment.recipe, experiment.data
+    used = (True, data.warm_up), (recipe.adversarial, data.adversarial), (recipe.adaptation, data.adaptation)
+    for stage in (stage for part, stage in used if part):
+        share_of_this_process().replica_batch(stage.batch_size)
 
 
 def build_network(experiment: Experiment, classes: int) -> keras.Model:
@@ -148,13 +162,17 @@ def _warm_up(run: Run) -> None:
     else:
         figures = _look_at_labeller(run)  # before the training: a file that cannot be used shall cost nothing
         _train_source(run)
-        run.directory.save_weights(run.network, run.directory.weights("source"))
+        _save_weights(run, run.directory.weights("source"))
     _record(run, "source", started, figures)
+
+
+def _save_weights(run: Run, path: Path) -> None:
+    on_chief(lambda: run.directory.save_weights(run.network, path))
 
 
 def _take_over(run: Run, start: WarmStart) -> dict:
     """Start from the weights of another run; what the state shall say of it."""
-    shutil.copyfile(start.file, run.directory.weights("source"))
+    on_chief(lambda: shutil.copyfile(start.file, run.directory.weights("source")))
     run.network.load_weights(run.directory.weights("source"))
     return {"taken_from": start.path, "adapted": start.adapted}
 
@@ -180,10 +198,10 @@ def _train_source(run: Run) -> None:
     set_batch_norm(run.network, stage.batch_norm)
     console.print(f"Warm-up: {stage.steps} steps on {len(dataset)} labelled images ({dataset.name})", style="bold")
 
-    def make_stream(first_step):
+    def make_stream(first_step, share):
         stream = training_stream(
             dataset, data.size, augmentation_of(stage, data), stage.batch_size, stage.steps,
-            seed=run.experiment.seed, start_step=first_step,
+            seed=run.experiment.seed, start_step=first_step, share=share,
         )  # fmt: skip
         return stream.map(lambda batch: {"source": batch})
 
@@ -205,7 +223,7 @@ def _take_statistics(run: Run) -> None:
     console.print("Statistics: batch-norm takes those of the target", style="bold")
     run.network.load_weights(run.directory.weights("source"))
     run.take_statistics(run.domains.target)
-    run.directory.save_weights(run.network, run.directory.weights(name))
+    _save_weights(run, run.directory.weights(name))
     _record(run, name, started, {})
 
 
@@ -221,12 +239,12 @@ def _align(run: Run) -> None:
     set_batch_norm(run.network, stage.batch_norm)
     method = adversarial_method(run.network, settings, data.loss_stride, run.domains.label_space.count, experiment.seed)
     make_stream = unlabelled_streams(run.domains, data, stage, experiment.seed)
-    discriminator_optimizer = keras.optimizers.Adam(settings.discriminator_learning_rate, beta_1=0.9, beta_2=0.99)
+    discriminator_optimizer = Adam(settings.discriminator_learning_rate, beta_1=0.9, beta_2=0.99)
     compiled = {"discriminator_optimizer": discriminator_optimizer}
     train_stage(method, stage, name, make_stream, run.directory, head_variables(run.network), **compiled)
     if stage.batch_norm == "train":
         run.take_statistics(run.domains.target)
-    run.directory.save_weights(run.network, run.directory.weights(name))
+    _save_weights(run, run.directory.weights(name))
     _record(run, name, started, {})
 
 
@@ -270,14 +288,14 @@ def _round(run: Run, number: int) -> None:
     train_stage(method, stage, name, make_stream, run.directory, head_variables(network))
     figures = dict(labelled.figures)
     if adaptation.mean_teacher is not None:
-        run.directory.save_weights(network, run.directory.student_weights(name))
+        _save_weights(run, run.directory.student_weights(name))
         if stage.batch_norm == "train":
             run.take_statistics(run.domains.target)
         figures["student_scores"] = run.score(run.domains.evaluation, f"evaluating the student of {name}")
         network.set_weights(method.teacher.get_weights())
     if stage.batch_norm == "train":
         run.take_statistics(run.domains.target)
-    run.directory.save_weights(network, run.directory.weights(name))
+    _save_weights(run, run.directory.weights(name))
     _record(run, name, started, figures)
 
 
@@ -290,6 +308,10 @@ def _record(run: Run, name: str, started: float, figures: dict) -> None:
     figures = dict(figures)
     figures["scores"] = run.score(run.domains.evaluation, f"evaluating {name}")
     figures["source_scores"] = _score_at_home(run, name)
+    on_chief(lambda: _write_down(run, name, started, figures))
+
+
+def _write_down(run: Run, name: str, started: float, figures: dict) -> None:
     recipe = run.experiment.recipe
     if recipe.adaptation is not None or recipe.adversarial is not None:
         at_home = figures["source_scores"]["miou"]
@@ -336,6 +358,6 @@ def _finish(run: Run) -> dict:
     stages = run.directory.stages
     chosen = chosen_stage(stages)
     run.network.load_weights(run.directory.weights(chosen))
-    run.directory.save_weights(run.network, run.directory.final_weights)
+    _save_weights(run, run.directory.final_weights)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return report_run(run.network, run.experiment, run.domains, run.directory, chosen, peak)
+    return on_chief(lambda: report_run(run.network, run.experiment, run.domains, run.directory, chosen, peak))

@@ -5,6 +5,8 @@ import logging
 import os
 from collections.abc import Iterator
 
+from training.devices import Devices, open_devices
+
 
 @contextlib.contextmanager
 def silent_stderr() -> Iterator[None]:
@@ -19,10 +21,15 @@ def silent_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def start_tensorflow() -> None:
-    """Import TensorFlow and look for devices in silence; errors of the import are raised as ever."""
+def start_tensorflow(devices: Devices | None = None):
+    """Import TensorFlow and look for devices in silence; errors of the import are raised as ever.
+
+    With `devices`, a run's: open them; their `tf.distribute` strategy.
+    """
     with silent_stderr():
         import tensorflow as tf
 
+        strategy = None if devices is None else open_devices(devices)
         tf.config.list_logical_devices()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    return strategy

@@ -5,10 +5,13 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+import os
 import shlex
 from pathlib import Path
+from typing import NoReturn
 
 from training.command_line import Arguments, catalogue, experiment_of, parse
+from training.devices import Devices, is_chief, parse_devices
 from training.errors import CannotWrite, UserError
 from training.quiet import silent_stderr, start_tensorflow
 from training.resuming import resume
@@ -27,8 +30,10 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.show:
             _print_json(experiment_to_json(_shown(arguments)))
             return 0
-        directory, experiment = _open(arguments, sys.argv[1:] if argv is None else argv)
-        _carry_out(experiment, directory)
+        devices = parse_devices(arguments.devices)
+        opened = _open(arguments, sys.argv[1:] if argv is None else argv) if is_chief() else None
+        directory = opened and opened[0]
+        _carry_out(opened, devices)
         return 0
     except UserError as error:
         hint = _resume_hint(directory) if isinstance(error, CannotWrite) else ""
@@ -77,14 +82,21 @@ def _free_name(experiment) -> Path:
     return next(Path("runs", name) for name in names if not Path("runs", name).exists())
 
 
-def _carry_out(experiment: Experiment, directory: RunDirectory) -> None:
-    start_tensorflow()
+def _carry_out(opened: tuple[RunDirectory, Experiment] | None, devices: Devices) -> None:
+    """The whole run; `opened` is the chief's run directory and experiment, which the other workers learn from it."""
+    strategy = start_tensorflow(devices)
     from training.pipeline import run_experiment
     from training.progress import console
+    from training.workers import noticing_loss, on_chief
 
-    console.print(f"Run directory: {directory.path}")
-    run_experiment(experiment, directory)
-    _export(directory, ["final"] if experiment.recipe.adaptation is None else ["source", "final"])
+    with strategy.scope(), noticing_loss():
+        path, experiment = on_chief(lambda: (opened[0].path, opened[1]))
+        directory = RunDirectory(path)
+        console.print(f"Run directory: {path}", markup=False)
+        with noticing_loss(shlex.quote(str(path))):
+            run_experiment(experiment, directory)
+    if is_chief():
+        _export(directory, ["final"] if experiment.recipe.adaptation is None else ["source", "final"])
 
 
 def _export(directory: RunDirectory, stages: list[str]) -> None:
@@ -110,5 +122,14 @@ def _print_json(value: dict) -> None:
     print(json.dumps(value, indent=2))
 
 
+def _leave(status: int) -> NoReturn:
+    """End the process; at once where other workers may be gone, whom TensorFlow's own end would wait for."""
+    if status and os.environ.get("TF_CONFIG"):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

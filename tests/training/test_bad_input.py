@@ -55,6 +55,11 @@ def test_missing_folder(folders, capsys):
     assert str(folders / "target") in said(capsys, folders)
 
 
+def test_devices_that_do_not_exist(folders, capsys):
+    assert "--devices gpus" in said(capsys, folders, "--devices", "gpus")
+    assert not (folders / "out").exists()
+
+
 def test_empty_target(folders, capsys):
     for path in (folders / "target").iterdir():
         path.unlink()

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.training.worker_threads import WorkerThreads
+from training import labelling
 from training.data.classes import load_label_space
 from training.data.datasets import image_folder
 from training.evaluation.predictor import Predictor
@@ -95,3 +97,23 @@ def test_counts_and_confidences_of_what_was_kept(network, photos, tmp_path):
             assert labelled.mean_confidence[class_id] == pytest.approx(mean, rel=1e-5)
         else:
             assert np.isnan(labelled.mean_confidence[class_id])
+
+
+def test_workers_write_the_labels_of_one_process(network, photos, tmp_path, monkeypatch):
+    """Byte for byte, with manifest, counts and mean confidences; the third worker has one image, the fourth none."""
+    alone = label_images(predictions(network, photos), tmp_path / "alone", "cbst", 0.3, 1, None, select)
+    threads = WorkerThreads(4)
+    monkeypatch.setattr(labelling, "share_of_this_process", threads.share)
+    monkeypatch.setattr(labelling, "sum_over_workers", threads.add_up)
+    monkeypatch.setattr(labelling, "on_chief", threads.on_chief)
+    folder = tmp_path / "together"
+
+    def work():
+        return label_images(predictions(network, photos, share=threads.share()), folder, "cbst", 0.3, 1, None, select)
+
+    for found in threads.run(work):
+        np.testing.assert_array_equal(found.image_counts, alone.image_counts)
+        np.testing.assert_array_equal(found.mean_confidence, alone.mean_confidence)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        path.name: path.read_bytes() for path in (tmp_path / "alone").iterdir()
+    }

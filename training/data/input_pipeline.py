@@ -19,6 +19,7 @@ from training.data.copy_paste import CopyPaste
 from training.data.images import image_size, resize_image, resize_label
 from training.data.samples import Dataset
 from training.data.sampling import checked_indices, sample_order
+from training.data.shares import ALONE, Share
 from training.data.strong_augment import draw_strong, strong_view
 from training.errors import UserError
 
@@ -43,6 +44,7 @@ def training_stream(
     paste: CopyPaste | None = None,
     strong: bool = False,
     weak: bool = False,
+    share: Share = ALONE,
 ) -> tf.data.Dataset:
     """Augmented batches start_step .. steps-1 of a training stage.
 
@@ -54,10 +56,13 @@ def training_stream(
         paste: puts pixels of other images into a frame before everything else.
         strong: change the appearance by HIAST's strong augmentation, not by the photometry of `augmentation`.
         weak: give the view without any change of appearance too; it shares geometry and label with the image.
+        share: of the global batches of `batch_size`, give this process' rows, one batch a replica after the other.
 
     Returns:
-        `steps - start_step` batches {"image": float32 [b, *crop, 3] in [0, 255], "label": uint8 [b, *crop],
-        "index": int32 [b], "weak": like image, if asked for}. Resuming at start_step gives the tail of the stream.
+        `steps - start_step` batches (times the replicas of the share) {"image": float32 [b, *crop, 3] in [0, 255],
+        "label": uint8 [b, *crop], "index": int32 [b] of the sample, "position": int64 [b] in the stage, "weak": like
+        image, if asked for}. Resuming at start_step gives
+        the tail of the stream.
 
     Raises:
         UserError: impossible crop, nothing to train on; a damaged file (at once when cached; otherwise while
@@ -65,8 +70,10 @@ def training_stream(
     """
     check_augmentation(augmentation, size)
     chosen = checked_indices(indices, len(dataset))
-    positions = np.arange(start_step * batch_size, steps * batch_size, dtype=np.int64)
+    rows = share.rows(batch_size)
+    positions = np.add.outer(np.arange(start_step, steps) * batch_size, rows).ravel()
     order = chosen[sample_order(len(chosen), start_step * batch_size, steps * batch_size, seed)]
+    order = order.reshape(-1, batch_size)[:, rows].ravel()
     used = np.unique(order) if paste is None else np.arange(len(dataset))  # a short stage needs fewer frames
     fits = len(used) * size[0] * size[1] * 4 < CACHE_BYTES
     decoded = _decode_all(dataset, used, size) if (fits if cache is None else cache) else None
@@ -83,11 +90,11 @@ def training_stream(
             strong_view(seen, draw_strong(seed, position)) if strong else change_appearance(seen, draws, augmentation)
         )
         views = {"image": image, **({"weak": seen} if weak else {})}
-        return {**views, "label": label, "index": tf.cast(index, tf.int32)}
+        return {**views, "label": label, "index": tf.cast(index, tf.int32), "position": position}
 
     stream = tf.data.Dataset.from_tensor_slices((order, positions))
     stream = stream.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    stream = stream.batch(batch_size, drop_remainder=True).prefetch(2)
+    stream = stream.batch(share.replica_batch(batch_size), drop_remainder=True).prefetch(2)
     stream.decoded_frames = decoded  # lives as long as the stream and whatever is derived from it
     return stream
 

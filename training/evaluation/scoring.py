@@ -4,13 +4,19 @@ import numpy as np
 
 from training.data.datasets import Dataset
 from training.data.input_pipeline import evaluation_stream, readable
+from training.devices import share_of_this_process
 from training.evaluation.confusion import Confusion, scores
 from training.evaluation.predictor import Predictor, enlarged_label
 from training.progress import Meter
+from training.workers import sum_over_workers
 
 
 def confusion_of(predictor: Predictor, dataset: Dataset, size, batch_size: int, title: str) -> Confusion:
-    """Confusion of `dataset`'s labels with the predictions on its images brought to `size`, enlarged to each label."""
+    """Confusion of `dataset`'s labels with the predictions on its images brought to `size`, enlarged to each label.
+
+    Several workers predict every n-th batch each and add up their counts.
+    """
+    dataset = dataset.subset(share_of_this_process().in_batches(len(dataset), batch_size))
     confusion = Confusion(dataset.label_space.count)
     with Meter(title, len(dataset)) as meter:
         for batch in readable(evaluation_stream(dataset, size, batch_size)):
@@ -20,7 +26,8 @@ def confusion_of(predictor: Predictor, dataset: Dataset, size, batch_size: int, 
                 prediction = enlarged_label(probs[position : position + 1], label.shape)
                 confusion.add(label, prediction.numpy()[0])
             meter.advance(len(probs))
-    return confusion
+    counts = (sum_over_workers(confusion.matrix), sum_over_workers(confusion.unpredicted))
+    return Confusion(dataset.label_space.count, *counts)
 
 
 def score(predictor: Predictor, dataset: Dataset, size, batch_size: int, title: str) -> dict:

@@ -6,18 +6,20 @@ in IAST's program (the papers number them the other way round, which changes not
 
 from keras import ops
 
+from training.losses.regions import mean_of_all
+
 SOURCE, TARGET = 0.0, 1.0
 
 
 def least_squares(scores, domain: float):
     """Mean of `(score - domain)^2`."""
-    return ops.mean(ops.square(ops.cast(scores, "float32") - domain))
+    return mean_of_all(ops.square(ops.cast(scores, "float32") - domain))
 
 
 def binary_cross_entropy(scores, domain: float):
     """Mean cross-entropy of `sigmoid(score)` with `domain`, stable for scores of any size."""
     scores = ops.cast(scores, "float32")
-    return ops.mean(ops.softplus(scores) - domain * scores)
+    return mean_of_all(ops.softplus(scores) - domain * scores)
 
 
 DOMAIN_LOSSES = {"lsgan": least_squares, "bce": binary_cross_entropy}

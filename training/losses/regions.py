@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from models.replicas import over_replicas, replicas
+
 IGNORE, OUTSIDE = 255, 254  # no label; beyond the frame, after augmentation
 REGIONS = ("confident", "ignored", "all")
 
@@ -29,9 +31,16 @@ def region_of(label, region: str):
 def mean_over(values, mask, count=None):
     """Mean of `values` over the pixels where `mask` is 1; 0 (with zero gradient) where there is none.
 
+    In a distributed step: this replica's part of the mean over the global batch; the parts of all replicas add up.
+
     Args:
         values: float `[batch, height, width]`.
         mask: float32 of the same shape, 0 or 1.
         count: divide by this number instead of the pixels of the mask (a part of a larger mean).
     """
-    return ops.sum(values * mask) / ops.maximum(ops.sum(mask) if count is None else count, 1.0)
+    return ops.sum(values * mask) / ops.maximum(over_replicas(ops.sum(mask)) if count is None else count, 1.0)
+
+
+def mean_of_all(values):
+    """Mean of all `values`; in a distributed step this replica's part of it, for replicas hold equally many."""
+    return ops.mean(values) / replicas()

@@ -9,7 +9,7 @@ import math
 from keras import ops
 
 from training.losses.cross_entropy import soft_cross_entropy
-from training.losses.regions import mean_over
+from training.losses.regions import mean_of_all, mean_over
 
 
 def kld_to_uniform(logits, mask, per_class: bool = False):
@@ -58,7 +58,7 @@ def self_information(logits):
 
 def minimum_entropy(logits):
     """AdvEnt's MinEnt: the normalised entropy, 0 to 1, averaged over all pixels, `sum(-p log2 p) / (N H W log2 C)`."""
-    return ops.mean(ops.sum(self_information(logits), axis=-1))
+    return mean_of_all(ops.sum(self_information(logits), axis=-1))
 
 
 def _class_factor(logits, per_class: bool) -> float:

@@ -15,6 +15,7 @@ from dataclasses import replace
 import keras
 import tensorflow as tf
 
+from models.replicas import over_replicas
 from training.losses import DOMAIN_LOSSES, discriminator_loss, self_information
 from training.methods.step import Step, predict_together
 from training.methods.term_training import TermTraining
@@ -82,7 +83,7 @@ class AdversarialTraining(TermTraining):
             rival_value = discriminator_loss(self.domain_loss, step.source.scores, step.target.scores)
             rival_loss = self.discriminator_optimizer.scale_loss(rival_value)
         rival_variables = self.discriminator.trainable_variables
-        rival_gradients = tape.gradient(rival_loss, rival_variables)
+        rival_gradients = over_replicas(tape.gradient(rival_loss, rival_variables))
         self.descend(tape, loss)
         self.discriminator_optimizer.apply(rival_gradients, rival_variables)
         del tape  # a persistent tape keeps the activations of an eager step

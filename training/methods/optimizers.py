@@ -5,8 +5,18 @@ import keras
 from training.settings import Optimizer
 
 
-class _HeadMultiple:
-    """Multiplies the learning rate of the variables it is told of; mixed in before a Keras optimiser."""
+class _GlobalGradients:
+    """Takes gradients that are summed over the replicas already; mixed in before a Keras optimiser.
+
+    Keras would sum them itself, but after it has clipped each replica's by its own norm.
+    """
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return grads_and_vars
+
+
+class _HeadMultiple(_GlobalGradients):
+    """Multiplies the learning rate of the variables it is told of."""
 
     def set_multiples(self, head_variables, multiple: float) -> None:
         self._head_variables, self._multiple = list(head_variables), multiple
@@ -26,6 +36,10 @@ class SGD(_HeadMultiple, keras.optimizers.SGD):
 
 class AdamW(_HeadMultiple, keras.optimizers.AdamW):
     """AdamW with a head multiple."""
+
+
+class Adam(_GlobalGradients, keras.optimizers.Adam):
+    """Adam, for discriminators."""
 
 
 class RampedPoly(keras.optimizers.schedules.LearningRateSchedule):

@@ -56,7 +56,7 @@ def predict_together(network, source, target, stride: int) -> Step:
 
     A common pass would teach the network to see a mixture that it never meets again.
     """
-    with moving_statistics_kept(network):
+    with moving_statistics_kept():
         source_view = predict_view(network, source, stride)
     return Step(source_view, predict_view(network, target, stride))
 

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from models.replicas import over_replicas
 from training.methods.step import Step
 
 
@@ -50,10 +51,10 @@ class TermTraining(keras.Model):
 
     def descend(self, tape: tf.GradientTape, loss) -> None:
         variables = self.network.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        self.optimizer.apply(over_replicas(tape.gradient(loss, variables)), variables)
 
     def logged(self, values) -> dict:
         """Update the metrics with the terms' values, in their order, and give all that is to be logged."""
-        for tracker, value in zip(self.trackers, values, strict=True):
+        for tracker, value in zip(self.trackers, over_replicas(values), strict=True):
             tracker.update_state(value)
         return {tracker.name: tracker.result() for tracker in self.trackers}

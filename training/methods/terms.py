@@ -6,6 +6,7 @@ Terms know numbers and regions; they never see a configuration.
 
 from keras import ops
 
+from models.replicas import over_replicas
 from training.losses import (
     DOMAIN_LOSSES,
     cross_entropy,
@@ -22,12 +23,12 @@ from training.losses.regions import REGIONS
 
 
 def labelled_pixels(step):
-    """Labelled pixels of all domains of the step, float32 scalar.
+    """Labelled pixels of all domains of the step, on all replicas, float32 scalar.
 
     The published codes take one mean over them: 15 % of the target's pixels then weigh 15 % of what the source weighs.
     """
     views = [view for view in (step.source, step.target) if view is not None]
-    return sum(ops.sum(labelled_region(view.label)) for view in views)
+    return over_replicas(sum(ops.sum(labelled_region(view.label)) for view in views))
 
 
 class CrossEntropy:

@@ -15,6 +15,8 @@ addition. Two passes are always enough:
 Who can guess the bins counts both at once in wider windows, and needs the second pass only where `covers` says no.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 BINS = 1 << 16
@@ -42,6 +44,10 @@ class ConfidenceHistogram:
     def merge(self, other: "ConfidenceHistogram") -> None:
         """Add the counts of a histogram that saw other values (of another worker)."""
         self._high += other._high
+
+    def add_up(self, over_workers: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Replace the counts by their sum over all workers."""
+        self._high = over_workers(self._high)
 
     def locate(self, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bin that holds the ranks[c]-th largest value of each class, and its rank inside that bin; int64 [classes].
@@ -77,6 +83,10 @@ class WindowHistogram:
     def merge(self, other: "WindowHistogram") -> None:
         """Add the counts of another worker's pass over other values with the same windows."""
         self._counts += other._counts
+
+    def add_up(self, over_workers: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Replace the counts by their sum over all workers."""
+        self._counts = over_workers(self._counts)
 
     def covers(self, bins: np.ndarray) -> np.ndarray:
         """Whether the windows contain the bins, bool [classes]; NO_BIN always is."""

@@ -21,6 +21,18 @@ WINDOW = 8  # bins counted exactly around the guess: at confidences above a half
 
 
 @dataclass(frozen=True)
+class Workers:
+    """Other processes that measure other images of the same set, for the thresholds of all.
+
+    add_up: gives the sum of an integer array over all workers, who call it equally often and in the same order.
+    classes: of the maps, for a worker may have none.
+    """
+
+    add_up: Callable[[np.ndarray], np.ndarray]
+    classes: int
+
+
+@dataclass(frozen=True)
 class Thresholds:
     """What selection needs, and what the manifest tells.
 
@@ -68,6 +80,7 @@ def thresholds_from_batches(
     stride: int = 4,
     prior: np.ndarray | None = None,
     compat: str | None = None,
+    workers: Workers | None = None,
 ) -> Thresholds:
     """The thresholds that select the most confident `portion` of the pixels (of each class; `st`: of all classes).
 
@@ -76,6 +89,7 @@ def thresholds_from_batches(
     portion: in (0, 1]. stride: every stride-th pixel of each arg-max class of each image is ranked (published: 4).
     prior: float32 [h, w, c] for st_sp and cbst_sp. compat="mxnet" adds the original CBST's stray zeros to the pools
       and selects absent classes at 1, for comparison with it only.
+    workers: make_batches yields this worker's images only; the result is that of all, to the bit.
     A class whose rank floor(count * portion) is 0 gets threshold 1, as published, and +inf where a prior is used: prior
     times probability can exceed 1, and a class absent from the predictions must not be selected.
     Raises UserError for bad arguments, maps of different class counts and NaN or negative confidences.
@@ -86,28 +100,33 @@ def thresholds_from_batches(
     """
     _check_arguments(selector, portion, stride, prior, compat)
     measure = partial(measure_images, make_batches, stride, prior, selector in GLOBAL_SELECTORS)
-    look = _look(measure(every_row=LOOK_ROWS))
+    pools = None if workers is None else 1 if selector in GLOBAL_SELECTORS else workers.classes
+    look = _look(measure(every_row=LOOK_ROWS), pools, workers)
     guess, _ = look.locate(_ranks(look.counts, portion))
     census = _Census(guess)
     for measured in measure():
         census.add(measured)
+    if workers is not None:
+        census.add_up(workers)
     if census.images == 0:
         raise ValueError("make_batches gave no images the second time: it must start afresh at each call")
     ranks = _ranks(census.histogram.counts, portion, _stray_zeros(selector, len(census.counts)) if compat else 0)
-    values = _kth_largest(census, ranks, measure)
+    values = _kth_largest(census, ranks, measure, workers)
     values = _usable(values, np.inf if prior is not None and compat is None else 1.0)
     values = np.broadcast_to(values, census.counts.shape).copy()
     return Thresholds(selector, portion, stride, compat, values, census.counts, census.pool_counts, census.images)
 
 
-def _look(measured_images: Iterable[Measured]) -> ConfidenceHistogram:
-    """Step 1. Its histogram has as many rows as there are pools."""
-    histogram = None
+def _look(measured_images: Iterable[Measured], pools: int | None, workers: Workers | None) -> ConfidenceHistogram:
+    """Step 1. Its histogram has as many rows as there are pools; None: as the first image says."""
+    histogram = None if pools is None else ConfidenceHistogram(pools)
     for measured in measured_images:
         histogram = histogram or ConfidenceHistogram(measured.pools)
         histogram.add(measured.confidence, measured.pool)
     if histogram is None:
         raise UserError("There are no probability maps to find thresholds from: expected at least one image.")
+    if workers is not None:
+        histogram.add_up(workers.add_up)
     return histogram
 
 
@@ -129,8 +148,19 @@ class _Census:
         self.pool_counts = self.pool_counts + np.bincount(measured.label, minlength=len(measured.counts))
         self.images += 1
 
+    def add_up(self, workers: Workers) -> None:
+        """Make it the census of all workers; few values are left out: there is no sum of them."""
+        self.histogram.add_up(workers.add_up)
+        self.window.add_up(workers.add_up)
+        none = np.zeros(workers.classes, np.int64)
+        self.counts, self.pool_counts = workers.add_up(none + self.counts), workers.add_up(none + self.pool_counts)
+        self.images = int(workers.add_up(np.array([self.images]))[0])
+        self.few = FewValues(len(self.histogram.counts), limit=-1)  # no class is complete
 
-def _kth_largest(census: _Census, ranks: np.ndarray, measure: Callable[[], Iterable[Measured]]) -> np.ndarray:
+
+def _kth_largest(
+    census: _Census, ranks: np.ndarray, measure: Callable[[], Iterable[Measured]], workers: Workers | None
+) -> np.ndarray:
     """The ranks[c]-th largest value of each pool, float32; NaN for rank 0. Takes step 3 if it must."""
     bins, ranks_inside = census.histogram.locate(ranks)
     few, covered = census.few.complete, census.window.covers(bins)
@@ -142,6 +172,8 @@ def _kth_largest(census: _Census, ranks: np.ndarray, measure: Callable[[], Itera
         window = WindowHistogram(bins)
         for measured in measure():
             window.add(measured.confidence, measured.pool)
+        if workers is not None:
+            window.add_up(workers.add_up)
         values = np.where(missing, window.kth_largest(bins, ranks_inside), values)
     return values
 

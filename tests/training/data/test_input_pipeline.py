@@ -16,6 +16,7 @@ from training.data.classes import IGNORE, LABEL_SPACES
 from training.data.images import resize_image
 from training.data.input_pipeline import Augmentation, evaluation_stream, reraise_as_user_error, training_stream
 from training.data.samples import Dataset
+from training.data.shares import Share
 from training.errors import UserError
 
 SIZE = (24, 48)
@@ -63,6 +64,17 @@ def test_resumed_stream_equals_the_tail(data, cache, starts):
     for start in starts:
         rest = batches(training_stream(data, SIZE, VARIED, 2, 9, seed=4, start_step=start, cache=cache))
         assert_equal(rest, whole[start:])
+
+
+def test_processes_and_replicas_make_their_rows_of_the_same_batches(data):
+    whole = batches(training_stream(data, SIZE, VARIED, 4, 5, seed=4))
+    for process in range(2):
+        share = Share(process, processes=2, replicas=2)
+        mine = batches(training_stream(data, SIZE, VARIED, 4, 5, seed=4, share=share))
+        rows = [{key: value[row : row + 1] for key, value in batch.items()} for batch in whole for row in range(4)]
+        assert_equal(mine, [row for number, row in enumerate(rows) if number % 4 // 2 == process])
+        late = batches(training_stream(data, SIZE, VARIED, 4, 5, seed=4, start_step=3, share=share))
+        assert_equal(late, mine[6:])
 
 
 def test_seeds_differ_and_epochs_are_not_repeated(data):

@@ -5,17 +5,19 @@ import numpy as np
 import tensorflow as tf
 
 from models.batch_norm import BatchNormalization
+from models.layers import Dropout
 from training.methods.optimizers import build_optimizer
 from training.settings import Optimizer
 
 CLASSES = 3
 
 
-def tiny_network(seed=0, batch_norm=False):
+def tiny_network(seed=0, batch_norm=False, dropout=0.0):
     keras.utils.set_random_seed(seed)
     image = keras.Input((None, None, 3), name="image")
     x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(keras.layers.Rescaling(1 / 255)(image))
     x = BatchNormalization(momentum=0.9)(x) if batch_norm else x
+    x = Dropout(dropout)(x) if dropout else x
     logits = keras.layers.Conv2D(CLASSES, 1, name="head_classes")(x)
     return keras.Model(image, {"logits": logits, "features": x})
 

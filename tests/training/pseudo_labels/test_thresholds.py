@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.training.worker_threads import WorkerThreads
 from training.errors import UserError
 from training.pseudo_labels import ORDERED_SELECTORS, SELECTORS, select, thresholds_from_batches
 from training.pseudo_labels import thresholds as thresholds_module
 from training.pseudo_labels.sampling import sample_per_class
 from training.pseudo_labels.scores import best_class
+from training.pseudo_labels.thresholds import Workers
 
 
 def soft_max(rng, *shape, sharpness=2.0):
@@ -255,3 +257,23 @@ def test_every_selector_that_ranks_all_images_finds_thresholds(selector):
     maps = soft_max(np.random.default_rng(0), 2, 8, 8, 3)
     prior = np.ones((8, 8, 3), np.float32) if selector.endswith("_sp") else None
     assert thresholds_from_batches(lambda: [maps], selector, 0.3, 1, prior).values.shape == (3,)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.floats(0.01, 1), st.sampled_from(["cbst", "st"]))
+def test_several_workers_find_the_thresholds_of_one(seed, images, portion, selector):
+    """Three workers, some perhaps without an image; sizes and sharpness differ, so that windows are missed too."""
+    rng = np.random.default_rng(seed)
+    maps = [soft_max(rng, *rng.integers(1, 30, 2), 4, sharpness=rng.uniform(0.1, 9)) for _ in range(images)]
+    alone = thresholds_from_batches(lambda: iter(maps), selector, portion, 1)
+    threads = WorkerThreads(3)
+
+    def work():
+        mine = [maps[index] for index in threads.share().in_batches(images, 1)]
+        return thresholds_from_batches(
+            lambda: iter(mine), selector, portion, 1, workers=Workers(threads.add_up, classes=4)
+        )
+
+    for found in threads.run(work):
+        for name, value in vars(alone).items():
+            np.testing.assert_array_equal(getattr(found, name), value, err_msg=name)

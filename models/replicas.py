@@ -1,0 +1,33 @@
+"""Sums over the replicas of a distributed step (`tf.distribute`); on one device everything here is the identity.
+
+A training step on several replicas equals the step on one device if whatever is counted or averaged is so over the
+global batch: each replica divides its own sums by counts of the global batch, and gradients are summed. These are the
+only functions that know of replicas inside a step.
+"""
+
+import tensorflow as tf
+
+
+def replicas() -> int:
+    """How many replicas take part in the step that calls this; 1 outside of a distributed step."""
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+def replica_number() -> tf.Tensor:
+    """Which of the replicas this is, from 0: the order of their rows in the global batch."""
+    return tf.convert_to_tensor(tf.distribute.get_replica_context().replica_id_in_sync_group)
+
+
+def over_replicas(values):
+    """The sum over all replicas of a tensor, or of each tensor of a list; differentiable. None in a list stays None.
+
+    All replicas must call it in the same order, outside of `tf.cond` and `tf.while_loop`.
+    """
+    if replicas() == 1:
+        return values
+    context, tensors = tf.distribute.get_replica_context(), values if isinstance(values, list) else [values]
+    present = [tf.convert_to_tensor(tensor) for tensor in tensors if tensor is not None]
+    summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, present))
+    results = [None if tensor is None else next(summed) for tensor in tensors]
+    return results if isinstance(values, list) else results[0]

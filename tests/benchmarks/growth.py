@@ -1,0 +1,108 @@
+"""How the cost of a labelling round grows with the target: 1, 4 and 16 times as many embedded streets.
+
+    python tests/benchmarks/growth.py                 # 25, 100 and 400 images of 128x256; a few minutes on two cores
+
+Each case labels in a process of its own, after a small labelling that warms it up: CPU seconds are of all threads, peak
+memory is what the case held above the warmed-up process. The cache of predictions is kept as small as it would be
+beside a target of millions, so that every pass predicts again (`--cache-mib 1024` is the run's own). The network's
+weights are random unless `--run RUN` names a finished run: costs do not depend on them.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from training.quiet import start_tensorflow
+
+FIRST, TIMES = 25, (1, 4, 16)
+SIZE, BATCH = (128, 256), 8
+PORTION, STRIDE = 0.2, 4
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of one labelling: wall and CPU seconds, MiB above the start, bytes of the label files."""
+
+    images: int
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+    label_bytes: int
+
+
+def measure(images: int, cache_mib: int, run: Path | None) -> Result:
+    """Label `images` streets in this process."""
+    start_tensorflow()
+    from models.segmenter import build_segmenter
+    from training.data.classes import LABEL_SPACES
+    from training.data.domains import load_domain
+    from training.evaluation.predictor import Predictor
+    from training.labelling import TargetPredictions, label_images
+    from training.pseudo_labels.selectors import select
+    from training.settings import Domain
+    from training.trained_model import load_trained
+
+    space = LABEL_SPACES["cityscapes19"]
+    network = load_trained(run).network if run else build_segmenter("compact", space.count)
+    predictor = Predictor(network, flips=(False, True))
+    streets = Domain(reader="streetsim", style="city", split="train", count=max(images, 2 * BATCH))
+    dataset = load_domain(streets, space, SIZE)
+
+    def label(count: int, folder: Path) -> None:
+        part = dataset.subset(range(count))
+        predictions = TargetPredictions(predictor, part, SIZE, BATCH, cache_bytes=cache_mib << 20)
+        label_images(predictions, folder, "cbst", PORTION, STRIDE, None, select)
+
+    with tempfile.TemporaryDirectory() as folder:
+        label(2 * BATCH, Path(folder) / "warm")
+        before, wall, cpu = peak_mib(), time.perf_counter(), time.process_time()
+        label(images, Path(folder) / "labels")
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        size = sum(path.stat().st_size for path in (Path(folder) / "labels").glob("*.png"))
+        return Result(images, wall, cpu, peak_mib() - before, size)
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def in_own_process(images: int, arguments) -> Result:
+    command = [sys.executable, __file__, "--images", str(images), "--cache-mib", str(arguments.cache_mib)]
+    command += ["--run", str(arguments.run)] if arguments.run else []
+    finished = subprocess.run(command, check=True, capture_output=True, text=True)
+    return Result(**json.loads(finished.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, help="one case only, as JSON")
+    parser.add_argument("--first", type=int, default=FIRST, help="images of the smallest case")
+    parser.add_argument("--cache-mib", type=int, default=0)
+    parser.add_argument("--run", type=Path)
+    arguments = parser.parse_args()
+    if arguments.images:
+        print(json.dumps(vars(measure(arguments.images, arguments.cache_mib, arguments.run))))
+        return
+    print(f"labels of {SIZE[0]}x{SIZE[1]}, cbst, portion {PORTION}, cache of predictions {arguments.cache_mib} MiB")
+    print("images    s     CPU s   CPU s an image   to the first   peak MiB   label bytes an image")
+    first = None
+    for times in TIMES:
+        result = in_own_process(times * arguments.first, arguments)
+        each = result.cpu_seconds / result.images
+        first = first or each
+        print(
+            f"{result.images:6} {result.seconds:7.1f} {result.cpu_seconds:7.1f} {each:12.3f} {each / first:14.2f}"
+            f" {result.peak_mib:10.0f} {result.label_bytes / result.images:16.0f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Trains every method in tiny under a `tf.distribute` strategy, in a process of its own: devices are fixed at start.
+
+    python tests/training/methods/replicas.py --devices cpu:0,1 --out FILE.npz
+
+FILE.npz holds the weights of each method after STEPS steps, on one device and on the replicas, and what was logged.
+With TF_CONFIG in the environment the replicas are those of all workers.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
+
+import argparse
+
+import numpy as np
+
+from training.devices import parse_devices, share_of_this_process
+from training.quiet import start_tensorflow
+
+STEPS = 20
+
+
+def batches(strong: bool = False):
+    """Global batches of both domains whose replicas differ much: hardly any label in the first half of the target."""
+    import tensorflow as tf
+
+    from tests.training.methods.tiny import batch
+
+    for number in range(STEPS):
+        source, target = batch(number), batch(1000 + number, 0.4)
+        label = target["label"].numpy()
+        label[:2, 1:] = 255
+        label[3, 8:, 8:] = 254
+        target = {**target, "label": tf.constant(label), "weak": target["image"]}
+        if strong:
+            target["image"] = 255.0 - 0.8 * target["image"]
+        yield {"source": source, "target": target}
+
+
+def stream_of(share, **views):
+    """This process' rows of the batches, as a training stream gives them."""
+    import tensorflow as tf
+
+    parts = []
+    for batch in batches(**views):
+        rows = share.rows(4).reshape(share.replicas, -1)
+        parts += [tf.nest.map_structure(lambda x, mine=mine: tf.gather(x, mine), batch) for mine in rows]
+    return tf.data.Dataset.from_tensor_slices(tf.nest.map_structure(lambda *values: tf.stack(values), *parts))
+
+
+def methods() -> dict:
+    """By name: `(make a compiled method, views of the batches)`; clipping that bites, an average, every term."""
+    from models.discriminator import build_discriminator
+    from tests.training.methods.tiny import CLASSES, optimizer_for, tiny_network
+    from training.methods.adversarial import AdversarialTraining
+    from training.methods.mean_teacher import MeanTeacher, teacher_of
+    from training.methods.optimizers import Adam, build_optimizer
+    from training.methods.self_training import SelfTraining, SoftLabeller
+    from training.methods.source_training import SourceTraining
+    from training.methods.terms import (
+        ConfidentRegionKLD,
+        CrossEntropy,
+        IgnoredRegionEntropy,
+        MinimumEntropy,
+        SoftCrossEntropy,
+        TeacherConsistency,
+    )
+    from training.settings import Optimizer
+
+    def network():
+        return tiny_network(batch_norm=True, dropout=0.2)
+
+    def source():
+        method = SourceTraining(network(), [CrossEntropy("source")], loss_stride=2)
+        settings = Optimizer(learning_rate=0.02, clip_norm=0.1)
+        optimizer = build_optimizer(settings, 1000, [], average_weights=0.8)
+        optimizer.build(method.network.trainable_variables)
+        method.compile(optimizer=optimizer)
+        return method
+
+    def compiled(method, rate=0.02, **settings):
+        method.compile(optimizer=optimizer_for(method.network, rate, clip_norm=0.1, **settings))
+        return method
+
+    def self_training():
+        soft = SoftLabeller(tiny_network(1, batch_norm=True), np.array([0.9, 0.5, 1.0], np.float32), 0.25)
+        terms = [CrossEntropy("source"), CrossEntropy("target", 0.7), SoftCrossEntropy(0.5), ConfidentRegionKLD(0.1)]
+        return compiled(SelfTraining(tiny_network(batch_norm=True), terms, soft_labeller=soft), 0.2, name="sgd")
+
+    def mean_teacher():
+        student = tiny_network(batch_norm=True)
+        terms = [CrossEntropy("target"), ConfidentRegionKLD(0.1, per_class=True), IgnoredRegionEntropy(1.0)]
+        method = MeanTeacher(student, teacher_of(student), [*terms, TeacherConsistency(0.5)], decay=0.9)
+        return compiled(method, 0.2, name="sgd")  # AdamW makes steps of roundings where a gradient is almost zero
+
+    def adversarial():
+        student, rival = tiny_network(batch_norm=True), build_discriminator(CLASSES, channels=4)
+        terms = [CrossEntropy("source"), MinimumEntropy(0.1)]
+        method = AdversarialTraining(student, rival, terms, "self_information", "bce", 0.5)
+        optimizer = optimizer_for(student, 0.02, clip_norm=0.1)
+        method.compile(optimizer=optimizer, discriminator_optimizer=Adam(0.002))
+        return method
+
+    return {
+        "source": (source, {}),
+        "self_training": (self_training, {}),
+        "mean_teacher": (mean_teacher, {"strong": True}),
+        "adversarial": (adversarial, {}),
+    }
+
+
+def trained(make, views, share) -> dict[str, np.ndarray]:
+    """Weights (of every replica of this process) and logs after training `make()` under the strategy in scope."""
+    import keras
+    import tensorflow as tf
+
+    from training.fitting import train
+
+    method, logs = make(), {}
+
+    class Keep(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs_now=None):
+            logs.update(logs_now)
+
+    train(method, stream_of(share, **views), Keep())
+    locally = tf.distribute.get_strategy().experimental_local_results
+    networks = [method.network, getattr(method, "teacher", None), getattr(method, "discriminator", None)]
+    weights = [weight for network in networks if network is not None for weight in network.weights]
+    values = {f"weight_{i}": np.stack([x.numpy() for x in locally(w.value)]) for i, w in enumerate(weights)}
+    state = {f"state_{i}": np.asarray(v)[None] for i, v in enumerate(method.resumable_variables)}
+    return {**values, **state, **{f"log_{name}": np.stack(locally(value)) for name, value in logs.items()}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--devices", default="cpu")
+    parser.add_argument("--out", required=True)
+    arguments = parser.parse_args()
+    strategy = start_tensorflow(parse_devices(arguments.devices))
+    results = {}
+    for name, (make, views) in methods().items():
+        with strategy.scope():
+            several = trained(make, views, share_of_this_process())
+        alone = trained(make, views, share_of_this_process())
+        results |= {f"{name}/several/{key}": value for key, value in several.items()}
+        results |= {f"{name}/alone/{key}": value for key, value in alone.items()}
+    np.savez(arguments.out, **results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Which part of the work is this process': rows of the batches of training, and images to predict.
+
+What a run makes does not depend on how many processes and replicas share it. A training stream is a pure function of
+seed and step, so each process computes its own rows of every global batch and no others; images to predict are dealt
+out in whole batches, each made of the same images as on one device.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.errors import UserError
+
+
+@dataclass(frozen=True)
+class Share:
+    """Process number `process` of `processes`, each with `replicas` replicas (devices that train)."""
+
+    process: int = 0
+    processes: int = 1
+    replicas: int = 1
+
+    def replica_batch(self, batch_size: int) -> int:
+        """Rows of a global batch for one replica.
+
+        Raises:
+            UserError: the batch cannot be divided evenly.
+        """
+        everywhere = self.processes * self.replicas
+        if batch_size % everywhere:
+            raise UserError(
+                f"a batch of {batch_size} images cannot be divided evenly over {everywhere} devices: choose a batch "
+                f"size that is a multiple of {everywhere} (--set data.warm_up.batch_size=N, and so on), or other "
+                "--devices"
+            )
+        return batch_size // everywhere
+
+    def rows(self, batch_size: int) -> np.ndarray:
+        """The rows of a global batch that this process computes, those of its first replica first: int64."""
+        mine = self.replica_batch(batch_size) * self.replicas
+        return np.arange(self.process * mine, (self.process + 1) * mine)
+
+    def in_batches(self, count: int, batch_size: int) -> np.ndarray:
+        """Of `count` images predicted `batch_size` at a time, those in every `processes`-th batch: int64 indices."""
+        images = np.arange(count)
+        return images[images // batch_size % self.processes == self.process]
+
+
+ALONE = Share()
