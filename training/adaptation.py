@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from models.discriminator import build_discriminator
 from training.data.augment import Augmentation
-from training.data.class_mix import class_mixed
 from training.data.copy_paste import CopyPaste
 from training.data.domains import Domains, source_labels
 from training.data.input_pipeline import load_frame, training_stream
@@ -272,15 +271,7 @@ def round_streams(
             return target.map(lambda batch: {"target": batch})
         indices = source_part(len(domains.source), share, data, number)
         source = training_stream(domains.source, *common, seed=1000 * seed + 2 * number, indices=indices, **place)
-        both = tf.data.Dataset.zip({"source": source, "target": target})
-        if adaptation.class_mix is None:
-            return both
-        chosen = (domains.label_space.count, adaptation.class_mix.share, target_seed)
-
-        def mixed(batch):
-            return {**batch, "target": class_mixed(batch["source"], batch["target"], *chosen)}
-
-        return both.map(mixed, num_parallel_calls=2, deterministic=True).prefetch(2)
+        return tf.data.Dataset.zip({"source": source, "target": target})
 
     return make_stream
 

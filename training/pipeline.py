@@ -83,7 +83,7 @@ class Run:
 
     @cached_property
     def labeller(self) -> Predictor:
-        return Predictor(self.network, self.experiment.data.label_scales, flips=(False, True))
+        return Predictor(self.network, flips=(False, True))
 
     @property
     def before_rounds(self) -> str:

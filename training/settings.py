@@ -99,7 +99,6 @@ class Data:
     loss_stride: Annotated[int, Interval(ge=1, le=64)] = 1  # the loss looks at every n-th pixel of each row and column
     mined_crops: bool = True  # crops are small beside the frame, so that a recipe's rare-class mining makes sense
     minimum_source_images: AnyCount = 0  # a round's source subset holds at least this many (small source sets)
-    label_scales: tuple[Scale, ...] = (1.0,)  # the target is labelled by the mean over these scales, and mirrored
     statistics_images: Count = 200  # target images, at most, that trained batch-norm takes its statistics from
     keep_source: bool = False  # the source takes part in every round, also where the recipe leaves it out: a small
     # network trained for minutes forgets the classes that its pseudo-labels do not show
@@ -175,13 +174,6 @@ class CopyPaste:
     hard_classes: Portion = 14 / 19
     donors: Annotated[int, Interval(ge=1, le=100)] = 3
     stop_share: Portion = 0.5  # no further donor once this share of the hard classes is covered
-
-
-@dataclass(frozen=True)
-class ClassMix:
-    """Classes of a source crop are pasted, with their labels, into each target crop (ClassMix, DACS; WACV 2021)."""
-
-    share: Portion = 0.5  # of the classes that the source crop shows, rounded up
 
 
 @dataclass(frozen=True)
@@ -290,7 +282,6 @@ class SelfTraining:
     lrent: Lrent | None = None
     mrkld: Mrkld | None = None
     copy_paste: CopyPaste | None = None
-    class_mix: ClassMix | None = None
     regularisation: RegionRegularisation | None = None
     mean_teacher: MeanTeacher | None = None
     strong_views: bool = False  # the student sees the target through HIAST's strong augmentation

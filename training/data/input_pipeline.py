@@ -60,8 +60,7 @@ def training_stream(
 
     Returns:
         `steps - start_step` batches (times the replicas of the share) {"image": float32 [b, *crop, 3] in [0, 255],
-        "label": uint8 [b, *crop], "index": int32 [b] of the sample, "position": int64 [b] in the stage, "weak": like
-        image, if asked for}. Resuming at start_step gives
+        "label": uint8 [b, *crop], "index": int32 [b], "weak": like image, if asked for}. Resuming at start_step gives
         the tail of the stream.
 
     Raises:
@@ -90,7 +89,7 @@ def training_stream(
             strong_view(seen, draw_strong(seed, position)) if strong else change_appearance(seen, draws, augmentation)
         )
         views = {"image": image, **({"weak": seen} if weak else {})}
-        return {**views, "label": label, "index": tf.cast(index, tf.int32), "position": position}
+        return {**views, "label": label, "index": tf.cast(index, tf.int32)}
 
     stream = tf.data.Dataset.from_tensor_slices((order, positions))
     stream = stream.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
