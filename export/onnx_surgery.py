@@ -1,6 +1,5 @@
-"""What tf2onnx leaves to be done to a graph: weights, folded batch normalisation, names."""
+"""What tf2onnx leaves to be done to a graph: weights, unused constants, names."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -23,30 +22,6 @@ def fill_inputs(graph: onnx.GraphProto, values: Mapping[str, np.ndarray]) -> Non
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
 
 
-def fold_batch_norms(graph: onnx.GraphProto) -> None:
-    """Multiply inference-mode batch normalisation into the convolution in front, where nothing else reads that."""
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    makers = {output: node for node in graph.node for output in node.output}
-    readers = Counter(name for node in graph.node for name in node.input)
-    for norm in [node for node in graph.node if node.op_type == "BatchNormalization"]:
-        convolution = makers.get(norm.input[0])
-        if convolution is None or convolution.op_type != "Conv" or readers[norm.input[0]] > 1:
-            continue
-        scale, offset, mean, variance = (numpy_helper.to_array(tensors[name]) for name in norm.input[1:5])
-        epsilon = next((entry.f for entry in norm.attribute if entry.name == "epsilon"), 1e-5)
-        factor = scale / np.sqrt(variance + epsilon)
-        kernel, *bias = (numpy_helper.to_array(tensors[name]) for name in convolution.input[1:])
-        folded = (kernel * factor[:, None, None, None], offset + ((bias[0] if bias else 0) - mean) * factor)
-        names = convolution.input[1], f"{convolution.input[1]}/folded_bias"
-        for name, value in zip(names, folded, strict=True):
-            tensor = tensors.setdefault(name, onnx.TensorProto())
-            tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float32), name))
-        graph.initializer.append(tensors[names[1]])
-        convolution.input[:] = [convolution.input[0], *names]
-        convolution.output[0] = norm.output[0]
-        graph.node.remove(norm)
-
-
 def drop_unused(graph: onnx.GraphProto) -> None:
     """Leave out constants that nothing reads.
 
@@ -59,6 +34,15 @@ def drop_unused(graph: onnx.GraphProto) -> None:
     used = [tensor for tensor in graph.initializer if tensor.name in read]
     del graph.initializer[:]
     graph.initializer.extend(used)
+
+
+def modernise_resizes(graph: onnx.GraphProto) -> None:
+    """Spell TensorFlow's nearest neighbour as today's ONNX does: its former name is an error to some programs."""
+    for node in graph.node:
+        modes = {entry.name: entry for entry in node.attribute}
+        if node.op_type == "Resize" and modes["coordinate_transformation_mode"].s == b"tf_half_pixel_for_nn":
+            modes["coordinate_transformation_mode"].s = b"half_pixel"
+            modes["nearest_mode"].s = b"round_prefer_ceil"
 
 
 def order_outputs(graph: onnx.GraphProto, names: Sequence[str]) -> None:

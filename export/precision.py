@@ -33,28 +33,50 @@ def half(model: onnx.ModelProto) -> onnx.ModelProto:
     halved.CopyFrom(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a weight too small for float16 becomes its smallest number
-        halved = convert_float_to_float16(halved, keep_io_types=True, node_block_list=after_logits(halved.graph))
+        halved = convert_float_to_float16(halved, keep_io_types=True, node_block_list=outside_network(halved.graph))
     # The converter writes a cast once for every reader of a tensor, all under one name, and not before every reader.
     unique = {node.name: node for node in halved.graph.node}.values()
-    in_order = by_dependency(unique, halved.graph)
+    in_order = by_dependency(without_round_trips(unique, halved.graph), halved.graph)
     del halved.graph.node[:]
     halved.graph.node.extend(in_order)
     return halved
+
+
+def without_round_trips(nodes: Iterable[onnx.NodeProto], graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes without the conversions to float16 and back that the converter puts between nodes it leaves in float32.
+
+    Sizes and positions beyond 2048 would not survive them.
+    """
+    kept = list(nodes)
+    casts = {node.output[0]: node for node in kept if node.op_type == "Cast"}
+    target = {name: next(entry.i for entry in node.attribute if entry.name == "to") for name, node in casts.items()}
+    for node in kept:
+        for index, name in enumerate(node.input):
+            halved = casts[name].input[0] if target.get(name) == onnx.TensorProto.FLOAT else None
+            if target.get(halved) == onnx.TensorProto.FLOAT16:
+                node.input[index] = casts[halved].input[0]
+    while True:
+        read = {name for node in kept for name in node.input} | {value.name for value in graph.output}
+        used = [node for node in kept if read & set(node.output)]
+        if len(used) == len(kept):
+            return used
+        kept = used
 
 
 def eight_bit(model: onnx.ModelProto, frames: Sequence[np.ndarray]) -> onnx.ModelProto:
     """8-bit integers: a quarter of the size, and quicker where the processor multiplies them (AVX-512 VNNI, ARM).
 
     Weights are int8 with a scale for each output channel (one for each layer ruins depthwise networks), maps uint8
-    from the smallest to the largest value seen on `frames`. The operator that gives the logits, what comes before the
-    first convolution and what follows the logits stay float32.
+    from the smallest to the largest value seen on `frames`. The operator that gives the logits and what follows them
+    stay float32, and so does the way up to the first convolution's ReLU: 8 bits are slower than 32 on the three
+    channels of an image.
     """
     with tempfile.TemporaryDirectory() as folder:
         whole, prepared, quantized = (Path(folder, f"{step}.onnx") for step in ("whole", "prepared", "quantized"))
         onnx.save(model, whole)
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         graph = onnx.load(prepared).graph
-        kept = [*before_convolutions(graph), producer(graph, logits_source(graph)).name, *after_logits(graph)]
+        kept = [*first_operators(graph), *giving_logits(graph), *outside_network(graph)]
         quantize_static(
             prepared,
             quantized,
@@ -87,26 +109,40 @@ def producer(graph: onnx.GraphProto, tensor: str) -> onnx.NodeProto:
     return next(node for node in graph.node if tensor in node.output)
 
 
-def logits_source(graph: onnx.GraphProto) -> str:
-    """The tensor that both the output `logits` and the decision are made from: `logits` before its transposition."""
-    node = producer(graph, "logits")
-    return node.input[0] if node.op_type == "Transpose" else "logits"
-
-
-def after_logits(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes that turn logits into labels and confidence."""
-    reached, names = {"logits", logits_source(graph)}, []
+def outside_network(graph: onnx.GraphProto) -> list[str]:
+    """Names of the nodes that are not on the way from the image's values to the logits: the decision, and all sizes."""
+    reached, on_the_way = {INPUT}, []
     for node in graph.node:
-        if reached & set(node.input) and "logits" not in node.output:
+        if node.op_type != "Shape" and reached & set(node.input):
             reached |= set(node.output)
-            names.append(node.name)
+            on_the_way.append(node)
+    needed, names = {"logits"}, set()
+    for node in reversed(on_the_way):
+        if needed & set(node.output):
+            needed |= set(node.input)
+            names.add(node.name)
+    return [node.name for node in graph.node if node.name not in names]
+
+
+def giving_logits(graph: onnx.GraphProto) -> list[str]:
+    """Names of the operator that computes the logits and of those that bring them in shape."""
+    node = producer(graph, "logits")
+    names = [node.name]
+    while node.op_type in ("Transpose", "Slice"):
+        node = producer(graph, node.input[0])
+        names.append(node.name)
     return names
 
 
-def before_convolutions(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes in front of the first convolution: the normalisation of the image."""
+def first_operators(graph: onnx.GraphProto) -> list[str]:
+    """Names of the nodes up to the first convolution and its activation."""
     first = next(index for index, node in enumerate(graph.node) if node.op_type == "Conv")
-    return [node.name for node in graph.node[:first]]
+    activations = [
+        node.name
+        for node in graph.node
+        if node.op_type in ("Relu", "Clip") and node.input[0] == graph.node[first].output[0]
+    ]
+    return [*(node.name for node in graph.node[: first + 1]), *activations]
 
 
 def by_dependency(nodes: Iterable[onnx.NodeProto], graph: onnx.GraphProto) -> list[onnx.NodeProto]:

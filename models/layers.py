@@ -23,6 +23,64 @@ class ResizeLike(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("streetshift")
+class PaddedToMultiple(layers.Layer):
+    """Images `[b, h, w, 3]` in [0, 255], grown by grey below and to the right to multiples of `multiple`.
+
+    Behind it every halving is exact and its undoing a plain doubling, whatever the size of the picture.
+    """
+
+    GREY = 128  # a whole number, so that images of 8 bits can be padded as they are
+
+    def __init__(self, multiple: int, **keywords):
+        super().__init__(**keywords)
+        self.multiple = multiple
+
+    def call(self, image):
+        size = tf.shape(image)[1:3]
+        missing = (size + self.multiple - 1) // self.multiple * self.multiple - size
+        paddings = tf.stack([tf.zeros(4, tf.int32), tf.concat([[0], missing, [0]], 0)], axis=1)
+        return tf.pad(image, paddings, constant_values=self.GREY)
+
+    def compute_output_shape(self, shape):
+        return shape[0], None, None, shape[3]
+
+    def get_config(self):
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable("streetshift")
+class Doubled(layers.Layer):
+    """`[b, h, w, c]` bilinearly resized to `[b, 2 h, 2 w, c]`."""
+
+    def call(self, x):
+        return tf.cast(tf.image.resize(x, 2 * tf.shape(x)[1:3]), x.dtype)
+
+    def compute_output_shape(self, shape):
+        height, width = (size and 2 * size for size in shape[1:3])
+        return shape[0], height, width, shape[3]
+
+
+@keras.saving.register_keras_serializable("streetshift")
+class CroppedLike(layers.Layer):
+    """The cells `[b, ceil(h / stride), ceil(w / stride), c]` of `x` that lie on the image `[b, h, w, 3]`."""
+
+    def __init__(self, stride: int, **keywords):
+        super().__init__(**keywords)
+        self.stride = stride
+
+    def call(self, x, image):
+        height, width = tf.unstack((tf.shape(image)[1:3] + self.stride - 1) // self.stride)
+        return x[:, :height, :width]
+
+    def compute_output_shape(self, x_shape, image_shape):
+        height, width = (size and -(-size // self.stride) for size in image_shape[1:3])
+        return x_shape[0], height, width, x_shape[3]
+
+    def get_config(self):
+        return {**super().get_config(), "stride": self.stride}
+
+
+@keras.saving.register_keras_serializable("streetshift")
 class ReverseChannels(layers.Layer):
     """RGB to BGR, for backbones whose ImageNet weights were converted from Caffe."""
 

@@ -5,9 +5,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import tensorflow as tf
+from onnx import numpy_helper
 
 from export.onnx_graph import OPSET, ExportedConvolution, decide, exact_float32, onnx_kernel, onnx_shape, to_onnx
 from models.catalogue import NETWORKS
+from models.layers import Doubled
 from tests.export.networks import lively_network
 from training.evaluation.predictor import Predictor, enlarged_label
 
@@ -55,7 +57,7 @@ def test_it_agrees_with_the_training_side(exported, session, size):
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.5, 20.0])
-@pytest.mark.parametrize("size", [(12, 20), (11, 17), (1, 1), (64, 96), (5, 3), (40, 4)], ids=str)
+@pytest.mark.parametrize("size", [(12, 20), (11, 17), (1, 1), (64, 96), (5, 3), (4, 3), (40, 4)], ids=str)
 def test_the_decision_is_that_of_the_enlarged_probabilities(size, spread):
     """Also on one colour (spread 0), where all rows agree and no pixel is left to mix, and where ties abound."""
     logits = spread * np.random.default_rng(0).standard_normal((2, 5, 7, 4), np.float32).round(1)
@@ -122,11 +124,28 @@ def test_the_stand_in_equals_keras_convolution(depthwise, padding, kernel, dilat
         np.testing.assert_allclose(stand_in(x), layer(x), atol=1e-5)
 
 
-def test_batch_norm_behind_convolutions_is_folded(exported):
+def test_batch_norm_behind_convolutions_and_sums_is_folded(exported):
     kinds = {output: node.op_type for node in exported[1].graph.node for output in node.output}
     norms = [node for node in exported[1].graph.node if node.op_type == "BatchNormalization"]
-    assert all(kinds[node.input[0]] != "Conv" for node in norms)
-    assert len(norms) == {"compact": 7, "deeplab_v2_mobilenet_v2_035": 0}.get(exported[0].name, len(norms))
+    assert not {kinds[node.input[0]] for node in norms} & {"Conv", "Add"}
+    assert norms == [] or exported[0].name not in QUICK
+
+
+def test_the_image_is_rearranged_before_it_is_made_float(exported):
+    nodes, (tensor, order) = exported[1].graph.node, ("image", [])
+    while "Conv" not in order:
+        (node,) = (node for node in nodes if tensor in node.input and node.op_type != "Shape")
+        order, tensor = [*order, node.op_type], node.output[0]
+    if exported[0].name in QUICK:
+        assert order[-5:] == ["Transpose", "Cast", "Mul", "Add", "Conv"]
+        assert order[:-5] == (["Pad"] if exported[0].name == "compact" else [])
+
+
+def test_doublings_have_a_constant_scale(exported):
+    constants = {tensor.name: numpy_helper.to_array(tensor).tolist() for tensor in exported[1].graph.initializer}
+    resizes = [node for node in exported[1].graph.node if node.op_type == "Resize"]
+    scales = [constants[node.input[2]] for node in resizes if len(node.input) == 3]
+    assert scales == [[1, 1, 2, 2]] * len([layer for layer in exported[0].layers if isinstance(layer, Doubled)])
 
 
 def test_exact_float32_sets_aside_a_mixed_policy_and_restores_it():

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.onnx_graph import to_onnx
 from export.parity import measured_parity, session_of
-from export.precision import after_logits, by_dependency, with_precision
+from export.precision import by_dependency, outside_network, with_precision
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,20 @@ def test_int8_has_a_scale_for_every_channel_and_leaves_the_decision_in_float32(c
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     restored = [node.input for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in values]
     kernels = [(values[kernel], values[scale]) for kernel, scale, *_ in restored if values[kernel].ndim == 4]
-    assert len(kernels) == 22  # all convolutions but the one that gives the logits
+    assert len(kernels) == 26  # all convolutions but the first and the one that gives the logits
     assert all(kernel.dtype == np.int8 and scale.shape == (len(kernel),) for kernel, scale in kernels)
-    decision = set(after_logits(graph))
-    assert not [node for node in graph.node if node.name in decision and "Linear" in node.op_type]
+    decision = set(outside_network(graph))
+    quantised = [node for node in graph.node if "Linear" in node.op_type and node.input[0] not in values]
+    assert not [node.name for node in quantised if node.name in decision]
+
+
+def test_float16_leaves_sizes_and_the_decision_in_float32(converted, network):
+    """Rows and columns beyond 2048 have no exact float16."""
+    image = np.random.default_rng(0).integers(0, 256, (1, 4, 4100, 3), dtype=np.uint8)
+    confidence, expected = (
+        session_of(converted[precision]).run(["confidence"], {"image": image})[0] for precision in ("fp16", "fp32")
+    )
+    np.testing.assert_allclose(confidence, expected, atol=0.02)
 
 
 def test_nodes_are_put_in_order():
