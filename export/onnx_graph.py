@@ -10,8 +10,9 @@ normalise, network, soft-max on the coarse grid, bilinear enlargement of the pro
 probabilities rather than logits spares the soft-max of every pixel, half of the run time on a CPU.
 """
 
+import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -39,18 +40,14 @@ CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 def to_onnx(network: keras.Model) -> onnx.ModelProto:
     """The ONNX model of a functional float32 network `image -> {"logits": ...}` in inference mode.
 
-    The kernels of convolutions are inputs of the graph that TensorFlow and tf2onnx see, and are filled in at the end:
-    with them inside, the conversion holds twenty copies of all weights (13 GB for VGG16).
-
     Raises:
         onnx.checker.ValidationError: the result is no valid model.
     """
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    infer = inference_function(network)
-    model, _ = tf2onnx.convert.from_function(infer, input_signature=infer.input_signature, opset=OPSET)
+    model = onnx.ModelProto()
+    model.CopyFrom(converted(Architecture(network)))
     graph = model.graph
     graph.name = network.name
-    fill_inputs(graph, {layer.name: onnx_kernel(layer) for layer in convolutions(network)})
+    fill_inputs(graph, {name: value for layer in weighted(network) for name, value in onnx_weights(layer).items()})
     fold_batch_norms(graph)
     double_by_a_constant(graph, [layer.name for layer in network.layers if isinstance(layer, Doubled)])
     rearrange_bytes(graph, INPUT)
@@ -62,18 +59,48 @@ def to_onnx(network: keras.Model) -> onnx.ModelProto:
     return model
 
 
+class Architecture:
+    """A network of which all counts but the weights of convolutions and batch normalisations: equal if that is."""
+
+    def __init__(self, network: keras.Model):
+        self.network = network
+        given = {id(weight) for layer in weighted(network) for weight in layer.weights}
+        others = [weight.numpy().tobytes() for weight in network.weights if id(weight) not in given]
+        self.identity = (network.to_json(), *others)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Architecture) and self.identity == other.identity
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+
+@functools.lru_cache(maxsize=1)
+def converted(architecture: Architecture) -> onnx.ModelProto:
+    """The graph that tf2onnx makes, with weights as inputs: a run's networks before and after adaptation share it.
+
+    With weights inside, the conversion would also hold twenty copies of them (13 GB for VGG16).
+    """
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    infer = inference_function(architecture.network)
+    model, _ = tf2onnx.convert.from_function(infer, input_signature=infer.input_signature, opset=OPSET)
+    return model
+
+
 def inference_function(network: keras.Model) -> tf.types.experimental.PolymorphicFunction:
-    """(image uint8 `[b, h, w, 3]`, kernels by layer name) -> {"labels", "confidence", "logits"}: what is exported."""
-    kernels: dict[str, tf.Tensor] = {}
-    inference = exportable(network, kernels.get)
+    """(image uint8 `[b, h, w, 3]`, weights by name) -> {"labels", "confidence", "logits"}: what is exported."""
+    weights: dict[str, tf.Tensor] = {}
+    inference = exportable(network, weights)
     image_spec = tf.TensorSpec((None, None, None, 3), tf.uint8, name=INPUT)
-    kernel_specs = {
-        layer.name: tf.TensorSpec(onnx_shape(layer), tf.float32, name=layer.name) for layer in convolutions(network)
+    weight_specs = {
+        name: tf.TensorSpec(value.shape, tf.float32, name=name)
+        for layer in weighted(network)
+        for name, value in onnx_weights(layer).items()
     }
 
-    @tf.function(input_signature=[image_spec, kernel_specs])
-    def infer(image, given_kernels):
-        kernels.update(given_kernels)
+    @tf.function(input_signature=[image_spec, weight_specs])
+    def infer(image, given_weights):
+        weights.update(given_weights)
         logits = inference(tf.cast(image, tf.float32), training=False)["logits"]
         labels, confidence = decide(logits, tf.shape(image)[1:3])
         return {"labels": labels, "confidence": confidence, "logits": logits}
@@ -167,21 +194,58 @@ def overwritten(maps: tf.Tensor, pixels: tf.Tensor, values: tf.Tensor) -> tf.Ten
     return tf.reshape(tf.tensor_scatter_nd_update(tf.reshape(maps, (-1,)), pixels, values), tf.shape(maps))
 
 
-def convolutions(network: keras.Model) -> list[keras.layers.Layer]:
-    return [layer for layer in network.layers if isinstance(layer, CONVOLUTIONS)]
+def weighted(network: keras.Model) -> list[keras.layers.Layer]:
+    """The layers whose weights are inputs of the converted graph."""
+    return [layer for layer in network.layers if isinstance(layer, (*CONVOLUTIONS, keras.layers.BatchNormalization))]
 
 
-def exportable(network: keras.Model, kernel_of: Callable[[str], tf.Tensor | None]) -> keras.Model:
-    """The network with `ExportedConvolution`s; all other layers are shared with it. For inference only."""
+def onnx_weights(layer: keras.layers.Layer) -> dict[str, np.ndarray]:
+    """The weights of a convolution or batch normalisation by name, float32; the kernel in ONNX' order of axes."""
+    if isinstance(layer, CONVOLUTIONS):
+        bias = {f"{layer.name}/bias": layer.bias.numpy()} if layer.use_bias else {}
+        return {layer.name: onnx_kernel(layer), **bias}
+    mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
+    return {
+        f"{layer.name}/gamma": layer.gamma.numpy() if layer.scale else np.ones_like(mean),
+        f"{layer.name}/beta": layer.beta.numpy() if layer.center else np.zeros_like(mean),
+        f"{layer.name}/mean": mean,
+        f"{layer.name}/variance": variance,
+    }
+
+
+def exportable(network: keras.Model, weights: Mapping[str, tf.Tensor]) -> keras.Model:
+    """The network with stand-ins that read `weights`; all other layers are shared with it. For inference only."""
 
     def stand_in(layer):
-        return ExportedConvolution(layer, kernel_of) if isinstance(layer, CONVOLUTIONS) else layer
+        if isinstance(layer, CONVOLUTIONS):
+            return ExportedConvolution(layer, weights)
+        return ExportedBatchNorm(layer, weights) if isinstance(layer, keras.layers.BatchNormalization) else layer
 
     return keras.models.clone_model(network, clone_function=stand_in)
 
 
+class ExportedBatchNorm(keras.layers.Layer):
+    """An inference-only stand-in for a batch normalisation whose weights come from outside."""
+
+    def __init__(self, original: keras.layers.Layer, weights: Mapping[str, tf.Tensor]):
+        super().__init__(name=original.name, dtype="float32")
+        self.original = original
+        self.given = lambda: weights
+
+    def call(self, x, training=False, mask=None):  # what Keras passed to the original
+        names = [f"{self.name}/{part}" for part in ("gamma", "beta", "mean", "variance")]
+        weights = self.given() or onnx_weights(self.original)  # Keras tries the layer out while it builds the model
+        scale, offset, mean, variance = (weights[name] for name in names)
+        return tf.compat.v1.nn.fused_batch_norm(
+            x, scale, offset, mean, variance, epsilon=self.original.epsilon, is_training=False
+        )[0]
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
 class ExportedConvolution(keras.layers.Layer):
-    """An inference-only stand-in for a convolution whose kernel comes from `kernel_of(name)`, in ONNX' order of axes.
+    """An inference-only stand-in for a convolution whose weights come from outside.
 
     TensorFlow writes dilation as SpaceToBatch chains around a plain convolution, which ONNX inherits (2.4 times slower
     than Keras). `tf.nn.conv2d` with `dilations` stays one operator; with "SAME" padding ONNX Runtime refuses it, so the
@@ -190,21 +254,20 @@ class ExportedConvolution(keras.layers.Layer):
     convolutions are wrong on a CPU.
     """
 
-    def __init__(self, original: keras.layers.Layer, kernel_of: Callable[[str], tf.Tensor | None]):
+    def __init__(self, original: keras.layers.Layer, weights: Mapping[str, tf.Tensor]):
         super().__init__(name=original.name, dtype="float32")
         self.original = original
-        self.kernel_of = kernel_of
+        self.given = lambda: weights  # Keras would copy a mapping
 
     def call(self, x):
-        layer, kernel = self.original, self.kernel_of(self.name)
-        if kernel is None:  # Keras tries the layer out while it builds the model
-            kernel = tf.zeros(onnx_shape(layer))
-        padding = layer.padding.upper()
+        layer = self.original
+        weights = self.given() or onnx_weights(layer)  # Keras tries the layer out while it builds the model
+        kernel, padding = tf.convert_to_tensor(weights[layer.name]), layer.padding.upper()
         if layer.padding == "same" and max(layer.dilation_rate) > 1:
             x, padding = tf.pad(x, [(0, 0), *map(zeros_around, kernel.shape[2:], layer.dilation_rate), (0, 0)]), "VALID"
         kernel = tf.transpose(kernel, (2, 3, 1, 0))
         x = tf.nn.conv2d(x, kernel, strides=layer.strides, padding=padding, dilations=layer.dilation_rate)
-        return layer.activation(x + layer.bias if layer.use_bias else x)
+        return layer.activation(x + weights[f"{layer.name}/bias"] if layer.use_bias else x)
 
     def compute_output_shape(self, input_shape):
         return self.original.compute_output_shape(input_shape)
@@ -217,14 +280,6 @@ def onnx_kernel(layer: keras.layers.Layer) -> np.ndarray:
         height, width, channels, multiplier = kernel.shape
         kernel = kernel.reshape(height, width, 1, channels * multiplier)
     return np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
-
-
-def onnx_shape(layer: keras.layers.Layer) -> tuple[int, int, int, int]:
-    """The shape of `onnx_kernel`."""
-    height, width, channels, filters = layer.kernel.shape
-    if isinstance(layer, keras.layers.DepthwiseConv2D):
-        return channels * filters, 1, height, width
-    return filters, channels, height, width
 
 
 def zeros_around(kernel: int, dilation: int) -> tuple[int, int]:

@@ -95,7 +95,7 @@ class Scores:
 
 
 def compared_scores(
-    network: keras.Model, session: onnxruntime.InferenceSession, dataset: Dataset | None, size: tuple[int, int]
+    predictor: Predictor, session: onnxruntime.InferenceSession, dataset: Dataset | None, size: tuple[int, int]
 ) -> Scores | None:
     """Score both as `training/evaluation/scoring.py` does: images brought to `size`, labels at their own.
 
@@ -103,7 +103,6 @@ def compared_scores(
     """
     if dataset is None:
         return None
-    predictor = Predictor(network)
     counts = Confusion(dataset.label_space.count), Confusion(dataset.label_space.count)
     for batch in evaluation_stream(dataset, size, 1):
         label = dataset.read_label(int(batch["index"][0]))
@@ -114,9 +113,9 @@ def compared_scores(
     return None if ours is None or theirs is None else Scores(ours, theirs, len(dataset))
 
 
-def speeds(network: keras.Model, session: onnxruntime.InferenceSession, frame: np.ndarray) -> dict[str, float]:
+def speeds(predictor: Predictor, session: onnxruntime.InferenceSession, frame: np.ndarray) -> dict[str, float]:
     """Milliseconds that one frame uint8 [h, w, 3] takes to labels, by what computes them."""
-    image, predictor = frame[None], Predictor(network)
+    image = frame[None]
     floats = tf.cast(image, tf.float32)
     return {
         "Keras": milliseconds(lambda: enlarged_label(predictor.coarse_probs(floats), frame.shape[:2]).numpy()),

@@ -99,6 +99,7 @@ def export_run(run: Path, stage: str = "final", precision: str = "fp32", out: Pa
     from export.parity import check_parity, compared_scores, measured_parity, session_of, speeds
     from export.precision import PRECISIONS, with_precision
     from export.run_metadata import metadata_of_run
+    from training.evaluation.predictor import Predictor
     from training.trained_model import load_trained
 
     if precision not in PRECISIONS:
@@ -114,8 +115,9 @@ def export_run(run: Path, stage: str = "final", precision: str = "fp32", out: Pa
         session = session_of(model)
         parity = measured_parity(network, session, parity_frames(frames))
         check_parity(parity, precision)
-        scores = compared_scores(network, session, evaluation_images(experiment), experiment.data.size)
-        milliseconds = speeds(network, session, frames[0])
+        predictor = Predictor(network)
+        scores = compared_scores(predictor, session, evaluation_images(experiment), experiment.data.size)
+        milliseconds = speeds(predictor, session, frames[0])
     metadata = metadata_of_run(trained.directory, experiment, space, stage, precision)
     write_model(path, model, metadata)
     if stage == "final":

@@ -155,9 +155,10 @@ def _examples(network, experiment, domains, directory, stages, chosen) -> Iterat
     """Evenly spaced images with the labels of the models before and after; truth where there is one."""
     dataset = domains.evaluation or domains.target
     part = dataset.evenly_spaced(PANELS)
-    after = _probs(network, part, experiment.data.size)
+    predictor = Predictor(network)
+    after = _probs(predictor, part, experiment.data.size)
     network.load_weights(directory.weights("source"))
-    before = _probs(network, part, experiment.data.size)
+    before = _probs(predictor, part, experiment.data.size)
     network.load_weights(directory.final_weights)
     for index, sample in enumerate(part.samples):
         yield Example(
@@ -170,8 +171,7 @@ def _examples(network, experiment, domains, directory, stages, chosen) -> Iterat
         )
 
 
-def _probs(network: keras.Model, dataset: Dataset, size) -> np.ndarray:
-    predictor = Predictor(network)
+def _probs(predictor: Predictor, dataset: Dataset, size) -> np.ndarray:
     batches = evaluation_stream(dataset, size, 1)
     return np.concatenate([enlarge(predictor.coarse_probs(batch["image"]), size).numpy() for batch in batches])
 

@@ -63,6 +63,7 @@ def print_lines(title, network, calibration, checked, dataset=None, size=SIZE) -
     from export.onnx_graph import exact_float32, to_onnx
     from export.parity import compared_scores, measured_parity, session_of
     from export.precision import PRECISIONS, with_precision
+    from training.evaluation.predictor import Predictor
 
     frames = parity_frames(checked)  # odd sizes among them
     with exact_float32():
@@ -73,7 +74,7 @@ def print_lines(title, network, calibration, checked, dataset=None, size=SIZE) -
             converted = with_precision(model, precision, calibration)
             session = session_of(converted)
             parity = measured_parity(network, session, frames)
-            scores = compared_scores(network, session, dataset, size)
+            scores = compared_scores(Predictor(network), session, dataset, size)
             cells = (
                 title, precision, f"{converted.ByteSize() / 1e6:.1f}", f"{parity.difference:.1e}",
                 f"{parity.largest_logit:.1f}", f"{parity.agreement:.3%}", str(classes),

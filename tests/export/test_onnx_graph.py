@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from onnx import numpy_helper
 
-from export.onnx_graph import OPSET, ExportedConvolution, decide, exact_float32, onnx_kernel, onnx_shape, to_onnx
+from export.onnx_graph import OPSET, ExportedConvolution, converted, decide, exact_float32, onnx_weights, to_onnx
 from models.catalogue import NETWORKS
 from models.layers import Doubled
 from tests.export.networks import lively_network
@@ -90,6 +90,18 @@ def test_dilations_stay_one_operator(exported):
     assert not {"SpaceToDepth", "DepthToSpace", "Loop", "If"} & set(kinds)
 
 
+def test_networks_of_the_same_layers_are_converted_once(exported, session):
+    network, model = exported
+    conversions, text = converted.cache_info().misses, model.SerializeToString()
+    other = to_onnx(lively_network(network.name, 7, seed=1))
+    assert converted.cache_info().misses == conversions
+    assert model.SerializeToString() == text
+    image = np.random.default_rng(1).integers(0, 256, (1, 33, 51, 3), dtype=np.uint8)
+    logits = onnxruntime.InferenceSession(other.SerializeToString()).run(["logits"], {"image": image})[0]
+    np.testing.assert_allclose(logits, lively_network(network.name, 7, seed=1)(image)["logits"], atol=1e-3)
+    assert np.abs(logits - session.run(["logits"], {"image": image})[0]).max() > 0.1
+
+
 def test_the_network_is_left_as_it_was(exported):
     network, _ = exported
     assert not any(isinstance(layer, ExportedConvolution) for layer in network.layers)
@@ -117,8 +129,7 @@ def test_the_stand_in_equals_keras_convolution(depthwise, padding, kernel, dilat
         **kind,
     )
     layer.build((None, None, None, 3))
-    stand_in = ExportedConvolution(layer, lambda name: tf.constant(onnx_kernel(layer)))
-    assert onnx_kernel(layer).shape == onnx_shape(layer)
+    stand_in = ExportedConvolution(layer, onnx_weights(layer))
     for size in ((20, 17), (16, 16)):
         x = np.random.default_rng(0).standard_normal((2, *size, 3), np.float32)
         np.testing.assert_allclose(stand_in(x), layer(x), atol=1e-5)

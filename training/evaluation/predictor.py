@@ -8,6 +8,8 @@ numbers need to be kept.
 import keras
 import tensorflow as tf
 
+IMAGES = tf.TensorSpec((None, None, None, 3), tf.float32)
+
 
 class Predictor:
     """Mean soft-max of `network` over `scales` and flips.
@@ -21,7 +23,7 @@ class Predictor:
     def __init__(self, network: keras.Model, scales: tuple[float, ...] = (1.0,), flips: tuple[bool, ...] = (False,)):
         self.network = network
         self.views = [(scale, mirrored) for scale in scales for mirrored in flips]
-        self.coarse_probs = tf.function(self._coarse_probs, reduce_retracing=True)
+        self.coarse_probs = tf.function(self._coarse_probs, input_signature=[IMAGES])  # one graph for all sizes
 
     def _coarse_probs(self, image):
         """float32 `[b, h, w, 3]` in [0, 255] -> float32 `[b, h / stride, w / stride, classes]`, summing to 1."""
