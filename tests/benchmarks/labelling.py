@@ -5,9 +5,9 @@
 
 The published way, in our own words: predict every image and write its probability map at full size to disk; keep every
 fourth confidence of each class in a Python list; sort the lists; read every map again, divide by the thresholds, write
-the label. Both ways predict with the same network (`compact`) and end in label files, nearly equal ones: between its passes ours keeps coarse float16. The
-network's own time is part of both: what is left without it is stated too. Each case has a process of its own; its peak
-memory is what that process held above its state after the first prediction.
+the label. Both ways predict with the same network (`compact`). Labels are nearly equal: between its passes ours keeps
+coarse maps in float16. The network's own time is part of both; the ratio without it is stated too. Each case has a
+process of its own; its peak memory is what that process held above its state after the first prediction.
 """
 
 import pathlib
