@@ -1,6 +1,7 @@
 """The command line of a run: three choices, folders, overrides -> an `Experiment`. Imports nothing heavy."""
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
@@ -90,9 +91,10 @@ def experiment_of(arguments: Arguments) -> Experiment:
     network = arguments.model or data.network
     _named(NETWORKS, network, "model")
     same_network = network == data.network
+    usual_weights = data.weights if same_network else "none" if network == "compact" else "imagenet"
     model = Model(
         network=network,
-        weights=arguments.weights or (data.weights if same_network else "none" if network == "compact" else "imagenet"),
+        weights=_absolute_if_file(arguments.weights or usual_weights),
         output_stride=data.output_stride if same_network else None,
     )
     names = {"recipe": arguments.recipe, "data": arguments.data, "model": network}
@@ -119,9 +121,9 @@ def _with_folders(data: Data, arguments: Arguments) -> Data:
         if data.evaluation is not None and data.evaluation.reader == data.target.reader:
             data = replace(data, evaluation=_at(data.evaluation, arguments.target_root))
     if arguments.eval_root is not None:
-        data = replace(data, evaluation=Domain(reader="folders", root=str(arguments.eval_root)))
+        data = replace(data, evaluation=Domain(reader="folders", root=_absolute(arguments.eval_root)))
     if arguments.classes is not None:
-        data = replace(data, label_space=arguments.classes)
+        data = replace(data, label_space=_absolute_if_file(arguments.classes))
     if arguments.size is not None:
         size = _size(arguments.size)
         smaller = (min(size[0], data.crop[0]), min(size[1], data.crop[1]))
@@ -160,7 +162,18 @@ def semi_supervised(experiment: Experiment, share: float) -> Experiment:
 
 def _at(domain: Domain, root: Path) -> Domain:
     """The domain read from `root`; folders of the user's own take the place of the embedded streets."""
-    return Domain(reader="folders", root=str(root)) if domain.reader == "streetsim" else replace(domain, root=str(root))
+    place = _absolute(root)
+    return Domain(reader="folders", root=place) if domain.reader == "streetsim" else replace(domain, root=place)
+
+
+def _absolute(path: Path) -> str:
+    """The path from wherever the run will be resumed, exported or evaluated."""
+    return os.path.abspath(path.expanduser())
+
+
+def _absolute_if_file(text: str) -> str:
+    """Of an option that takes a name or a file."""
+    return _absolute(Path(text)) if os.path.isfile(text) else text
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """The command line: three choices, typed overrides, one clear sentence for a mistake."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_a_mistake_gets_one_clear_sentence(argv, words):
 def test_folders_of_the_user_replace_the_embedded_streets(tmp_path):
     resolved = experiment("--target-root", str(tmp_path), "--data", "streetsim_camvid", "--eval-root", "there")
     assert resolved.data.target.root == str(tmp_path)
-    assert resolved.data.evaluation.root == "there"
+    assert resolved.data.evaluation.root == os.path.abspath("there")
     assert resolved.model.network == "deeplab_v3plus_mobilenet_v2"
 
 
