@@ -293,7 +293,7 @@ def tiny(experiment: Experiment) -> Experiment:
     )
     recipe = experiment.recipe
     if adaptation is not None:
-        recipe = replace(recipe, adaptation=replace(adaptation, rounds=min(adaptation.rounds, 2)))
+        recipe = replace(recipe, adaptation=replace(adaptation, rounds=1))
     return replace(experiment, data=data, recipe=recipe)
 
 

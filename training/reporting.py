@@ -112,7 +112,7 @@ def _watch_sentences(stages: dict, chosen: str) -> list[str]:
     said = [
         f"{_title(name)}: {'COLLAPSE: ' if verdict['collapse'] else ''}{verdict['sentence']}"
         for name, verdict in verdicts.items()
-        if name != "source"
+        if name not in ("source", "statistics")  # both are what the rounds are compared with
     ]
     taken = f"Taken: {_title(chosen)}, the best label-free score of what did not collapse"
     if chosen == "source":
@@ -121,7 +121,7 @@ def _watch_sentences(stages: dict, chosen: str) -> list[str]:
 
 
 def _label(stage: str) -> int | str:
-    """How the report counts: 0 = the model before adaptation, "adversarial", 1, 2, ..."""
+    """How the report counts: 0 = the model before adaptation, "statistics", "adversarial", 1, 2, ..."""
     return 0 if stage == "source" else int(stage.removeprefix("round_")) if stage.startswith("round_") else stage
 
 

@@ -8,8 +8,8 @@ None or left out, and so is its part of the report.
 * before, after: `confusion.scores`, or None when the target has no labels
 * label_free: {"before", "after"}, each {label_free_score, consistency, agreement, drift, confidence ...: number,
   class_shares: {class: share of all pixels 0..1}}
-* rounds: [{round (1, 2 ... or "adversarial"), portion, kept_share, kept_share_per_class {class: share}, thresholds
-  {class: number or None}, threshold_trajectory [[number]], student_scores (as before and after),
+* rounds: [{round (1, 2 ..., "statistics" or "adversarial"), portion, kept_share, kept_share_per_class {class: share},
+  thresholds {class: number or None}, threshold_trajectory [[number]], student_scores (as before and after),
   label_free_score, consistency, agreement, drift, verdict "ok" or "collapse", sentence, miou, per_class_iou}]
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
 * chosen_round (as `round`; 0 = the model before adaptation), watch [sentences]
@@ -37,6 +37,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _KEYS = ("recipe", "data", "model", "seed", "class_set", "before", "after", "rounds", "seconds", "peak_rss_bytes")
+
+
+FIRST_STAGES = {
+    "statistics": "before the rounds, with the target's batch-norm statistics",
+    "adversarial": "of the adversarial warm-up",
+}
+"""How the stages between the warm-up and the rounds are called in the sentence that names the chosen one."""
 
 
 def write_report(
@@ -166,7 +173,7 @@ def _chosen_sentence(summary: Mapping[str, Any]) -> list[str]:
     if chosen == 0:
         return ["No round was kept: the model is the one before adaptation."]
     if isinstance(chosen, str):
-        return [f"The model is that of the {chosen} warm-up, chosen by the label-free watch."]
+        return [f"The model is that {FIRST_STAGES[chosen]}, chosen by the label-free watch."]
     count = sum(isinstance(entry["round"], int) for entry in rounds)
     return [f"The model is that of round {chosen} of {count}, chosen by the label-free watch."]
 
