@@ -44,6 +44,8 @@ FIRST_STAGES = {
     "adversarial": "of the adversarial warm-up",
 }
 """How the stages between the warm-up and the rounds are called in the sentence that names the chosen one."""
+WAYS = {"statistics": "by its batch-norm statistics", "adversarial": "by adversarial alignment"}
+"""How these stages adapt."""
 
 
 def write_report(
@@ -128,11 +130,11 @@ def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels:
 
 
 def _what_was_run(summary: Mapping[str, Any]) -> str:
-    count = sum(isinstance(entry["round"], int) for entry in summary["rounds"])
-    aligned = len(summary["rounds"]) > count
+    stages = [entry["round"] for entry in summary["rounds"]]
+    count = sum(isinstance(stage, int) for stage in stages)
     source, target = summary.get("source") or "the source", summary.get("target") or "the target"
-    ways = ["by adversarial alignment"] * aligned + [f"in {count} round{'s' if count > 1 else ''}"] * (count > 0)
-    adapted = f"adapted to {target} {' and '.join(ways)} without its labels" if ways else "not adapted"
+    ways = [WAYS[stage] for stage in stages if stage in WAYS] + [f"in {count} round{'s' * (count > 1)}"] * (count > 0)
+    adapted = f"adapted to {target} {', '.join(ways)}, without its labels" if ways else "not adapted"
     return (
         f"Recipe `{summary.get('recipe')}`: model `{summary.get('model')}`, trained on {source} with labels and "
         f"{adapted}; "

@@ -30,7 +30,7 @@ def test_report_with_labels(tmp_path, summary, label_space, after):
     assert (
         f"**mIoU {old:.1f} → {new:.1f} (+{new - old:.1f})** (4 classes of streets4; photos, val split, 96 x 192" in text
     )
-    assert "trained on games with labels and adapted to photos in 2 rounds without its labels" in text
+    assert "trained on games with labels and adapted to photos in 2 rounds, without its labels" in text
     assert "The model is that of round 1 of 2" in text
     for expected in (*summary["watch"], summary["command"], *summary["next_commands"], "12 min 34 s", "3.00 GiB"):
         assert expected in text
