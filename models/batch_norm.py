@@ -136,30 +136,32 @@ def moving_statistics_kept() -> Iterator[None]:
         _thread.statistics_kept = before
 
 
-def estimate_statistics(model: keras.Model, batches) -> None:
-    """Set the moving statistics of every batch-norm layer to their mean over `batches` (AdaBN, Li et al., 2016).
+class StatisticsEstimator:
+    """Sets the moving statistics of a model to the mean of those of batches of images (AdaBN, Li et al., 2016).
 
     What training leaves are those of another domain, or of changed images (jitter, strong views) and of weights as they
-    moved; what a prediction wants are those of the images it is for, as they are.
-
-    Args:
-        batches: iterable of float32 `[b, h, w, 3]` in [0, 255]; every batch weighs the same.
+    moved; what a prediction wants are those of the images it is for, as they are. One graph serves every call.
     """
-    layers = batch_norm_layers(model)
-    policies = [(layer.statistics, layer.momentum) for layer in layers]
-    moving = [value for layer in layers for value in (layer.moving_mean, layer.moving_variance)]
-    for layer in layers:
-        layer.statistics, layer.momentum = "train", 0.0  # each batch leaves its own statistics
-    look = tf.function(lambda image: model(image, training=True), reduce_retracing=True)
-    sums, count = [np.zeros(value.shape) for value in moving], 0
-    for image in batches:
-        look(image)
-        count += 1
-        sums = [total + value.numpy() for total, value in zip(sums, moving, strict=True)]
-    for value, total in zip(moving, sums, strict=True):
-        value.assign(total / max(count, 1))
-    for layer, policy in zip(layers, policies, strict=True):
-        layer.statistics, layer.momentum = policy
+
+    def __init__(self, model: keras.Model):
+        self.layers = batch_norm_layers(model)
+        self.moving = [value for layer in self.layers for value in (layer.moving_mean, layer.moving_variance)]
+        self.look = tf.function(lambda image: model(image, training=True), reduce_retracing=True)
+
+    def take(self, batches) -> None:
+        """The statistics of `batches`: iterable of float32 `[b, h, w, 3]` in [0, 255]; every batch weighs the same."""
+        policies = [(layer.statistics, layer.momentum) for layer in self.layers]
+        for layer in self.layers:
+            layer.statistics, layer.momentum = "train", 0.0  # each batch leaves its own statistics
+        sums, count = [np.zeros(value.shape) for value in self.moving], 0
+        for image in batches:
+            self.look(image)
+            count += 1
+            sums = [total + value.numpy() for total, value in zip(sums, self.moving, strict=True)]
+        for value, total in zip(self.moving, sums, strict=True):
+            value.assign(total / max(count, 1))
+        for layer, policy in zip(self.layers, policies, strict=True):
+            layer.statistics, layer.momentum = policy
 
 
 def checked_statistics(statistics: str) -> str:

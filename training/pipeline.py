@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.batch_norm import estimate_statistics, set_batch_norm
+from models.batch_norm import StatisticsEstimator, set_batch_norm
 from models.heads import head_variables
 from models.segmenter import build_segmenter
 from models.weights import WeightsError
@@ -90,11 +90,20 @@ class Run:
         """The last finished stage before the rounds."""
         return [stage for stage in FIRST if stage in self.directory.stages][-1]
 
+    @cached_property
+    def estimator(self) -> StatisticsEstimator:
+        return StatisticsEstimator(self.network)
+
     def take_statistics(self, dataset) -> None:
         """Give the network the batch-norm statistics of a data set's images."""
         part = dataset.evenly_spaced(self.experiment.data.statistics_images)
         stream = evaluation_stream(part, self.size, STATISTICS_BATCH)
-        estimate_statistics(self.network, (batch["image"] for batch in readable(stream)))
+        self.estimator.take(batch["image"] for batch in readable(stream))
+
+    def follow_target(self, stage: Stage) -> None:
+        """After a stage that trains batch-norm: give the network the statistics of the target's images as they are."""
+        if stage.batch_norm == "train":
+            self.take_statistics(self.domains.target)
 
     @cached_property
     def first_labeller(self):
@@ -242,8 +251,7 @@ def _align(run: Run) -> None:
     discriminator_optimizer = Adam(settings.discriminator_learning_rate, beta_1=0.9, beta_2=0.99)
     compiled = {"discriminator_optimizer": discriminator_optimizer}
     train_stage(method, stage, name, make_stream, run.directory, head_variables(run.network), **compiled)
-    if stage.batch_norm == "train":
-        run.take_statistics(run.domains.target)
+    run.follow_target(stage)
     _save_weights(run, run.directory.weights(name))
     _record(run, name, started, {})
 
@@ -289,12 +297,10 @@ def _round(run: Run, number: int) -> None:
     figures = dict(labelled.figures)
     if adaptation.mean_teacher is not None:
         _save_weights(run, run.directory.student_weights(name))
-        if stage.batch_norm == "train":
-            run.take_statistics(run.domains.target)
+        run.follow_target(stage)
         figures["student_scores"] = run.score(run.domains.evaluation, f"evaluating the student of {name}")
         network.set_weights(method.teacher.get_weights())
-    if stage.batch_norm == "train":
-        run.take_statistics(run.domains.target)
+    run.follow_target(stage)
     _save_weights(run, run.directory.weights(name))
     _record(run, name, started, figures)
 
@@ -327,10 +333,12 @@ def _write_down(run: Run, name: str, started: float, figures: dict) -> None:
 
 def _score_at_home(run: Run, name: str) -> dict:
     """Figures on the source; where the statistics are the target's, with those of the source in their place."""
+    dataset, title = run.domains.source_evaluation, f"evaluating {name} on the source"
+    if name == "source" or run.experiment.data.adaptation.batch_norm != "train":
+        return run.score(dataset, title)
     weights = run.network.get_weights()
-    if name != "source" and run.experiment.data.adaptation.batch_norm == "train":
-        run.take_statistics(run.domains.source)
-    scores = run.score(run.domains.source_evaluation, f"evaluating {name} on the source")
+    run.take_statistics(run.domains.source)
+    scores = run.score(dataset, title)
     run.network.set_weights(weights)
     return scores
 

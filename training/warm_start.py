@@ -10,7 +10,6 @@
 What was found is recorded in state.json, with the SHA-256 of the file, so that a resumed run goes on from the same.
 """
 
-import hashlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,7 +18,8 @@ from training.data.classes import LabelSpace, load_label_space
 from training.errors import UserError
 from training.evaluation.foreign_predictor import SUFFIXES, ForeignPredictor
 from training.evaluation.predictor import Predictor
-from training.run_directory import RunDirectory
+from training.files import digest_of
+from training.run_directory import STATE, RunDirectory
 from training.settings import Experiment
 from training.trained_model import load_trained
 
@@ -53,7 +53,7 @@ def warm_start_of(directory: RunDirectory, experiment: Experiment, space: LabelS
         UserError: nothing usable there, other classes, a recipe without rounds to label for, or a file that is not the
             recorded one any more and still needed.
     """
-    asked, recorded = directory.warm_start, directory.read_json("state.json").get("warm_start")
+    asked, recorded = directory.warm_start, directory.read_json(STATE).get("warm_start")
     if asked is None:
         return None
     if recorded is None:
@@ -114,8 +114,7 @@ def _same_network(trained: Experiment, experiment: Experiment) -> bool:
 
 def _sha256(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_of(path)
     except OSError as error:
         raise UserError(
             f"--warm-start {path}: {error.strerror}; give a finished run, or an {' or a '.join(SUFFIXES)} file"

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from models.batch_norm import (
     BatchNormalization,
+    StatisticsEstimator,
     batch_norm_layers,
-    estimate_statistics,
     moving_statistics_kept,
     set_batch_norm,
 )
@@ -171,7 +171,9 @@ def test_estimated_statistics_are_the_mean_over_the_batches():
     batches = np.random.default_rng(0).normal(3.0, 2.0, (3, 4, 5, 6, 2)).astype("float32")
     model = normaliser(batches[0])
     set_batch_norm(model, "frozen")
-    estimate_statistics(model, iter(batches))
+    estimator = StatisticsEstimator(model)
+    estimator.take(iter(batches[:1]))
+    estimator.take(iter(batches))
     _, _, mean, variance = model.get_weights()
     np.testing.assert_allclose(mean, batches.mean(axis=(0, 1, 2, 3)), rtol=1e-5)
     np.testing.assert_allclose(variance, batches.var(axis=(1, 2, 3)).mean(axis=0), rtol=1e-4)
