@@ -12,6 +12,7 @@ probabilities rather than logits spares the soft-max of every pixel, half of the
 
 import functools
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -82,6 +83,7 @@ def converted(architecture: Architecture) -> onnx.ModelProto:
     With weights inside, the conversion would also hold twenty copies of them (13 GB for VGG16).
     """
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    os.environ["TF2ONNX_CATCH_ERRORS"] = "no"  # else each of its fifty passes begins with a copy of the whole graph
     infer = inference_function(architecture.network)
     model, _ = tf2onnx.convert.from_function(infer, input_signature=infer.input_signature, opset=OPSET)
     return model
@@ -98,7 +100,7 @@ def inference_function(network: keras.Model) -> tf.types.experimental.Polymorphi
         for name, value in onnx_weights(layer).items()
     }
 
-    @tf.function(input_signature=[image_spec, weight_specs])
+    @tf.function(input_signature=[image_spec, weight_specs], autograph=False)
     def infer(image, given_weights):
         weights.update(given_weights)
         logits = inference(tf.cast(image, tf.float32), training=False)["logits"]

@@ -268,7 +268,7 @@ def round_streams(
         place = {"start_step": first_step, "share": share_of_batch}
         target = training_stream(labelled.dataset, *common, seed=target_seed, **place, **target_views)
         if share is None:
-            return target.map(lambda batch: {"target": batch})
+            return tf.data.Dataset.zip({"target": target})
         indices = source_part(len(domains.source), share, data, number)
         source = training_stream(domains.source, *common, seed=1000 * seed + 2 * number, indices=indices, **place)
         return tf.data.Dataset.zip({"source": source, "target": target})

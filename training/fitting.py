@@ -101,7 +101,8 @@ def distributed_step(model):
     Keras' `fit` builds models symbolically before its first step, which `MultiWorkerMirroredStrategy` does not bear.
     """
     strategy = tf.distribute.get_strategy()
-    return tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)), reduce_retracing=True)
+    step = lambda batch: strategy.run(model.train_step, args=(batch,))  # noqa: E731
+    return tf.function(step, reduce_retracing=True, autograph=False)
 
 
 def _of_first_replica(value):

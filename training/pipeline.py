@@ -212,7 +212,7 @@ def _train_source(run: Run) -> None:
             dataset, data.size, augmentation_of(stage, data), stage.batch_size, stage.steps,
             seed=run.experiment.seed, start_step=first_step, share=share,
         )  # fmt: skip
-        return stream.map(lambda batch: {"source": batch})
+        return tf.data.Dataset.zip({"source": stream})
 
     method = SourceTraining(run.network, [CrossEntropy("source")], data.loss_stride)
     train_stage(method, stage, "source", make_stream, run.directory, head_variables(run.network))

@@ -39,7 +39,7 @@ def sum_over_workers(values: np.ndarray) -> np.ndarray:
 
     strategy = tf.distribute.get_strategy()
     exchanged = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
-    total = strategy.run(tf.function(contribute), args=(tf.constant(exchanged),))
+    total = strategy.run(tf.function(contribute, autograph=False), args=(tf.constant(exchanged),))
     return strategy.experimental_local_results(total)[0].numpy().astype(values.dtype)
 
 

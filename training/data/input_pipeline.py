@@ -81,6 +81,7 @@ def training_stream(
     def frame_at(index: int, position: int) -> np.ndarray:
         return load(index) if paste is None else paste(index, position, load(index), load)
 
+    @tf.autograph.experimental.do_not_convert
     def view(index: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
         frame = tf.ensure_shape(_numpy_frame(frame_at, index, position), (*size, 4))
         draws = draw(seed, position)
@@ -113,6 +114,7 @@ def evaluation_stream(dataset: Dataset, size: tuple[int, int] | None, batch_size
         image = dataset.read_image(index)
         return image if size is None else resize_image(image, size)
 
+    @tf.autograph.experimental.do_not_convert
     def frame(index: tf.Tensor) -> dict[str, tf.Tensor]:
         image = tf.ensure_shape(_numpy_frame(load, index), (*(size or (None, None)), 3))
         return {"image": tf.cast(image, tf.float32), "index": tf.cast(index, tf.int32)}

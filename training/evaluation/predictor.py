@@ -23,7 +23,8 @@ class Predictor:
     def __init__(self, network: keras.Model, scales: tuple[float, ...] = (1.0,), flips: tuple[bool, ...] = (False,)):
         self.network = network
         self.views = [(scale, mirrored) for scale in scales for mirrored in flips]
-        self.coarse_probs = tf.function(self._coarse_probs, input_signature=[IMAGES])  # one graph for all sizes
+        one_for_all_sizes = {"input_signature": [IMAGES], "autograph": False}
+        self.coarse_probs = tf.function(self._coarse_probs, **one_for_all_sizes)
 
     def _coarse_probs(self, image):
         """float32 `[b, h, w, 3]` in [0, 255] -> float32 `[b, h / stride, w / stride, classes]`, summing to 1."""
@@ -40,13 +41,13 @@ class Predictor:
         return probs[:, :, ::-1] if mirrored else probs
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def enlarge(probs, size):
     """Bilinearly bring `[b, h, w, classes]` to `size` (height, width)."""
     return tf.image.resize(probs, size)
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def enlarged_label(probs, size):
     """The arg-max label, uint8 `[b, height, width]`, of the enlarged probabilities."""
     return tf.cast(tf.argmax(tf.image.resize(probs, size), axis=-1), tf.uint8)
