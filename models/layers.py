@@ -39,7 +39,9 @@ class PaddedToMultiple(layers.Layer):
         size = tf.shape(image)[1:3]
         missing = (size + self.multiple - 1) // self.multiple * self.multiple - size
         paddings = tf.stack([tf.zeros(4, tf.int32), tf.concat([[0], missing, [0]], 0)], axis=1)
-        return tf.pad(image, paddings, constant_values=self.GREY)
+        padded = tf.pad(image, paddings, constant_values=self.GREY)
+        padded.set_shape((None, None, None, image.shape[3]))  # a convolution of unknown channels Keras gives to XLA
+        return padded
 
     def compute_output_shape(self, shape):
         return shape[0], None, None, shape[3]

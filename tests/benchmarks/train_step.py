@@ -1,9 +1,15 @@
-"""What our training step costs beside the bare network, and whether the input pipeline keeps up: ratios of one run.
+"""Images a second of our training step, and of the same step without our code: in TensorFlow, and in PyTorch.
 
     python tests/benchmarks/train_step.py --network compact --size 128x256 --batch 8
+    python3 -m venv TORCH && TORCH/bin/pip install torch==2.14.1
+    python tests/benchmarks/train_step.py --network deeplab_v2_resnet50 --batch 2 --torch-python TORCH/bin/python
 
-The bare step is forward, cross-entropy, backward and apply of the same network in a plain `tf.function`, on the same
-batch. Both are timed in turns, so that a busy machine slows them alike; the median of the turns is reported.
+Each is forward, cross-entropy, backward, clipping and AdamW of the same network on batches of the same size: our
+`train_step`; the bare one, a plain `tf.function` with Keras' own AdamW; ours under mixed bfloat16; and PyTorch's, eager
+and `torch.compile`d, each in the memory layout that is faster (`torch_step.py`, in a process and environment of its
+own). All are timed in turns, so that a busy machine slows them alike; medians of the turns are reported, and of the
+ratios within a turn. Our step must be at most 1.15 times as slow as the bare one and as fast as PyTorch. The last line
+tells whether the input pipeline keeps up.
 """
 
 import pathlib
@@ -11,25 +17,33 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
+import json
+import os
 import statistics
+import subprocess
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import tyro
 
 from training.quiet import start_tensorflow
+from training.settings import Data, Optimizer
 
-TURNS = 7
-STEPS_A_TURN = 6
+STEPS_A_TURN = 4
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Compare our training step with the bare one, and with the speed of the input pipeline."""
+    """Compare our training step with the bare one, with PyTorch's, and with the speed of the input pipeline."""
 
     network: str = "compact"
     size: str = "128x256"
     batch: int = 8
+    turns: int = 7
+    torch_python: pathlib.Path | None = None
+    """A Python that can import torch; not given: no PyTorch."""
 
 
 def timed(step, batches) -> float:
@@ -40,12 +54,18 @@ def timed(step, batches) -> float:
     return (time.perf_counter() - started) / len(batches)
 
 
-def bare_step(network, optimizer, stride: int):
+def bare_step(network, settings: Optimizer, stride: int):
+    import keras
     import tensorflow as tf
 
     from training.losses import cross_entropy
 
-    @tf.function
+    optimizer = keras.optimizers.AdamW(
+        settings.learning_rate, weight_decay=settings.weight_decay, global_clipnorm=settings.clip_norm
+    )
+    optimizer.build(network.trainable_variables)
+
+    @tf.function(autograph=False)
     def step(batch):
         label = batch["source"]["label"][:, stride // 2 :: stride, stride // 2 :: stride]
         with tf.GradientTape() as tape:
@@ -57,46 +77,115 @@ def bare_step(network, optimizer, stride: int):
     return step
 
 
+def our_step(network, settings: Optimizer, stride: int):
+    from training.fitting import distributed_step
+    from training.methods.optimizers import build_optimizer
+    from training.methods.source_training import SourceTraining
+    from training.methods.terms import CrossEntropy
+
+    method = SourceTraining(network, [CrossEntropy("source")], stride)
+    optimizer = build_optimizer(settings, 1000, [])
+    optimizer.build(network.trainable_variables)
+    method.compile(optimizer=optimizer, jit_compile=False)
+    return distributed_step(method)
+
+
+def keras_turns(arguments: Arguments, data: Data, classes: int, batches) -> dict[str, Callable[[], float]]:
+    """By name, what makes a turn and gives its seconds a step; all are traced."""
+    import keras
+
+    from models.segmenter import build_segmenter
+
+    makers = {"our step": our_step, "bare step": bare_step, "our step, bfloat16": our_step}
+    turns = {}
+    for name, make_step in makers.items():
+        keras.config.set_dtype_policy("mixed_bfloat16" if "bfloat16" in name else "float32")
+        network = build_segmenter(arguments.network, classes)
+        step = make_step(network, data.warm_up.optimizer, data.loss_stride)
+        turns[name] = lambda step=step: timed(step, batches)
+        timed(step, batches[:1])
+    return turns
+
+
+class TorchSteps:
+    """`torch_step.py` in its own process, which waits while others have their turn.
+
+    Raises:
+        ValueError: its network has other parameters or logits than ours.
+    """
+
+    def __init__(self, arguments: Arguments, data: Data, network):
+        settings, (height, width) = data.warm_up.optimizer, data.size
+        script = pathlib.Path(__file__).with_name("torch_step.py")
+        command = [arguments.torch_python, script, "--network", arguments.network, "--size", height, width]
+        command += ["--batch", arguments.batch, "--classes", network.output["logits"].shape[-1]]
+        command += ["--loss-stride", data.loss_stride, "--steps", STEPS_A_TURN, "--threads", os.cpu_count()]
+        command += ["--learning-rate", settings.learning_rate, "--weight-decay", settings.weight_decay]
+        command += ["--clip-norm", settings.clip_norm or 0.0]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen([str(part) for part in command], **pipes)
+        self.about = json.loads(self.process.stdout.readline())
+        _, rows, columns, classes = network.compute_output_shape((None, height, width, 3))["logits"]
+        ours = {"parameters": network.count_params(), "logits": [arguments.batch, classes, rows, columns]}
+        if ours != {key: self.about[key] for key in ours}:
+            raise ValueError(f"the PyTorch network differs: {self.about} against {ours}")
+
+    def turns(self) -> dict[str, Callable[[], float]]:
+        names = {f"PyTorch {mode}, {layout}": mode for mode, layout in self.about["layouts"].items()}
+        return {name: lambda mode=mode: self.turn(mode) for name, mode in names.items()}
+
+    def turn(self, mode: str) -> float:
+        print(mode, file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
 def main(argv: list[str] | None = None) -> int:
     arguments = tyro.cli(Arguments, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
     start_tensorflow()
+    import tensorflow as tf
+
     from models.segmenter import build_segmenter
     from training.adaptation import augmentation_of
     from training.command_line import experiment_of, parse
     from training.data.classes import LABEL_SPACES
     from training.data.domains import load_domain
     from training.data.input_pipeline import training_stream
-    from training.fitting import distributed_step
-    from training.methods.optimizers import build_optimizer
-    from training.methods.source_training import SourceTraining
-    from training.methods.terms import CrossEntropy
 
     data = experiment_of(parse(["--data", "streetsim", "--size", arguments.size])).data
-    stage = data.warm_up
     space = LABEL_SPACES[data.label_space]
     dataset = load_domain(data.source_evaluation, space, data.size)
-    stream_of = lambda steps: training_stream(  # noqa: E731
-        dataset, data.size, augmentation_of(stage, data), arguments.batch, steps, seed=0
-    ).map(lambda batch: {"source": batch})
+    stream_of = lambda steps: tf.data.Dataset.zip(  # noqa: E731
+        {"source": training_stream(dataset, data.size, augmentation_of(data.warm_up, data), arguments.batch, steps, 0)}
+    )
     batches = list(stream_of(STEPS_A_TURN))
-
-    ours = SourceTraining(build_segmenter(arguments.network, space.count), [CrossEntropy("source")], data.loss_stride)
-    ours.compile(optimizer=build_optimizer(stage.optimizer, 1000, []), jit_compile=False)
-    our_step = distributed_step(ours)
-    network = build_segmenter(arguments.network, space.count)
-    bare = bare_step(network, build_optimizer(stage.optimizer, 1000, []), data.loss_stride)
-    our_turn = lambda: timed(our_step, batches)  # noqa: E731
-    our_turn(), timed(bare, batches)  # tracing
-    turns = [(our_turn(), timed(bare, batches)) for _ in range(TURNS)]
-    our_seconds, bare_seconds = (statistics.median(column) for column in zip(*turns, strict=True))
-    ratio = statistics.median(first / second for first, second in turns)
-    pipeline_seconds = _pipeline_seconds(stream_of(60))
     print(f"{arguments.network}, batch {arguments.batch}, {arguments.size}")
-    print(f"our step  {1000 * our_seconds:7.1f} ms ({arguments.batch / our_seconds:.1f} images/s)")
-    print(f"bare step {1000 * bare_seconds:7.1f} ms")
-    print(f"ratio     {ratio:7.3f} (goal: at most 1.15)")
-    print(f"input     {1000 * pipeline_seconds:7.1f} ms a batch alone, {pipeline_seconds / our_seconds:.2f} of a step")
+    with ExitStack() as stack:
+        turns = {}
+        if arguments.torch_python is not None:
+            torch = TorchSteps(arguments, data, build_segmenter(arguments.network, space.count))
+            stack.callback(torch.close)
+            turns |= torch.turns()
+            print(f"PyTorch {torch.about['torch']}: {torch.about['parameters']:,} parameters, as ours")
+        turns = keras_turns(arguments, data, space.count, batches) | turns
+        seconds = [{name: turn() for name, turn in turns.items()} for _ in range(arguments.turns)]
+    ours = report(seconds, arguments.batch)
+    pipeline = _pipeline_seconds(stream_of(60))
+    print(f"input: {1000 * pipeline:.1f} ms a batch alone, {pipeline / ours:.2f} of our step")
     return 0
+
+
+def report(seconds: list[dict[str, float]], batch: int) -> float:
+    """Print a line a step; the seconds of ours."""
+    first = next(iter(seconds[0]))
+    print(f"{'':32} {'ms':>8} {'images/s':>9} {'time against ours':>18}")
+    for name in seconds[0]:
+        middle = statistics.median(turn[name] for turn in seconds)
+        ratio = statistics.median(turn[name] / turn[first] for turn in seconds)
+        print(f"{name:32} {1000 * middle:8.1f} {batch / middle:9.1f} {ratio:18.3f}")
+    return statistics.median(turn[first] for turn in seconds)
 
 
 def _pipeline_seconds(stream) -> float:

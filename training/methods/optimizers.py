@@ -26,6 +26,10 @@ class _Fused:
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars
 
+    def _clip_gradients(self, gradients):
+        """By TensorFlow's own operator, which squares no copy of them."""
+        return tf.clip_by_global_norm(gradients, self.global_clipnorm)[0] if self.global_clipnorm else gradients
+
     def _apply_weight_decay(self, variables):
         """`update_step` does it, with the learning rate that it is given."""
 
@@ -38,6 +42,13 @@ class _Fused:
             variable.assign_sub(variable * self.weight_decay * rate)
         index = self._get_variable_index(variable)
         self.move(variable, gradient, rate * self._multiple if index in self._head_indices else rate, powers, index)
+
+    def _update_model_variables_moving_average(self, variables):
+        """At the first step the average is the variable itself."""
+        if self.use_ema:
+            momentum = keras.ops.cast(self.iterations > 0, "float32") * self.ema_momentum
+            for variable, average in zip(variables, self._model_variables_moving_average, strict=True):
+                average.assign(momentum * average + (1 - momentum) * variable)
 
 
 class SGD(_Fused, keras.optimizers.SGD):
