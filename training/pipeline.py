@@ -368,4 +368,4 @@ def _finish(run: Run) -> dict:
     run.network.load_weights(run.directory.weights(chosen))
     _save_weights(run, run.directory.final_weights)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return on_chief(lambda: report_run(run.network, run.experiment, run.domains, run.directory, chosen, peak))
+    return on_chief(lambda: report_run(run.predictor, run.experiment, run.domains, run.directory, chosen, peak))

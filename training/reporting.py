@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -131,15 +130,15 @@ def _title(stage: str) -> str:
 
 
 def report_run(
-    network: keras.Model, experiment: Experiment, domains: Domains, directory: RunDirectory, chosen: str, peak: int
+    predictor: Predictor, experiment: Experiment, domains: Domains, directory: RunDirectory, chosen: str, peak: int
 ) -> dict:
     """Write report/ for the finished run and print its closing lines; the summary.
 
-    `network` holds the chosen weights on entry and on return.
+    The network of `predictor` holds the chosen weights on entry and on return.
     """
     stages = directory.stages
     summary = summary_of(experiment, domains, stages, chosen, directory) | {"peak_rss_bytes": peak}
-    examples = list(_examples(network, experiment, domains, directory, stages, chosen))
+    examples = list(_examples(predictor, experiment, domains, directory, stages))
     panels = write_panels(directory.report, examples, domains.label_space)
     panels += sorted(directory.report.glob("copy_paste_round_*.png"))
     confusion = None
@@ -151,15 +150,16 @@ def report_run(
     return summary
 
 
-def _examples(network, experiment, domains, directory, stages, chosen) -> Iterator[Example]:
+def _examples(predictor, experiment, domains, directory, stages) -> Iterator[Example]:
     """Evenly spaced images with the labels of the models before and after; truth where there is one."""
     dataset = domains.evaluation or domains.target
     part = dataset.evenly_spaced(PANELS)
-    predictor = Predictor(network)
+    network = predictor.network
     after = _probs(predictor, part, experiment.data.size)
+    chosen = network.get_weights()
     network.load_weights(directory.weights("source"))
     before = _probs(predictor, part, experiment.data.size)
-    network.load_weights(directory.final_weights)
+    network.set_weights(chosen)
     for index, sample in enumerate(part.samples):
         yield Example(
             name=sample.name,
