@@ -3,9 +3,9 @@
 Runs in an environment of its own that needs PyTorch alone. It builds the network, with the layers, strides, dilations
 and head of `models/`, says what it built, and makes a turn of steps of a variant whenever it is asked for one:
 
-    <- {"parameters": 2062220, "logits": [4, 19, 8, 16], "torch": "2.14.1", "layouts": {"eager": "channels last", ...}}
+    <- {"parameters": 2062220, "logits": [4, 19, 8, 16], "torch": "2.14.1", "layout": "channels last"}
     -> eager
-    <- 0.1234                                                                    (seconds a step)
+    <- [0.1234, 0.2345]                                 (seconds a step, on the clock and of the processor)
 """
 
 import argparse
@@ -135,11 +135,11 @@ NETWORKS = {"deeplab_v2_mobilenet_v2": mobilenet_v2, "deeplab_v2_resnet50": resn
 class Step:
     """Forward, cross-entropy on the thinned label, backward, clipping and AdamW; fused where PyTorch can."""
 
-    def __init__(self, network: nn.Module, options, layout: torch.memory_format, compiled: bool):
-        self.network = network.to(memory_format=layout).train()
+    def __init__(self, network: nn.Module, options, layout: str, compiled: bool):
+        self.network = network.to(memory_format=LAYOUTS[layout]).train()
         height, width = options.size
         image = 255 * torch.rand(options.batch, 3, height, width)
-        self.image = image.contiguous(memory_format=layout)
+        self.image = image.contiguous(memory_format=LAYOUTS[layout])
         thin = slice(options.loss_stride // 2, None, options.loss_stride)
         self.label = torch.randint(0, options.classes, (options.batch, height, width))[:, thin, thin].contiguous()
         self.loss = torch.compile(self.cross_entropy) if compiled else self.cross_entropy
@@ -160,22 +160,25 @@ class Step:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
         self.optimizer.step()
 
-    def turn(self, steps: int) -> float:
-        """Seconds a step over `steps` of them."""
-        started = time.perf_counter()
+    def turn(self, steps: int) -> tuple[float, float]:
+        """Seconds a step over `steps` of them, on the clock and of the processor."""
+        clock, processor = time.perf_counter(), time.process_time()
         for _ in range(steps):
             self()
-        return (time.perf_counter() - started) / steps
+        return (time.perf_counter() - clock) / steps, (time.process_time() - processor) / steps
 
 
-def faster_layout(options, compiled: bool) -> Step:
-    """The step in the memory layout that is faster here, in the best of three turns each, taken alternately."""
-    layouts = (torch.channels_last, torch.contiguous_format)
-    steps = [Step(NETWORKS[options.network](options.classes), options, layout, compiled) for layout in layouts]
-    for step in steps:
-        step.turn(2)  # compilation
-    times = [[step.turn(1) for step in steps] for _ in range(3)]
-    return min(zip(map(min, zip(*times, strict=True)), steps, strict=True), key=lambda pair: pair[0])[1]
+LAYOUTS = {"channels last": torch.channels_last, "channels first": torch.contiguous_format}
+
+
+def faster_layout(options) -> str:
+    """The memory layout in which an eager step is faster here, in the best of three turns each, taken alternately.
+
+    A compiled one begins with the same; between its operators the compiler chooses.
+    """
+    steps = {name: Step(NETWORKS[options.network](options.classes), options, name, False) for name in LAYOUTS}
+    times = [{name: step.turn(1)[1] for name, step in steps.items()} for _ in range(4)][1:]
+    return min(LAYOUTS, key=lambda name: min(turn[name] for turn in times))
 
 
 def main() -> int:
@@ -188,21 +191,24 @@ def main() -> int:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=0.0)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    variants = {name: faster_layout(options, compiled) for name, compiled in (("eager", False), ("compiled", True))}
-    network, image = variants["eager"].network, variants["eager"].image
+    layout, modes = faster_layout(options), {"eager": False, "compiled": True}
+    steps = {
+        mode: Step(NETWORKS[options.network](options.classes), options, layout, compiled)
+        for mode, compiled in modes.items()
+    }
+    for step in steps.values():
+        step.turn(2)  # compilation
+    network = steps["eager"].network
     values = [*network.parameters(), *(value for name, value in network.named_buffers() if "running" in name)]
     about = {
         "parameters": sum(value.numel() for value in values),
-        "logits": list(network(image).shape),
+        "logits": list(network(steps["eager"].image).shape),
         "torch": torch.__version__,
-        "layouts": {
-            name: "channels last" if step.image.is_contiguous(memory_format=torch.channels_last) else "channels first"
-            for name, step in variants.items()
-        },
+        "layout": layout,
     }
     print(json.dumps(about), flush=True)
     for line in sys.stdin:
-        print(variants[line.strip()].turn(options.steps), flush=True)
+        print(json.dumps(steps[line.strip()].turn(options.steps)), flush=True)
     return 0
 
 

@@ -6,10 +6,10 @@
 
 Each is forward, cross-entropy, backward, clipping and AdamW of the same network on batches of the same size: our
 `train_step`; the bare one, a plain `tf.function` with Keras' own AdamW; ours under mixed bfloat16; and PyTorch's, eager
-and `torch.compile`d, each in the memory layout that is faster (`torch_step.py`, in a process and environment of its
-own). All are timed in turns, so that a busy machine slows them alike; medians of the turns are reported, and of the
-ratios within a turn. Our step must be at most 1.15 times as slow as the bare one and as fast as PyTorch. The last line
-tells whether the input pipeline keeps up.
+and `torch.compile`d, in the memory layout that is faster (`torch_step.py`, in a process and environment of its own).
+All are timed in turns, so that a busy machine slows them alike; medians of the turns are reported, and of the ratios
+within a turn. With `--threads 1` the processor's time is that of an idle machine. Our step shall be at most 1.15 times
+as slow as the bare one, and no slower than PyTorch's. The last line tells whether the input pipeline keeps up.
 """
 
 import pathlib
@@ -42,16 +42,21 @@ class Arguments:
     size: str = "128x256"
     batch: int = 8
     turns: int = 7
+    threads: int = os.cpu_count() or 1
+    """One: processor time, which is then the time of an idle machine, can be trusted on a busy one too."""
     torch_python: pathlib.Path | None = None
     """A Python that can import torch; not given: no PyTorch."""
 
 
-def timed(step, batches) -> float:
-    """Seconds a step over one turn."""
-    started = time.perf_counter()
+Turn = Callable[[], tuple[float, float]]
+
+
+def timed(step, batches) -> tuple[float, float]:
+    """Seconds a step over one turn, on the clock and of the processor."""
+    clock, processor = time.perf_counter(), time.process_time()
     for batch in batches:
         step(batch)
-    return (time.perf_counter() - started) / len(batches)
+    return (time.perf_counter() - clock) / len(batches), (time.process_time() - processor) / len(batches)
 
 
 def bare_step(network, settings: Optimizer, stride: int):
@@ -90,7 +95,7 @@ def our_step(network, settings: Optimizer, stride: int):
     return distributed_step(method)
 
 
-def keras_turns(arguments: Arguments, data: Data, classes: int, batches) -> dict[str, Callable[[], float]]:
+def keras_turns(arguments: Arguments, data: Data, classes: int, batches) -> dict[str, Turn]:
     """By name, what makes a turn and gives its seconds a step; all are traced."""
     import keras
 
@@ -119,7 +124,7 @@ class TorchSteps:
         script = pathlib.Path(__file__).with_name("torch_step.py")
         command = [arguments.torch_python, script, "--network", arguments.network, "--size", height, width]
         command += ["--batch", arguments.batch, "--classes", network.output["logits"].shape[-1]]
-        command += ["--loss-stride", data.loss_stride, "--steps", STEPS_A_TURN, "--threads", os.cpu_count()]
+        command += ["--loss-stride", data.loss_stride, "--steps", STEPS_A_TURN, "--threads", arguments.threads]
         command += ["--learning-rate", settings.learning_rate, "--weight-decay", settings.weight_decay]
         command += ["--clip-norm", settings.clip_norm or 0.0]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -130,13 +135,12 @@ class TorchSteps:
         if ours != {key: self.about[key] for key in ours}:
             raise ValueError(f"the PyTorch network differs: {self.about} against {ours}")
 
-    def turns(self) -> dict[str, Callable[[], float]]:
-        names = {f"PyTorch {mode}, {layout}": mode for mode, layout in self.about["layouts"].items()}
-        return {name: lambda mode=mode: self.turn(mode) for name, mode in names.items()}
+    def turns(self) -> dict[str, Turn]:
+        return {f"PyTorch, {mode}": lambda mode=mode: self.turn(mode) for mode in ("eager", "compiled")}
 
-    def turn(self, mode: str) -> float:
+    def turn(self, mode: str) -> tuple[float, float]:
         print(mode, file=self.process.stdin, flush=True)
-        return float(self.process.stdout.readline())
+        return tuple(json.loads(self.process.stdout.readline()))
 
     def close(self) -> None:
         self.process.communicate()
@@ -144,6 +148,7 @@ class TorchSteps:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = tyro.cli(Arguments, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
+    os.environ |= {"TF_NUM_INTRAOP_THREADS": str(arguments.threads), "TF_NUM_INTEROP_THREADS": str(arguments.threads)}
     start_tensorflow()
     import tensorflow as tf
 
@@ -161,14 +166,15 @@ def main(argv: list[str] | None = None) -> int:
         {"source": training_stream(dataset, data.size, augmentation_of(data.warm_up, data), arguments.batch, steps, 0)}
     )
     batches = list(stream_of(STEPS_A_TURN))
-    print(f"{arguments.network}, batch {arguments.batch}, {arguments.size}")
+    print(f"{arguments.network}, batch {arguments.batch}, {arguments.size}, {arguments.threads} threads")
     with ExitStack() as stack:
         turns = {}
         if arguments.torch_python is not None:
             torch = TorchSteps(arguments, data, build_segmenter(arguments.network, space.count))
             stack.callback(torch.close)
             turns |= torch.turns()
-            print(f"PyTorch {torch.about['torch']}: {torch.about['parameters']:,} parameters, as ours")
+            about = torch.about
+            print(f"PyTorch {about['torch']}, {about['layout']}: {about['parameters']:,} parameters, as ours")
         turns = keras_turns(arguments, data, space.count, batches) | turns
         seconds = [{name: turn() for name, turn in turns.items()} for _ in range(arguments.turns)]
     ours = report(seconds, arguments.batch)
@@ -177,15 +183,16 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def report(seconds: list[dict[str, float]], batch: int) -> float:
+def report(seconds: list[dict[str, tuple[float, float]]], batch: int) -> float:
     """Print a line a step; the seconds of ours."""
-    first = next(iter(seconds[0]))
-    print(f"{'':32} {'ms':>8} {'images/s':>9} {'time against ours':>18}")
+    median = lambda name, of: statistics.median(of(turn[name], turn["our step"]) for turn in seconds)  # noqa: E731
+    print(f"{'':20} {'images/s':>8} {'ms':>7} {'of ours':>8} {'processor ms':>13} {'of ours':>8}")
     for name in seconds[0]:
-        middle = statistics.median(turn[name] for turn in seconds)
-        ratio = statistics.median(turn[name] / turn[first] for turn in seconds)
-        print(f"{name:32} {1000 * middle:8.1f} {batch / middle:9.1f} {ratio:18.3f}")
-    return statistics.median(turn[first] for turn in seconds)
+        clock, processor = median(name, lambda its, ours: its[0]), median(name, lambda its, ours: its[1])
+        ratios = [median(name, lambda its, ours, kind=kind: its[kind] / ours[kind]) for kind in (0, 1)]
+        times = f"{1000 * clock:7.0f} {ratios[0]:8.2f} {1000 * processor:13.0f} {ratios[1]:8.2f}"
+        print(f"{name:20} {batch / clock:8.1f} {times}")
+    return median("our step", lambda its, ours: ours[0])
 
 
 def _pipeline_seconds(stream) -> float:
