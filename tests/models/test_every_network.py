@@ -62,6 +62,8 @@ def test_one_graph_serves_any_size_and_gives_ceil_of_the_stride(network):
         assert result["logits"].shape == (2, -(-height // stride), -(-width // stride), CLASSES)
         assert result["features"].shape[0] == 2
         assert all(value.dtype == tf.float32 and np.isfinite(value).all() for value in result.values())
+    kinds = {operation.type for operation in infer.get_concrete_function().graph.get_operations()}
+    assert not kinds & {"PartitionedCall", "StatefulPartitionedCall"}  # XLA, where Keras cannot tell the channels
 
 
 def test_uint8_and_float32_images_give_the_same():

@@ -91,6 +91,25 @@ def test_the_head_learns_at_its_multiple():
     assert head_bias == pytest.approx(1.0, rel=1e-4)
 
 
+@pytest.mark.parametrize("settings", [{"name": "adamw"}, {"name": "sgd"}, {"name": "sgd", "momentum": 0.0}])
+def test_one_operator_a_variable_moves_it_as_keras_does(settings):
+    settings = Optimizer(learning_rate=0.01, weight_decay=0.1, clip_norm=1.0, **settings)
+    common = {"weight_decay": 0.1, "global_clipnorm": 1.0, "use_ema": True, "ema_momentum": 0.9}
+    schedule = RampedPoly(0.01, 10, settings.power)
+    kerases = {"adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}[settings.name]
+    momentum = {"momentum": settings.momentum} if settings.name == "sgd" else {}
+    optimizers = build_optimizer(settings, 10, [], 0.9), kerases(schedule, **momentum, **common)
+    moved = []
+    for optimizer in optimizers:
+        variables = [keras.Variable([1.0, -2.0, 3.0]), keras.Variable([[0.5]])]
+        optimizer.build(variables)
+        for step in range(6):
+            optimizer.apply([tf.sin([1.0, 2.0, 3.0]) * (step + 1.0), tf.fill((1, 1), 0.1 * step)], variables)
+        moved.append([*variables, *optimizer.variables])
+    for ours, its in zip(*moved, strict=True):
+        np.testing.assert_allclose(ours.numpy(), its.numpy(), rtol=1e-6, atol=1e-7)
+
+
 def test_weight_decay_spares_biases():
     network = tiny_network()
     network.get_layer("head_classes").bias.assign(np.ones(CLASSES))
