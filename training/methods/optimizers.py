@@ -39,7 +39,7 @@ class _Fused:
     def update_step(self, gradient, variable, shared):
         rate, powers = shared
         if self.weight_decay is not None and self._use_weight_decay(variable):
-            variable.assign_sub(variable * self.weight_decay * rate)
+            variable.assign_sub(variable * (self.weight_decay * rate))
         index = self._get_variable_index(variable)
         self.move(variable, gradient, rate * self._multiple if index in self._head_indices else rate, powers, index)
 
