@@ -13,7 +13,7 @@ from functools import partial
 import keras
 
 from models.batch_norm import BatchNormalization
-from models.layers import Dropout, caffe_normalised, image_input, scaled_to_unit
+from models.layers import Conv2D, Dropout, caffe_normalised, image_input, scaled_to_unit
 
 MOBILENET_HALVINGS = ((6, 16), (13, 32))  # (block that halves the map, stride behind it)
 RESNET_HALVINGS = ((4, 16), (5, 32))  # (stage that halves the map, stride behind it)
@@ -24,6 +24,7 @@ ORIGINALS = {
     "resnet101": keras.applications.ResNet101,
     "vgg16": keras.applications.VGG16,
 }
+OURS = {keras.layers.BatchNormalization: BatchNormalization, keras.layers.Conv2D: Conv2D}
 RESNETS = {50: keras.applications.ResNet50, 101: keras.applications.ResNet101}
 
 
@@ -138,10 +139,10 @@ def pristine(backbone: str, weights: str | None = None, *, top: bool = False) ->
 
 
 def cloned(base: keras.Model, config_of: Callable[[keras.Layer], dict]) -> keras.Model:
-    """`base` rebuilt from `config_of(layer)` with fresh weights and fused batch normalisation."""
+    """`base` rebuilt from `config_of(layer)` with fresh weights, and with our layers in place of Keras'."""
 
     def rebuilt(layer):
-        layer_class = BatchNormalization if isinstance(layer, keras.layers.BatchNormalization) else type(layer)
+        layer_class = OURS.get(type(layer), type(layer))
         return layer_class.from_config(config_of(layer))
 
     return keras.models.clone_model(base, clone_function=rebuilt)

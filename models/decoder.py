@@ -8,7 +8,7 @@ neither domain while the backbone's are frozen.
 import keras
 from keras import layers
 
-from models.layers import ResizeLike
+from models.layers import Conv2D, ResizeLike
 
 PYRAMID_CHANNELS = 96
 FINE_CHANNELS = 32
@@ -23,7 +23,7 @@ def deeplab_v3plus(deep, fine, classes: int, stride: int):
     joined = layers.Concatenate(name="head_join")([lifted, _convolution(fine, FINE_CHANNELS, 1, name="head_fine")])
     features = _convolution(joined, DECODER_CHANNELS, 3, name="head_decode_1")
     features = _convolution(features, DECODER_CHANNELS, 3, name="head_decode_2")
-    logits = layers.Conv2D(classes, 1, dtype="float32", name="head_classes")(features)
+    logits = Conv2D(classes, 1, dtype="float32", name="head_classes")(features)
     return logits, features
 
 
@@ -35,13 +35,13 @@ def _pyramid(deep, stride: int):
         dilation = max(1, dilation * 16 // stride)
         branches.append(_convolution(reduced, PYRAMID_CHANNELS, 3, dilation, name=f"head_dilation_{dilation}"))
     scene = layers.GlobalAveragePooling2D(keepdims=True, name="head_scene_mean")(deep)
-    scene = layers.Conv2D(PYRAMID_CHANNELS, 1, name="head_scene")(scene)
+    scene = Conv2D(PYRAMID_CHANNELS, 1, name="head_scene")(scene)
     mixed = _convolution(layers.Concatenate(name="head_branches")(branches), PYRAMID_CHANNELS, 1, name="head_mix")
     return layers.Add(name="head_with_scene")([mixed, scene])
 
 
 def _convolution(x, filters: int, kernel: int, dilation: int = 1, *, name: str) -> keras.KerasTensor:
-    return layers.Conv2D(
+    return Conv2D(
         filters,
         kernel,
         padding="same",

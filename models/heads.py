@@ -3,7 +3,7 @@
 import keras
 from keras import initializers, layers
 
-from models.layers import ResizeLike
+from models.layers import Conv2D, ResizeLike
 
 # DeepLab-v2 (TPAMI 2018, section 3.2) at output stride 8. Kept in image pixels: at stride 16 they are halved.
 DILATIONS_AT_STRIDE_8 = (6, 12, 18, 24)
@@ -17,7 +17,7 @@ def dilations_at(stride: int) -> tuple[int, ...]:
 def deeplab_v2(features, classes: int, dilations: tuple[int, ...]):
     """The sum of one dilated 3x3 convolution a dilation, each with bias, started at N(0, 0.01)."""
     branches = [
-        layers.Conv2D(
+        Conv2D(
             classes,
             3,
             padding="same",
@@ -45,13 +45,13 @@ def fcn8s(pool3, pool4, fc7, classes: int):
 
 
 def class_scores(features, classes: int, name: str):
-    return layers.Conv2D(classes, 1, kernel_initializer="zeros", name=name)(features)
+    return Conv2D(classes, 1, kernel_initializer="zeros", name=name)(features)
 
 
 def dilated_pair(features, classes: int):
     """ResNet-38's head (Wu et al. 2016): two 3x3 convolutions of dilation 12, 512 channels between them."""
-    x = layers.Conv2D(512, 3, padding="same", dilation_rate=12, activation="relu", name="head_hidden")(features)
-    return layers.Conv2D(classes, 3, padding="same", dilation_rate=12, name="head_classes")(x)
+    x = Conv2D(512, 3, padding="same", dilation_rate=12, activation="relu", name="head_hidden")(features)
+    return Conv2D(classes, 3, padding="same", dilation_rate=12, name="head_classes")(x)
 
 
 def head_variables(model: keras.Model) -> list[keras.Variable]:
