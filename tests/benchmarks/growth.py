@@ -10,7 +10,6 @@ weights are random unless `--run RUN` names a finished run: costs do not depend 
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.benchmarks.memory import peak_mib
 from training.quiet import start_tensorflow
 
 FIRST, TIMES = 25, (1, 4, 16)
@@ -67,10 +67,6 @@ def measure(images: int, cache_mib: int, run: Path | None) -> Result:
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         size = sum(path.stat().st_size for path in (Path(folder) / "labels").glob("*.png"))
         return Result(images, wall, cpu, peak_mib() - before, size)
-
-
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def in_own_process(images: int, arguments) -> Result:
