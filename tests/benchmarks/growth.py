@@ -4,8 +4,8 @@
 
 Each case labels in a process of its own, after a small labelling that warms it up: CPU seconds are of all threads, peak
 memory is what the case held above the warmed-up process. The cache of predictions is kept as small as it would be
-beside a target of millions: one batch, all others are predicted in both passes (`--cache-mib 1024` is the run's own). The network's
-weights are random unless `--run RUN` names a finished run: costs do not depend on them.
+beside a target of millions: one batch, all others are predicted in both passes (`--cache-mib 1024` is the run's own).
+The network's weights are random unless `--run RUN` names a finished run: costs do not depend on them.
 """
 
 import argparse
