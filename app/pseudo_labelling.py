@@ -12,7 +12,6 @@ import numpy as np
 from app.limits import PROBABILITY_SIDE
 from app.loaded_model import LoadedModel
 from app.uploads import Photo, fitted
-from export.enlarge import enlarge
 from training.data.classes import IGNORE
 from training.errors import UserError
 from training.pseudo_labels import (
@@ -27,6 +26,7 @@ from training.pseudo_labels import (
     select,
     thresholds_from_batches,
 )
+from training.pseudo_labels.enlarging import Enlarged
 from training.pseudo_labels.instance_adaptive import BATCH_SIZE
 
 ALPHA = 0.25  # the published temperature of lrent
@@ -94,12 +94,12 @@ class _Passes:
         self.title = "finding thresholds"
         self._coarse: dict[int, np.ndarray] = {}
 
-    def __call__(self) -> Iterator[np.ndarray]:
+    def __call__(self) -> Iterator[Enlarged]:
         for number, photo in enumerate(self.photos):
             self.report(number / len(self.photos), f"{self.title}, photo {number + 1} of {len(self.photos)}")
             if number not in self._coarse:
                 self._coarse[number] = self.model.segmenter.probs(photo.image)
-            yield enlarge(self._coarse[number], self.size or fitted(photo.image.shape[:2], PROBABILITY_SIDE))
+            yield Enlarged(self._coarse[number], self.size or fitted(photo.image.shape[:2], PROBABILITY_SIDE))
 
 
 def _in_order(passes: _Passes, alpha: float) -> Selected:
@@ -120,7 +120,7 @@ def _prior_at(model: LoadedModel, size: tuple[int, int]) -> np.ndarray:
     return model.prior if model.prior.shape[:2] == size else resize_prior(model.prior, size)
 
 
-def _select_one(probs: np.ndarray, thresholds: Thresholds, prior: np.ndarray | None) -> np.ndarray:
+def _select_one(probs: Enlarged, thresholds: Thresholds, prior: np.ndarray | None) -> np.ndarray:
     if thresholds.selector == "lrent":
         return lrent_select(probs, thresholds, ALPHA)[0]
     return select(probs, thresholds, prior)

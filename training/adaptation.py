@@ -208,7 +208,7 @@ def _selection_of(adaptation: SelfTraining, prior: np.ndarray | None):
 def _best_scored(predictions: TargetPredictions, share: float) -> Dataset:
     """The images whose predictions have the best class-balanced score."""
     scores = np.zeros(len(predictions.dataset))
-    scores[predictions.mine] = [class_balanced_score(probs) for batch in predictions.batches() for probs in batch]
+    scores[predictions.mine] = [class_balanced_score(probs) for probs in predictions.maps()]
     chosen = best_images(sum_over_workers(scores), share)
     console.print(f"  {len(chosen)} of {len(scores)} target images have the best class-balanced score")
     return predictions.dataset.subset(chosen)

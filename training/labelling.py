@@ -1,7 +1,8 @@
 """From a network and a folder of target images to pseudo-label files: predict, find thresholds, select, write.
 
-Predictions are kept as float16 log-probabilities on the network's coarse grid up to a memory cap; what does not fit is
-predicted again in each pass. Nothing is written but 8-bit labels and a manifest.
+Predictions are kept as float16 log-probabilities on the network's coarse grid up to a memory cap, those of every n-th
+batch where they do not all fit; the others are predicted twice, for the thresholds and for the labels. No map of all
+classes is made at full size. Nothing is written but 8-bit labels and a manifest.
 
 Several workers predict and label every n-th batch each, in the batches of one device, and add up their counts: labels
 and manifest are the same to the byte.
@@ -19,11 +20,13 @@ from training.data.images import image_size
 from training.data.input_pipeline import evaluation_stream, readable
 from training.data.shares import ALONE, Share
 from training.devices import share_of_this_process
-from training.evaluation.predictor import Predictor, enlarge
+from training.evaluation.predictor import Predictor
 from training.progress import Meter
+from training.pseudo_labels.enlarging import Enlarged
 from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector, in_batches
 from training.pseudo_labels.label_files import label_manifest, write_label_png, write_manifest
 from training.pseudo_labels.thresholds import Thresholds, Workers, thresholds_from_batches
+from training.threads import in_order
 from training.workers import on_chief, sum_over_workers
 
 PREDICTION_BATCH = 8
@@ -39,8 +42,8 @@ class TargetPredictions:
         dataset: images, in the order of the results.
         size: (height, width) the images are brought to; the probabilities come at the same size.
         batch_size: images predicted at once.
-        cache_bytes: at most this much is kept in memory between passes.
-        share: the images that `batches` gives are this share's, `mine`.
+        cache_bytes: at most this much is kept in memory between passes, but always one batch.
+        share: the images that `maps` gives are this share's, `mine`.
     """
 
     def __init__(
@@ -54,35 +57,53 @@ class TargetPredictions:
     ):
         self.predictor, self.dataset, self.size, self.batch_size = predictor, dataset, tuple(size), batch_size
         self.mine = share.in_batches(len(dataset), batch_size)
+        self._batches = [self.mine[start : start + batch_size] for start in range(0, len(self.mine), batch_size)]
         self._room = cache_bytes
-        self._cached: list[np.ndarray] = []  # float16 log-probabilities of the first batches
-        self._title = "predicting the target"
+        self._kept: dict[int, np.ndarray] = {}  # float16 log-probabilities of every `_step`-th batch
+        self._step: int | None = None  # not known before the first prediction
 
-    def batches(self) -> Iterator[np.ndarray]:
-        """float32 probabilities `[n, height, width, classes]` of the images `mine`, batch after batch in that order."""
-        for log_probs in self._coarse_log_probs():
+    def maps(self) -> Iterator[Enlarged]:
+        """Probabilities `[height, width, classes]` of the images `mine`, one after the other in that order."""
+        yield from self._maps(range(len(self._batches)))
+
+    def some_maps(self) -> Iterator[Enlarged]:
+        """Those of the images that are kept in memory, spread evenly over all."""
+        every = range(len(self._batches))
+        if self._step is None:
+            next(self._log_probs(every[:1]), None)
+        yield from self._maps(every[:: self._step])
+
+    def _maps(self, numbers: range) -> Iterator[Enlarged]:
+        for log_probs in self._log_probs(numbers):
             probs = np.exp(log_probs.astype(np.float32))
             probs /= probs.sum(axis=-1, keepdims=True)  # float16 rounding moved the sum
-            yield enlarge(probs, self.size).numpy()
+            for coarse in probs:
+                yield Enlarged(coarse, self.size)
 
-    def _coarse_log_probs(self) -> Iterator[np.ndarray]:
-        yield from list(self._cached)
-        done = sum(len(batch) for batch in self._cached)
-        if done == len(self.mine):
+    def _log_probs(self, numbers: range) -> Iterator[np.ndarray]:
+        """float16 `[n, h, w, classes]` of some batches, from memory or predicted."""
+        missing = [self._batches[number] for number in numbers if number not in self._kept]
+        if not missing:
+            yield from (self._kept[number] for number in numbers)
             return
-        dataset = self.dataset.subset(self.mine)
-        stream = evaluation_stream(dataset, self.size, self.batch_size).skip(len(self._cached))
-        with Meter(self._title, len(dataset), done) as meter:
-            for batch in stream:
-                probs = self.predictor.coarse_probs(batch["image"]).numpy()
+        dataset = self.dataset.subset(np.concatenate(missing))
+        stream = iter(evaluation_stream(dataset, self.size, self.batch_size))
+        with Meter("predicting the target", len(dataset)) as meter:
+            for number in numbers:
+                if number in self._kept:
+                    yield self._kept[number]
+                    continue
+                probs = self.predictor.coarse_probs(next(stream)["image"]).numpy()
                 log_probs = np.log(np.maximum(probs, 1e-30)).astype(np.float16)
-                if log_probs.nbytes <= self._room:
-                    self._cached.append(log_probs)
-                    self._room -= log_probs.nbytes
-                else:
-                    self._room = 0  # only the first batches are kept: the order of passes must not change
+                self._keep(number, log_probs)
                 yield log_probs
                 meter.advance(len(log_probs))
+
+    def _keep(self, number: int, log_probs: np.ndarray) -> None:
+        if self._step is None:
+            self._step = -(-len(self._batches) // max(1, self._room // log_probs.nbytes))
+        if number % self._step == 0:
+            self._kept[number] = log_probs
 
 
 @dataclass(frozen=True)
@@ -126,29 +147,34 @@ def label_images(
     portion: float,
     stride: int,
     prior: np.ndarray | None,
-    select_one: Callable[[np.ndarray, Thresholds], np.ndarray],
+    select_one: Callable[[Enlarged, Thresholds], np.ndarray],
 ) -> LabelledImages:
     """Find the thresholds over all images, then write one label PNG an image and the manifest into `folder`.
 
     Args:
         selector: "st", "cbst", "st_sp", "cbst_sp" or "lrent".
         prior: `[height, width, classes]` for the selectors that weight by one.
-        select_one: `(probs [h, w, c], thresholds) -> label [h, w]`.
+        select_one: `(probs [h, w, c], thresholds) -> label [h, w]`; several are called at once.
     """
     dataset, class_names = predictions.dataset, predictions.dataset.label_space.names
     classes = len(class_names)
     workers = Workers(sum_over_workers, classes) if share_of_this_process().processes > 1 else None
-    thresholds = thresholds_from_batches(predictions.batches, selector, portion, stride, prior, workers=workers)
+    thresholds = thresholds_from_batches(
+        predictions.maps, selector, portion, stride, prior, workers=workers, some_batches=predictions.some_maps
+    )
     folder.mkdir(parents=True, exist_ok=True)
     counts, sums = np.zeros((len(dataset), classes), np.int64), np.zeros((len(dataset), classes))
-    images = (probs for batch in predictions.batches() for probs in batch)
-    for index, probs in zip(predictions.mine, images, strict=True):
+
+    def write(index: int, probs: Enlarged) -> None:
         label = select_one(probs, thresholds)
-        kept = label[label != IGNORE]
-        confidence = np.take_along_axis(probs[label != IGNORE], kept[:, None].astype(np.intp), axis=1)[:, 0]
+        pixels = np.flatnonzero(label != IGNORE)
+        kept = label.reshape(-1)[pixels]
         counts[index] = np.bincount(kept, minlength=classes)
-        sums[index] = np.bincount(kept, weights=confidence, minlength=classes)
+        sums[index] = np.bincount(kept, weights=probs.at(pixels, kept), minlength=classes)
         write_label_png(folder / f"{dataset.samples[index].name}.png", label)
+
+    for _ in in_order(write, zip(predictions.mine, predictions.maps(), strict=True)):
+        pass
     counts, sums = sum_over_workers(counts), sum_over_workers(sums)  # a row is one worker's: the sums are exact
     names, kept = [sample.name for sample in dataset.samples], counts.sum(axis=0)
     on_chief(lambda: write_manifest(folder, label_manifest(thresholds, kept, names, dataset.name, class_names)))
@@ -166,8 +192,7 @@ def label_images_in_order(
     dataset = predictions.dataset
     folder.mkdir(parents=True, exist_ok=True)
     samples = iter(dataset.samples)
-    images = (probs for batch in predictions.batches() for probs in batch)
-    for maps in in_batches(images, batch_size):
+    for maps in in_batches(predictions.maps(), batch_size):
         for label in selector.label_batch(maps):
             write_label_png(folder / f"{next(samples).name}.png", label)
     thresholds, class_names = selector.thresholds(), dataset.label_space.names
@@ -190,11 +215,11 @@ def probabilities_of_folder(run: Path, images: Path):
     dataset = image_folder(images, trained.label_space)
     predictor = Predictor(trained.network, flips=(False, True))
 
-    def make_batches() -> Iterator[np.ndarray]:
+    def make_batches() -> Iterator[Enlarged]:
         with Meter("predicting", len(dataset)) as meter:
             for batch in readable(evaluation_stream(dataset, trained.experiment.data.size, 1)):
                 own_size = image_size(dataset.samples[int(batch["index"][0])].image)
-                yield enlarge(predictor.coarse_probs(batch["image"]), own_size).numpy()[0]
+                yield Enlarged(predictor.coarse_probs(batch["image"]).numpy()[0], own_size)
                 meter.advance()
 
     return [sample.name for sample in dataset.samples], make_batches, trained.label_space

@@ -4,13 +4,12 @@
 
 Each case labels in a process of its own, after a small labelling that warms it up: CPU seconds are of all threads, peak
 memory is what the case held above the warmed-up process. The cache of predictions is kept as small as it would be
-beside a target of millions, so that every pass predicts again (`--cache-mib 1024` is the run's own). The network's
-weights are random unless `--run RUN` names a finished run: costs do not depend on them.
+beside a target of millions: one batch, all others are predicted in both passes (`--cache-mib 1024` is the run's own).
+The network's weights are random unless `--run RUN` names a finished run: costs do not depend on them.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.benchmarks.memory import peak_mib
 from training.quiet import start_tensorflow
 
 FIRST, TIMES = 25, (1, 4, 16)
@@ -67,10 +67,6 @@ def measure(images: int, cache_mib: int, run: Path | None) -> Result:
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         size = sum(path.stat().st_size for path in (Path(folder) / "labels").glob("*.png"))
         return Result(images, wall, cpu, peak_mib() - before, size)
-
-
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def in_own_process(images: int, arguments) -> Result:

@@ -10,7 +10,6 @@ runs in a process of its own: its peak memory is what that process held above it
 import argparse
 import json
 import math
-import resource
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.benchmarks.memory import peak_mib
 from training.pseudo_labels import thresholds_from_batches
 
 CLASSES, HEIGHT, WIDTH = 19, 512, 1024
@@ -95,10 +95,6 @@ def measure(method: str, maps: int, layout: str) -> Result:
     wall, cpu = time.perf_counter(), time.process_time()
     values = {"ours": ours, "published": published}[method](probs, maps, layout)
     return Result(values.tolist(), time.perf_counter() - wall, time.process_time() - cpu, peak_mib() - before)
-
-
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def in_own_process(method: str, maps: int, layout: str) -> Result:

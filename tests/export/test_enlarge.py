@@ -6,13 +6,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export import enlarge as enlarging
 from export.enlarge import enlarge, enlarged_label, softmax, window_starts, window_weight
 
 
 @pytest.mark.parametrize(("old", "new"), [((4, 7), (16, 28)), ((5, 3), (33, 50)), ((9, 8), (4, 3)), ((1, 1), (7, 2))])
-def test_it_is_tensorflows_resize(old, new, monkeypatch):
-    monkeypatch.setattr(enlarging, "VALUES_AT_ONCE", 500)  # several pieces, also of these small maps
+def test_it_is_tensorflows_resize(old, new):
     probs = np.random.default_rng(0).dirichlet(np.ones(6), old).astype(np.float32)
     expected = tf.image.resize(probs[None], new)[0].numpy()
     np.testing.assert_allclose(enlarge(probs, new), expected, atol=1e-6)
@@ -22,9 +20,7 @@ def test_it_is_tensorflows_resize(old, new, monkeypatch):
     assert np.mean(label == expected.argmax(-1)) > 0.99
 
 
-@pytest.mark.parametrize("at_once", [1, 10**6])
-def test_between_two_rows_a_third_class_may_win(at_once, monkeypatch):
-    monkeypatch.setattr(enlarging, "VALUES_AT_ONCE", at_once)
+def test_between_two_rows_a_third_class_may_win():
     probs = np.array([[[0.5, 0.1, 0.4]], [[0.1, 0.5, 0.4]]], np.float32)  # [2, 1, 3]
     label, confidence = enlarged_label(probs, (8, 1))
     assert label.ravel().tolist() == [0, 0, 0, 2, 2, 1, 1, 1]

@@ -41,16 +41,37 @@ def predictions(network, photos, **options):
     return TargetPredictions(Predictor(network, flips=(False, True)), photos, SIZE, batch_size=2, **options)
 
 
-@pytest.mark.parametrize("cache_bytes", [0, 5000, 1 << 20])
-def test_passes_agree_whatever_the_memory(network, photos, cache_bytes):
-    whole = np.concatenate(list(predictions(network, photos).batches()))
+def at_full_size(maps) -> np.ndarray:
+    return np.stack([probs.whole() for probs in maps])
+
+
+@pytest.mark.parametrize(("cache_bytes", "kept"), [(0, [0, 1]), (9000, [0, 1, 4]), (1 << 20, range(5))])
+def test_passes_agree_whatever_the_memory(network, photos, cache_bytes, kept):
+    """Of three batches of two images the first, the first and the last, or all are kept."""
+    whole = at_full_size(predictions(network, photos).maps())
     capped = predictions(network, photos, cache_bytes=cache_bytes)
+    np.testing.assert_array_equal(at_full_size(capped.some_maps()), whole[kept])
     for _ in range(2):
-        np.testing.assert_array_equal(np.concatenate(list(capped.batches())), whole)
+        np.testing.assert_array_equal(at_full_size(capped.maps()), whole)
+
+
+@pytest.mark.parametrize(("cache_bytes", "predicted"), [(1 << 20, 5), (9000, 3 + 2 * 2)])
+def test_an_image_is_predicted_once_or_twice(network, photos, tmp_path, cache_bytes, predicted):
+    """Once if it is kept; otherwise for the thresholds and for the labels."""
+    source, seen = predictions(network, photos, cache_bytes=cache_bytes), []
+    coarse_probs = source.predictor.coarse_probs
+
+    def counted(images):
+        seen.append(len(images))
+        return coarse_probs(images)
+
+    source.predictor.coarse_probs = counted
+    label_images(source, tmp_path / "labels", "cbst", 0.3, 1, None, select)
+    assert sum(seen) == predicted
 
 
 def test_probabilities_are_distributions(network, photos):
-    probs = np.concatenate(list(predictions(network, photos).batches()))
+    probs = at_full_size(predictions(network, photos).maps())
     assert probs.shape == (5, *SIZE, 11)
     np.testing.assert_allclose(probs.sum(axis=-1), 1, atol=1e-5)
 
@@ -65,7 +86,7 @@ def test_label_files_hold_what_the_manifest_says(network, photos, tmp_path):
     kept = np.bincount(labels.ravel(), minlength=256)[:11]
     assert kept.tolist() == manifest["kept_pixels"] == labelled.kept.tolist()
     assert manifest["files"] == [f"photo {index}.png" for index in range(5)]
-    again = np.stack([select(probs, read_thresholds(folder)) for batch in source.batches() for probs in batch])
+    again = np.stack([select(probs, read_thresholds(folder)) for probs in source.maps()])
     np.testing.assert_array_equal(again, labels)
 
 
@@ -73,7 +94,7 @@ def test_ordered_labels_equal_the_selector_on_the_same_batches(network, photos, 
     """IAS: batches of two in name order, whatever the batches of the prediction."""
     selector = InstanceAdaptiveSelector(11, alpha=0.5)
     labelled = label_images_in_order(predictions(network, photos), tmp_path / "out", selector, batch_size=3)
-    whole = np.concatenate(list(predictions(network, photos).batches()))
+    whole = at_full_size(predictions(network, photos).maps())
     other = InstanceAdaptiveSelector(11, alpha=0.5)
     expected = [*other.label_batch(whole[:3]), *other.label_batch(whole[3:])]
     for sample, label in zip(photos.samples, expected, strict=True):
@@ -87,7 +108,7 @@ def test_ordered_labels_equal_the_selector_on_the_same_batches(network, photos, 
 def test_counts_and_confidences_of_what_was_kept(network, photos, tmp_path):
     """What copy-paste is told of any selector's labels, against the files and the probabilities."""
     labelled = label_images(predictions(network, photos), tmp_path / "out", "cbst", 0.3, 1, None, select)
-    whole = np.concatenate(list(predictions(network, photos).batches()))
+    whole = at_full_size(predictions(network, photos).maps())
     labels = np.stack([np.asarray(Image.open(tmp_path / "out" / f"{sample.name}.png")) for sample in photos.samples])
     for class_id in range(11):
         kept = labels == class_id

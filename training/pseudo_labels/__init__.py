@@ -13,7 +13,8 @@
 | mining              | which classes are rare enough to crop around                                                  |
 | label_files         | PNGs and manifest on disk                                                                     |
 | probability_files   | probabilities of other people's models, from disk                                             |
-| scores, sampling, measuring, order_statistics | the machinery of thresholds                                         |
+| enlarging           | a map of all classes read from the coarse grid, never made at full size                       |
+| scores, maxima, sampling, measuring, order_statistics | the machinery of thresholds                                 |
 
 A round calls `portion_at`, then `thresholds_from_batches` once over all target images, then `select` (or
 `lrent_select`) for each image. Two images of 2 x 2 pixels and two classes, half of each class' pixels:

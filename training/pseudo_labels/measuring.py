@@ -1,18 +1,17 @@
 """From probability maps to what thresholds are made of: the ranked confidences of each image and their classes."""
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from training.errors import UserError
+from training.pseudo_labels.enlarging import Enlarged
 from training.pseudo_labels.sampling import sample_per_class
 from training.pseudo_labels.scores import best_class, check_shapes
+from training.threads import in_order
 
-MakeBatches = Callable[[], Iterable[np.ndarray]]
+MakeBatches = Callable[[], Iterable[np.ndarray | Enlarged]]
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,12 @@ class Measured:
 def measure_images(
     make_batches: MakeBatches, stride: int, prior: np.ndarray | None, one_pool: bool, every_row: int = 1
 ) -> Iterator[Measured]:
-    """Measure every image once, on two threads, while the caller's generator makes the next one.
+    """Measure every image once, on a few threads, while the caller's generator makes the next one.
 
-    Arguments as for `thresholds_from_batches`; every_row = 7 looks at each seventh row only. NumPy lets other threads
-    run while it computes; three images at most are in flight.
+    Arguments as for `thresholds_from_batches`; every_row = 7 looks at each seventh row only.
     """
 
-    def measure(probs: np.ndarray, number: int) -> Measured:
+    def measure(probs: np.ndarray | Enlarged, number: int) -> Measured:
         score, label = best_class(probs[::every_row], None if prior is None else prior[::every_row])
         if not score.min() >= 0:
             raise UserError(f"Probability map {number} holds NaN or negative values: expected probabilities in 0..1.")
@@ -49,24 +47,20 @@ def measure_images(
             return Measured(confidence, label, np.zeros_like(label), 1, counts)
         return Measured(confidence, label, label, len(counts), counts)
 
-    waiting: deque = deque()
-    workers = min(2, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers) as threads:
+    def numbered() -> Iterator[tuple[np.ndarray | Enlarged, int]]:
         for number, probs in enumerate(_single_images(make_batches())):
             check_shapes(probs, prior)
-            waiting.append(threads.submit(measure, probs, number))
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            yield probs, number
+
+    return in_order(measure, numbered())
 
 
-def _single_images(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def _single_images(batches: Iterable[np.ndarray | Enlarged]) -> Iterator[np.ndarray | Enlarged]:
     """Single images [h, w, c], all with the class count of the first."""
     classes = None
     for batch in batches:
-        array = np.asarray(batch)
-        for probs in array if array.ndim == 4 else [array]:
+        maps = batch if isinstance(batch, Enlarged) else np.asarray(batch)
+        for probs in maps if len(maps.shape) == 4 else [maps]:
             classes = probs.shape[-1] if classes is None else classes
             if probs.shape[-1] != classes:
                 raise UserError(

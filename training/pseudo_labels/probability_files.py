@@ -86,7 +86,8 @@ def load_prior(path: Path, classes: int, height_first: bool = False) -> np.ndarr
             f"The prior {path} holds NaN, infinite, negative or enormous values, or none: expected frequencies."
         )
     as_published = prior.shape[0] == classes and not (height_first and prior.shape[-1] == classes)
-    return np.moveaxis(prior, 0, -1) if as_published else prior
+    by_class = prior if as_published else np.ascontiguousarray(np.moveaxis(prior, -1, 0))  # as `best_class` likes it
+    return np.moveaxis(by_class, 0, -1)
 
 
 def _open_archive(path: Path) -> ProbabilityMaps:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from training.errors import UserError
+from training.pseudo_labels.enlarging import Enlarged
 from training.pseudo_labels.scores import best_class, check_shapes, score_rows
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ PRIOR_SELECTORS = frozenset({"st_sp", "cbst_sp"})
 ORDERED_SELECTORS = frozenset({"ias"})  # thresholds move from batch to batch: see instance_adaptive
 
 
-def select(probs: np.ndarray, thresholds: "Thresholds", prior: np.ndarray | None = None) -> np.ndarray:
+def select(probs: np.ndarray | Enlarged, thresholds: "Thresholds", prior: np.ndarray | None = None) -> np.ndarray:
     """Pseudo-label of one image: uint8 [h, w], 255 = not selected (CBST, equation 6).
 
     probs: float32 [h, w, c]; prior: float32 [h, w, c] exactly when the thresholds were made with one.
@@ -36,7 +37,7 @@ def select(probs: np.ndarray, thresholds: "Thresholds", prior: np.ndarray | None
     check_selector(thresholds.selector, prior)
     if thresholds.selector in ORDERED_SELECTORS:
         return keep_confident(*best_class(probs), thresholds.values)
-    score, label = best_class(probs, prior, thresholds.values)
+    score, label = best_class(probs, prior, thresholds.values, least=1.0)
     label[~(score >= 1.0)] = IGNORE
     return label
 
@@ -49,7 +50,9 @@ def keep_confident(confidence: np.ndarray, label: np.ndarray, thresholds: np.nda
     return np.where(confidence >= thresholds[label], label, np.uint8(IGNORE))
 
 
-def lrent_select(probs: np.ndarray, thresholds: "Thresholds", alpha: float = 0.25) -> tuple[np.ndarray, np.ndarray]:
+def lrent_select(
+    probs: np.ndarray | Enlarged, thresholds: "Thresholds", alpha: float = 0.25
+) -> tuple[np.ndarray, np.ndarray]:
     """Hard and soft pseudo-labels of one image under label entropy regularisation (CRST, section 4.2).
 
     probs: float32 [h, w, c]; alpha > 0: strength of the regulariser, a temperature (published: 0.25).

@@ -81,37 +81,41 @@ def thresholds_from_batches(
     prior: np.ndarray | None = None,
     compat: str | None = None,
     workers: Workers | None = None,
+    some_batches: MakeBatches | None = None,
 ) -> Thresholds:
     """The thresholds that select the most confident `portion` of the pixels (of each class; `st`: of all classes).
 
-    make_batches: called two or three times, each time yielding the same float arrays [h, w, c] or [n, h, w, c] from the
-      start (an inference pass); sizes may differ between images. An array must not be changed after it was yielded.
+    make_batches: called one to three times, each time yielding the same float arrays [h, w, c] or [n, h, w, c], or
+      `Enlarged` coarse maps, from the start (an inference pass); sizes may differ between images. An array must not be
+      changed after it was yielded.
     portion: in (0, 1]. stride: every stride-th pixel of each arg-max class of each image is ranked (published: 4).
     prior: float32 [h, w, c] for st_sp and cbst_sp. compat="mxnet" adds the original CBST's stray zeros to the pools
       and selects absent classes at 1, for comparison with it only.
     workers: make_batches yields this worker's images only; the result is that of all, to the bit.
+    some_batches: the same of some images, spread over all, that cost less; None = look at all of them. The result does
+      not depend on it.
     A class whose rank floor(count * portion) is 0 gets threshold 1, as published, and +inf where a prior is used: prior
     times probability can exceed 1, and a class absent from the predictions must not be selected.
     Raises UserError for bad arguments, maps of different class counts and NaN or negative confidences.
 
-    1. Look at every seventh row: it tells about where each threshold lies.
+    1. Look at some rows: they tell about where each threshold lies.
     2. Count all images: the high bits of all ranked confidences, and every value in a window around the guess.
     3. Only if a rank lies outside its window: count the values in the bins that hold the ranks.
     """
     _check_arguments(selector, portion, stride, prior, compat)
-    measure = partial(measure_images, make_batches, stride, prior, selector in GLOBAL_SELECTORS)
+    measure = partial(measure_images, stride=stride, prior=prior, one_pool=selector in GLOBAL_SELECTORS)
     pools = None if workers is None else 1 if selector in GLOBAL_SELECTORS else workers.classes
-    look = _look(measure(every_row=LOOK_ROWS), pools, workers)
+    look = _look(measure(some_batches or make_batches, every_row=LOOK_ROWS), pools, workers)
     guess, _ = look.locate(_ranks(look.counts, portion))
     census = _Census(guess)
-    for measured in measure():
+    for measured in measure(make_batches):
         census.add(measured)
     if workers is not None:
         census.add_up(workers)
     if census.images == 0:
         raise ValueError("make_batches gave no images the second time: it must start afresh at each call")
     ranks = _ranks(census.histogram.counts, portion, _stray_zeros(selector, len(census.counts)) if compat else 0)
-    values = _kth_largest(census, ranks, measure, workers)
+    values = _kth_largest(census, ranks, partial(measure, make_batches), workers)
     values = _usable(values, np.inf if prior is not None and compat is None else 1.0)
     values = np.broadcast_to(values, census.counts.shape).copy()
     return Thresholds(selector, portion, stride, compat, values, census.counts, census.pool_counts, census.images)

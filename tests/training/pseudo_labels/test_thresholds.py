@@ -86,6 +86,21 @@ def test_large_pools_equal_sorting_even_if_the_first_look_misleads(monkeypatch, 
 real_few_values = thresholds_module.FewValues
 
 
+@pytest.mark.parametrize(("some_are_like_all", "passes_over_all"), [(True, 1), (False, 2)])
+def test_a_look_at_some_images_decides_about_the_work_only(monkeypatch, some_are_like_all, passes_over_all):
+    monkeypatch.setattr(thresholds_module, "FewValues", lambda classes: real_few_values(classes, limit=50))
+    maps = [soft_max(np.random.default_rng(seed), 64, 48, 3, sharpness=4) for seed in range(3)]
+    some, passes = maps if some_are_like_all else [0.3 * maps[0] + 0.7 / 3], []
+
+    def make_batches():
+        passes.append(1)
+        return iter(maps)
+
+    result = thresholds_from_batches(make_batches, "cbst", 0.3, 2, some_batches=lambda: iter(some))
+    np.testing.assert_array_equal(result.values, by_sorting(maps, 0.3, 2))
+    assert (result.images, len(passes)) == (3, passes_over_all)
+
+
 def test_batching_layout_type_and_order_do_not_matter():
     maps = soft_max(np.random.default_rng(0), 6, 9, 11, 5)
     channels_first = np.ascontiguousarray(np.moveaxis(maps, -1, 1))
