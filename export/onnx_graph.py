@@ -15,7 +15,6 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -23,7 +22,14 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from export.onnx_speed import double_by_a_constant, fold_batch_norms, rearrange_bytes
+from export.decision import decide
+from export.onnx_speed import (
+    double_by_a_constant,
+    fold_batch_norms,
+    fold_scale,
+    overwrite_elements,
+    rearrange_bytes,
+)
 from export.onnx_surgery import drop_unused, fill_inputs, modernise_resizes, name_dimensions, order_outputs
 from models.layers import Doubled
 
@@ -52,6 +58,8 @@ def to_onnx(network: keras.Model) -> onnx.ModelProto:
     fold_batch_norms(graph)
     double_by_a_constant(graph, [layer.name for layer in network.layers if isinstance(layer, Doubled)])
     rearrange_bytes(graph, INPUT)
+    fold_scale(graph, INPUT)
+    overwrite_elements(graph)
     modernise_resizes(graph)
     drop_unused(graph)
     order_outputs(graph, OUTPUTS)
@@ -104,96 +112,10 @@ def inference_function(network: keras.Model) -> tf.types.experimental.Polymorphi
     def infer(image, given_weights):
         weights.update(given_weights)
         logits = inference(tf.cast(image, tf.float32), training=False)["logits"]
-        labels, confidence = decide(logits, tf.shape(image)[1:3])
+        labels, confidence = decide(logits, tf.shape(image, tf.int64)[1:3])
         return {"labels": labels, "confidence": confidence, "logits": logits}
 
     return infer
-
-
-def decide(logits: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Labels uint8 and confidence float32 `[b, *size]` from logits `[b, h, w, c]`.
-
-    Arg-max and maximum of `tf.image.resize(probabilities, size)`, without computing all of it. Between four cells that
-    agree on the most probable class it stays the most probable, for probabilities are weighted means of the four. All
-    classes have to be mixed only where cells differ: a tenth of a street's pixels.
-    """
-    _, height, width, classes = tf.unstack(tf.shape(logits))
-    powers = tf.exp(logits - tf.reduce_max(logits, axis=-1, keepdims=True))
-    most = tf.math.reciprocal(tf.reduce_sum(powers, axis=-1))  # [b, h, w]
-    best = tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
-    labels, confidence = enlarged(best, size, "nearest"), enlarged(most, size, "bilinear")
-
-    down, across = between_cells(height, size[0]), between_cells(width, size[1])
-    image, row, column = where_corners_differ(best, down, across)  # int32 [n] each
-    corners = tf.concat(
-        [
-            (image * height + tf.gather(down.cells, row + i)) * width + tf.gather(across.cells, column + j)
-            for i, j in ((0, 0), (0, 1), (1, 0), (1, 1))
-        ],
-        axis=0,
-    )
-    probs = tf.gather(tf.reshape(powers, (-1, classes)), corners) * tf.gather(tf.reshape(most, (-1, 1)), corners)
-    probs = tf.reshape(probs, (2, 2, -1, 1, classes))  # above and below, left and right, n
-    sides = mixed(probs[:, 0], probs[:, 1], tf.gather(across.weights, column)[:, :, None])  # [2, n, columns, c]
-    sides = tf.reshape(sides, (2, -1, 1, tf.shape(across.weights)[1] * classes))  # longer stretches of one weight
-    probs = mixed(sides[0], sides[1], tf.gather(down.weights, row)[:, :, None])  # [n, rows, columns * c]
-    probs = tf.reshape(probs, (-1, classes))
-
-    pixel = (image[:, None] * size[0] + tf.gather(down.pixels, row)) * size[1]
-    pixel = tf.reshape(pixel[:, :, None] + tf.gather(across.pixels, column)[:, None], (-1, 1))
-    labels = overwritten(labels, pixel, tf.cast(tf.argmax(probs, axis=-1), tf.uint8))
-    return labels, overwritten(confidence, pixel, tf.reduce_max(probs, axis=-1))
-
-
-def enlarged(maps: tf.Tensor, size: tf.Tensor, method: str) -> tf.Tensor:
-    """`tf.image.resize` of `[b, h, w]`, with the batch as channels, which ONNX wants first: nothing is transposed."""
-    resized = tf.image.resize(tf.transpose(maps, (1, 2, 0))[None], size, method)
-    return tf.transpose(tf.squeeze(resized, axis=0), (2, 0, 1))
-
-
-class Between(NamedTuple):
-    """The spaces between `n` cells along one axis, one before the first and one behind the last: `n + 1` in all.
-
-    cells: int32 `[n + 2]`: space i lies between cells i and i + 1 of these (the outer ones come twice).
-    pixels: int32 `[n + 1, most]`, the pixels whose centre lies in a space, the last one again where others have more.
-    weights: float32 like pixels: that of the second cell. empty: bool `[n + 1]`, a space without a pixel.
-    """
-
-    cells: tf.Tensor
-    pixels: tf.Tensor
-    weights: tf.Tensor
-    empty: tf.Tensor
-
-
-def between_cells(old: tf.Tensor, new: tf.Tensor) -> Between:
-    """Where `new` pixels lie among `old` cells; centres lie at halves, as in `tf.image.resize`."""
-    scale = tf.cast(new, tf.float32) / tf.cast(old, tf.float32)
-    first = tf.math.ceil((tf.cast(tf.range(old + 2), tf.float32) - 0.5) * scale - 0.5)
-    first = tf.clip_by_value(tf.cast(first, tf.int32), 0, new)[:, None]
-    most = tf.cast(tf.math.ceil(scale), tf.int32)
-    pixels = tf.clip_by_value(tf.minimum(first[:-1] + tf.range(most), first[1:] - 1), 0, new - 1)
-    before = tf.range(old + 2) - 1
-    weights = (tf.cast(pixels, tf.float32) + 0.5) / scale - 0.5 - tf.cast(before[:-1, None], tf.float32)
-    return Between(tf.clip_by_value(before, 0, old - 1), pixels, weights, (first[:-1] == first[1:])[:, 0])
-
-
-def where_corners_differ(best: tf.Tensor, down: Between, across: Between) -> list[tf.Tensor]:
-    """(image, space down, space across), int32 `[n]` each, where cells around a space differ in `best` `[b, h, w]`."""
-    around = tf.gather(tf.gather(tf.cast(best, tf.int32), down.cells, axis=1), across.cells, axis=2)
-    corner = around[:, :-1, :-1]
-    differing = (corner != around[:, :-1, 1:]) | (corner != around[:, 1:, :-1]) | (corner != around[:, 1:, 1:])
-    differing &= ~(down.empty[:, None] | across.empty)
-    return tf.unstack(tf.cast(tf.where(differing), tf.int32), axis=1)
-
-
-def mixed(first: tf.Tensor, second: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    """`first` where the weight is 0, `second` where it is 1."""
-    return first + (second - first) * weight
-
-
-def overwritten(maps: tf.Tensor, pixels: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """`maps` with `values` `[n]` at `pixels` `[n, 1]`, counted over all of it."""
-    return tf.reshape(tf.tensor_scatter_nd_update(tf.reshape(maps, (-1,)), pixels, values), tf.shape(maps))
 
 
 def weighted(network: keras.Model) -> list[keras.layers.Layer]:

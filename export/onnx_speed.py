@@ -153,6 +153,41 @@ def rearrange_bytes(graph: onnx.GraphProto, image: str) -> None:
         graph.node.insert(place + 1 - len(chain), node)
 
 
+def fold_scale(graph: onnx.GraphProto, image: str) -> None:
+    """Multiply a scale that is the same for all channels of the image into the first convolution.
+
+    s x + o is s (x + o / s), also where the convolution pads with zeros.
+    """
+    edit, tensor, chain = Editing(graph), image, []
+    while not (chain and chain[-1].op_type == "Conv") and len(readers := edit.readers(tensor)) == 1:
+        chain += readers
+        tensor = readers[0].output[0]
+    if [node.op_type for node in chain[-3:]] != ["Mul", "Add", "Conv"]:
+        return
+    scaling, shifting, convolution = chain[-3:]
+    (scale,), (offset,) = ([name for name in node.input if edit.constant(name) is not None] for node in chain[-3:-1])
+    factor, kernel = edit.constant(scale), convolution.input[1]
+    if factor.size == 1:
+        unscaled = edit.set_constant(f"{offset}/unscaled", edit.constant(offset) / factor)
+        shifting.input[:] = [next(name for name in scaling.input if name != scale), unscaled]
+        edit.set_constant(kernel, edit.constant(kernel) * factor)
+        graph.node.remove(scaling)
+
+
+def overwrite_elements(graph: onnx.GraphProto) -> None:
+    """ScatterElements in place of each ScatterND that overwrites numbers of a row one by one: twice as fast."""
+    edit = Editing(graph)
+    for scatter in edit.nodes("ScatterND"):
+        data, places, values = scatter.input
+        flattening = edit.maker(data)
+        if flattening.op_type == "Reshape" and np.array_equal(edit.constant(flattening.input[1]), [-1]):
+            in_a_row = helper.make_node("Reshape", [places, flattening.input[1]], [f"{scatter.name}/places"])
+            in_a_row.name = in_a_row.output[0]
+            graph.node.insert(list(graph.node).index(scatter), in_a_row)
+            reads = [data, in_a_row.output[0], values]
+            scatter.CopyFrom(helper.make_node("ScatterElements", reads, scatter.output, scatter.name, axis=0))
+
+
 def behind_image(edit: Editing, image: str) -> list[onnx.NodeProto]:
     """The operators that alone read the image, then each other, up to the last that moves pixels."""
     chain, tensor = [], image

@@ -1,16 +1,20 @@
-"""How fast a network is in Keras, as a TensorFlow graph, and in ONNX Runtime at 32 and 8 bits.
+"""How fast a network is in Keras, as a SavedModel, as a TensorFlow graph, and in ONNX Runtime at 32 and 8 bits.
 
     python tests/benchmarks/inference.py --run RUN                # the network of a run
     python tests/benchmarks/inference.py --model deeplab_v3plus_mobilenet_v2 --threads 1       # random weights
 
-The contenders take turns, so that a busy machine slows all of them; CPU time is steadier than wall time, but holds what
-idle threads of ONNX Runtime spend waiting: compare it at one thread. Every contender gives labels and confidence at the
-image's size. The time to decide depends a little on what was learned: the more borders between classes, the longer.
+The contenders take turns, so that a busy machine slows all of them. Ratios are of CPU time at one thread, which is
+steadier than wall time, and of wall time at more, where idle threads of ONNX Runtime spend CPU time waiting. Every
+contender gives labels and confidence at the image's size. The SavedModel decides as one usually writes it: logits
+enlarged, soft-max of every pixel, maximum and arg-max. Keras and the TensorFlow graph take the soft-max of cells and
+enlarge probabilities, as the exported graph does; that is less work, and a slightly different confidence. The time of
+the exported graph depends a little on what was learned: the more borders between classes, the longer.
 """
 
 import argparse
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +36,7 @@ from training.trained_model import load_trained
 CLASSES = 19
 SIZES = ((256, 512), (512, 1024))
 CALIBRATION = 8  # frames
+REFERENCES = ("SavedModel", "TensorFlow graph")
 PAUSE = 0.05  # seconds, in which the threads of the last contender stop waiting for more work and free the cores
 
 
@@ -59,12 +64,32 @@ def contenders(
     def graph(image):
         return decide(network(tf.cast(image, tf.float32), training=False)["logits"], tf.shape(image)[1:3])
 
+    plain = saved_model(network)
     return {
         "Keras predict_on_batch": lambda image: decide(network.predict_on_batch(image)["logits"], image.shape[1:3]),
+        "SavedModel": lambda image: [value.numpy() for value in plain(tf.constant(image)).values()],
         "TensorFlow graph": lambda image: [value.numpy() for value in graph(tf.constant(image))],
         "ONNX Runtime fp32": lambda image: fp32.run(["labels", "confidence"], {"image": image}),
         "ONNX Runtime int8": lambda image: int8.run(["labels", "confidence"], {"image": image}),
     }
+
+
+def saved_model(network: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """What the exported file gives, in plain TensorFlow, saved and loaded: uint8 [b, h, w, 3] -> outputs by name."""
+
+    def serve(image):
+        logits = network(tf.cast(image, tf.float32), training=False)["logits"]
+        probs = tf.nn.softmax(tf.image.resize(logits, tf.shape(image)[1:3]))
+        labels = tf.cast(tf.argmax(probs, axis=-1), tf.uint8)
+        return {"labels": labels, "confidence": tf.reduce_max(probs, axis=-1), "logits": logits}
+
+    archive = keras.export.ExportArchive()
+    archive.track(network)
+    archive.add_endpoint("serve", serve, [tf.TensorSpec((None, None, None, 3), tf.uint8, name="image")])
+    with tempfile.TemporaryDirectory() as folder:
+        archive.write_out(folder, verbose=False)
+        loaded = tf.saved_model.load(folder)
+    return lambda image: loaded.serve(image)  # the function alone would lose its variables
 
 
 def measured(predict: dict[str, Callable], image: np.ndarray, rounds: int) -> dict[str, tuple[float, float]]:
@@ -84,15 +109,18 @@ def compare_speed(network: keras.Model, rounds: int, threads: int) -> None:
     """Print the table of one network."""
     predict = contenders(network, streets(CALIBRATION, SIZES[0], seed=1), threads)
     print(f"{network.name}, one image of uint8 to labels and confidence, {threads} threads, median of {rounds}")
-    print(f"{'':24}" + "".join(f"| {height}x{width}: ms  CPU ms  x TF  x fp32 " for height, width in SIZES))
+    heads = "".join(f"| {height}x{width}: ms  CPU ms  x SavedModel  x graph  x fp32 " for height, width in SIZES)
+    print(f"{'':24}{heads}")
     results = [measured(predict, streets(1, size, seed=2)[0][None], rounds) for size in SIZES]
+    compared = 1 if threads == 1 else 0  # CPU time, wall time
     for contender in predict:
         cells = []
         for times in results:
-            (wall, cpu), graph, fp32 = (times[key] for key in (contender, "TensorFlow graph", "ONNX Runtime fp32"))
-            cells.append(f"| {wall:11.0f} {cpu:7.0f} {graph[1] / cpu:5.2f} {fp32[1] / cpu:7.2f} ")
+            (wall, cpu), time_spent = times[contender], times[contender][compared]
+            ratios = [times[other][compared] / time_spent for other in (*REFERENCES, "ONNX Runtime fp32")]
+            cells.append(f"| {wall:11.0f} {cpu:7.0f} " + "".join(map("{:{}.2f} ".format, ratios, (13, 8, 7))))
         print(f"{contender:24}" + "".join(cells), flush=True)
-    print("(ratios of CPU time)")
+    print(f"(ratios of {'CPU' if compared else 'wall'} time)")
 
 
 def main() -> None:

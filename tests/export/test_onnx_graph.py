@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from onnx import numpy_helper
 
-from export.onnx_graph import OPSET, ExportedConvolution, converted, decide, exact_float32, onnx_weights, to_onnx
+from export.onnx_graph import OPSET, ExportedConvolution, converted, exact_float32, onnx_weights, to_onnx
 from models.catalogue import NETWORKS
 from models.layers import Doubled
 from tests.export.networks import lively_network
@@ -54,26 +54,6 @@ def test_it_agrees_with_the_training_side(exported, session, size):
     probs = Predictor(network).coarse_probs(tf.cast(image, tf.float32))
     assert np.mean(labels == enlarged_label(probs, size).numpy()) >= 0.9999
     np.testing.assert_allclose(confidence, tf.reduce_max(tf.image.resize(probs, size), axis=-1), atol=1e-4)
-
-
-@pytest.mark.parametrize("spread", [0.0, 0.5, 20.0])
-@pytest.mark.parametrize("size", [(12, 20), (11, 17), (1, 1), (64, 96), (5, 3), (4, 3), (40, 4)], ids=str)
-def test_the_decision_is_that_of_the_enlarged_probabilities(size, spread):
-    """Also on one colour (spread 0), where all rows agree and no pixel is left to mix, and where ties abound."""
-    logits = spread * np.random.default_rng(0).standard_normal((2, 5, 7, 4), np.float32).round(1)
-    labels, confidence = decide(tf.constant(logits), tf.constant(size))
-    expected = tf.image.resize(tf.nn.softmax(logits), size).numpy()
-    np.testing.assert_allclose(confidence, expected.max(-1), atol=1e-6)
-    chosen = np.take_along_axis(expected, labels.numpy()[..., None].astype(int), axis=-1)[..., 0]
-    np.testing.assert_allclose(chosen, expected.max(-1), atol=1e-6)
-    assert (labels.dtype, confidence.dtype) == (tf.uint8, tf.float32)
-
-
-def test_where_two_rows_differ_a_third_class_may_win_between_them():
-    logits = np.log(np.array([[[0.5, 0.1, 0.4]], [[0.1, 0.5, 0.4]]], np.float32))[None]  # [1, 2, 1, 3]
-    labels, confidence = decide(tf.constant(logits), tf.constant((8, 1)))
-    assert labels.numpy().ravel().tolist() == [0, 0, 0, 2, 2, 1, 1, 1]
-    np.testing.assert_allclose(confidence.numpy().ravel(), [0.5, 0.5, 0.45, 0.4, 0.4, 0.45, 0.5, 0.5], atol=1e-6)
 
 
 def test_dilations_stay_one_operator(exported):
@@ -148,8 +128,14 @@ def test_the_image_is_rearranged_before_it_is_made_float(exported):
         (node,) = (node for node in nodes if tensor in node.input and node.op_type != "Shape")
         order, tensor = [*order, node.op_type], node.output[0]
     if exported[0].name in QUICK:
-        assert order[-5:] == ["Transpose", "Cast", "Mul", "Add", "Conv"]
-        assert order[:-5] == (["Pad"] if exported[0].name == "compact" else [])
+        assert order[-4:] == ["Transpose", "Cast", "Add", "Conv"]  # its scale is in the convolution
+        assert order[:-4] == (["Pad"] if exported[0].name == "compact" else [])
+
+
+def test_the_decision_overwrites_single_numbers(exported):
+    kinds = [node.op_type for node in exported[1].graph.node]
+    assert kinds.count("ScatterElements") == 2
+    assert "ScatterND" not in kinds
 
 
 def test_doublings_have_a_constant_scale(exported):
