@@ -15,7 +15,7 @@ SMALL_WARM_UP = Stage(
 SMALL_ROUND = Stage(
     steps=300,
     batch_size=8,
-    optimizer=Optimizer(learning_rate=5e-4, clip_norm=5.0),
+    optimizer=Optimizer(learning_rate=1e-3, ramp_steps=50, clip_norm=5.0),
     augmentation=Augmentation(scale=(0.7, 1.5), jitter=0.5),
     average_weights=0.98,
 )
