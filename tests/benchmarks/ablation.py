@@ -1,7 +1,7 @@
 """HIAST part by part, in the paper's order: what each is worth, class by class.
 
     python tests/benchmarks/ablation.py --out RUNS --seeds 0 1 2
-    python tests/benchmarks/ablation.py --out RUNS --data streetsim_camvid --target-root PHOTOS --set adaptation.rounds=1
+    python tests/benchmarks/ablation.py --out RUNS --data streetsim_camvid --target-root PHOTOS
 
 Options that it does not know go to training/run.py. The adversarial warm-up is trained once a seed and taken over by
 all that follows. Finished runs are not repeated and stopped ones are continued: the same command goes on where it was.
