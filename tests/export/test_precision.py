@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.onnx_graph import to_onnx
 from export.parity import measured_parity, session_of
-from export.precision import by_dependency, outside_network, with_precision
+from export.precision import by_dependency, first_blocks, outside_network, with_precision
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,16 @@ def test_nodes_are_put_in_order():
     nodes[1].input[0] = "d"
     with pytest.raises(ValueError, match="cycle"):
         by_dependency(nodes, graph)
+
+
+@pytest.mark.parametrize(
+    ("groups", "kept"),
+    [([1, 8, 1, 1, 8, 1, 1, 8, 1, 1, 8], 9), ([1, 8, 1, 8, 1], 0), ([1, 1, 8, 8, 8, 1], 0), ([1], 0)],
+)
+def test_the_first_depthwise_blocks_stay_float32_up_to_a_projection(groups, kept):
+    nodes = [helper.make_node("Conv", ["x"], [f"{k}"], name=f"{k}", group=count) for k, count in enumerate(groups)]
+    graph = helper.make_graph(nodes, "g", [], [])
+    assert first_blocks(graph) == [f"{k}" for k in range(kept)]
 
 
 def test_every_file_passes_the_full_check(converted):
