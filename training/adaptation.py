@@ -261,7 +261,7 @@ def round_streams(
         picture = directory.pasting_picture(f"round_{number}")
         on_chief(lambda: write_pasting(picture, _pasted(paste, labelled, data), domains.label_space))
     weak = adaptation.mean_teacher is not None or adaptation.lrent is not None
-    target_views = {"strong": adaptation.strong_views, "weak": weak, "paste": paste}
+    target_views = {"strong": data.strong_blend if adaptation.strong_views else 0.0, "weak": weak, "paste": paste}
     share = source_share_of(adaptation, data)
 
     def make_stream(first_step: int, share_of_batch: Share) -> tf.data.Dataset:

@@ -99,6 +99,7 @@ class Data:
     loss_stride: Annotated[int, Interval(ge=1, le=64)] = 1  # the loss looks at every n-th pixel of each row and column
     mined_crops: bool = True  # crops are small beside the frame, so that a recipe's rare-class mining makes sense
     minimum_source_images: AnyCount = 0  # a round's source subset holds at least this many (small source sets)
+    strong_blend: Share = 1.0  # how far the strong views go from the weak ones: 1 as published, 0 not at all
     statistics_images: Count = 200  # target images, at most, that trained batch-norm takes its statistics from
     keep_source: bool = False  # the source takes part in every round, also where the recipe leaves it out: a small
     # network trained for minutes forgets the classes that its pseudo-labels do not show
@@ -168,11 +169,12 @@ class InstanceAdaptive:
 class CopyPaste:
     """HPLA (HIAST, section 3.3): pixels of the classes with the least confident labels are pasted between images.
 
-    `hard_classes` is a share of the classes that were selected anywhere (published: 14 of 19).
+    `hard_classes` is a share of the classes that were selected anywhere (published: 14 of 19). The paper says three
+    donors; the released program, which the published figures come from, stops after the first.
     """
 
     hard_classes: Portion = 14 / 19
-    donors: Annotated[int, Interval(ge=1, le=100)] = 3
+    donors: Annotated[int, Interval(ge=1, le=100)] = 1
     stop_share: Portion = 0.5  # no further donor once this share of the hard classes is covered
 
 

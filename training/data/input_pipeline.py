@@ -42,7 +42,7 @@ def training_stream(
     indices: np.ndarray | None = None,
     cache: bool | None = None,
     paste: CopyPaste | None = None,
-    strong: bool = False,
+    strong: float = 0.0,
     weak: bool = False,
     share: Share = ALONE,
 ) -> tf.data.Dataset:
@@ -54,7 +54,8 @@ def training_stream(
         indices: the samples to draw from, None = all.
         cache: decode the frames that occur once and keep them; None = if they take less than CACHE_BYTES.
         paste: puts pixels of other images into a frame before everything else.
-        strong: change the appearance by HIAST's strong augmentation, not by the photometry of `augmentation`.
+        strong: change the appearance by HIAST's strong augmentation, not by the photometry of `augmentation`; the
+            share of the changed image in what is seen, 1 as published, 0 = off.
         weak: give the view without any change of appearance too; it shares geometry and label with the image.
         share: of the global batches of `batch_size`, give this process' rows, one batch a replica after the other.
 
@@ -86,9 +87,10 @@ def training_stream(
         frame = tf.ensure_shape(_numpy_frame(frame_at, index, position), (*size, 4))
         draws = draw(seed, position)
         seen, label = change_geometry(frame[..., :3], frame[..., 3], draws, augmentation)
-        image = (
-            strong_view(seen, draw_strong(seed, position)) if strong else change_appearance(seen, draws, augmentation)
-        )
+        if strong:
+            image = seen + strong * (strong_view(seen, draw_strong(seed, position)) - seen)
+        else:
+            image = change_appearance(seen, draws, augmentation)
         views = {"image": image, **({"weak": seen} if weak else {})}
         return {**views, "label": label, "index": tf.cast(index, tf.int32)}
 

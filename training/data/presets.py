@@ -115,6 +115,7 @@ DATA: dict[str, Data] = {
         mined_crops=False,
         minimum_source_images=400,
         keep_source=True,
+        strong_blend=0.5,
     ),
     "streetsim_dusk": Data(
         title="procedural game streets -> procedural streets at dusk (embedded, harder)",
@@ -133,6 +134,7 @@ DATA: dict[str, Data] = {
         mined_crops=False,
         minimum_source_images=400,
         keep_source=True,
+        strong_blend=0.5,
     ),
     "streetsim_camvid": Data(
         title="procedural streets -> your street photos, 11 CamVid classes",

@@ -205,7 +205,7 @@ def test_pseudo_labels_of_another_size_are_enlarged(data, tmp_path):
         assert (label[:, 24:] == IGNORE).all()
 
 
-@pytest.mark.parametrize("strong", [False, True])
+@pytest.mark.parametrize("strong", [0.0, 0.5, 1.0])
 def test_the_weak_view_shares_geometry_and_label_with_the_image(data, strong):
     """The same stream without any change of appearance gives the weak view."""
     plain = replace(VARIED, jitter=0.0, blur=0.0, noise=0.0)
@@ -215,6 +215,12 @@ def test_the_weak_view_shares_geometry_and_label_with_the_image(data, strong):
         np.testing.assert_array_equal(one["weak"], other["image"])
         np.testing.assert_array_equal(one["label"], other["label"])
     assert any(np.abs(one["image"] - one["weak"]).max() > 10 for one in seen)
+
+
+def test_a_strong_view_may_go_a_part_of_the_way(data):
+    half, whole = (batches(training_stream(data, SIZE, VARIED, 3, 4, 0, strong=s, weak=True)) for s in (0.5, 1.0))
+    for one, other in zip(half, whole, strict=True):
+        np.testing.assert_allclose(one["image"], (other["image"] + other["weak"]) / 2, atol=1e-4)
 
 
 def test_frames_are_pasted_into_by_position_before_they_are_varied(data):
