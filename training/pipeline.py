@@ -68,9 +68,9 @@ class Run:
 
     @property
     def rounds(self) -> int:
-        """Rounds of adaptation: the recipe's, or the fewer that the data allow, down to the recipe's least."""
-        adaptation, most = self.experiment.recipe.adaptation, self.experiment.data.most_rounds
-        return adaptation.rounds if most is None else min(adaptation.rounds, max(most, adaptation.least_rounds))
+        """Rounds of adaptation: the recipe's, or the fewer that the data allow."""
+        rounds, most = self.experiment.recipe.adaptation.rounds, self.experiment.data.most_rounds
+        return rounds if most is None else min(rounds, most)
 
     @cached_property
     def predictor(self) -> Predictor:

@@ -122,7 +122,6 @@ RECIPES: dict[str, Recipe] = {
         adversarial=Adversarial(discriminator_learning_rate=2e-5, first_kernel=3),
         adaptation=SelfTraining(
             rounds=3,
-            least_rounds=3,
             selector=InstanceAdaptive(alpha=0.2, alpha_step=0.05),
             source_share=None,
             regularisation=RegionRegularisation(divergence=0.1, entropy=3.0),
@@ -135,7 +134,6 @@ RECIPES: dict[str, Recipe] = {
         adversarial=Adversarial(),
         adaptation=SelfTraining(
             rounds=3,
-            least_rounds=3,
             selector=InstanceAdaptive(alpha=0.5),
             source_share=None,
             copy_paste=CopyPaste(),

@@ -95,7 +95,7 @@ class Data:
     adaptation: Stage  # one round
     evaluation: Domain | None = None  # labelled images of the target, used for figures only
     source_evaluation: Domain | None = None  # labelled images of the source: how large the gap is
-    most_rounds: Rounds | None = None  # rounds of adaptation at most, but not below the recipe's `least_rounds`
+    most_rounds: Rounds | None = None  # rounds of adaptation at most, whatever the recipe says: what a short job bears
     loss_stride: Annotated[int, Interval(ge=1, le=64)] = 1  # the loss looks at every n-th pixel of each row and column
     mined_crops: bool = True  # crops are small beside the frame, so that a recipe's rare-class mining makes sense
     minimum_source_images: AnyCount = 0  # a round's source subset holds at least this many (small source sets)
@@ -277,7 +277,6 @@ class SelfTraining:
     """Rounds of labelling the target and training on it (CBST, CRST)."""
 
     rounds: Rounds = 3
-    least_rounds: Rounds = 1  # where the data allow fewer than `rounds`: below this the method is not itself
     selector: Selection | InstanceAdaptive = Selection()
     source_share: SourceShare | None = SourceShare()  # None: the source takes no part
     mining: RareClassMining | None = None
