@@ -106,7 +106,7 @@ def test_two_workers_carry_out_a_whole_run(tmp_path):
     with workers(command, command) as processes:
         for process in processes:
             finish(process)
-    assert set(json.loads((out / "state.json").read_text())["stages"]) == {"source", "round_1", "round_2"}
+    assert set(json.loads((out / "state.json").read_text())["stages"]) == {"source", "statistics", "round_1"}
     assert (out / "report" / "report.md").is_file()
     assert (out / "model.onnx").is_file()
 
