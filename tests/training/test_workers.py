@@ -117,7 +117,7 @@ def test_a_lost_worker_ends_the_run_with_a_sentence_and_it_resumes(lost, tmp_pat
     out = tmp_path / "run"
     command = [RUN, "--recipe", "source_only", "--smoke", "--set", "data.warm_up.steps=130", "--out", out]
     with workers(command, command) as processes:
-        until(lambda: (out / "checkpoints" / "partial.npz").exists(), processes)
+        until(lambda: (out / "checkpoints" / "partial.sha256").exists(), processes)
         processes[lost].send_signal(signal.SIGKILL)
         said = processes[1 - lost].communicate(timeout=180)[0].decode()
         assert processes[1 - lost].returncode == 2, said[-3000:]
