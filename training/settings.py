@@ -99,7 +99,7 @@ class Data:
     loss_stride: Annotated[int, Interval(ge=1, le=64)] = 1  # the loss looks at every n-th pixel of each row and column
     mined_crops: bool = True  # crops are small beside the frame, so that a recipe's rare-class mining makes sense
     minimum_source_images: AnyCount = 0  # a round's source subset holds at least this many (small source sets)
-    strong_blend: Share = 1.0  # how far the strong views go from the weak ones: 1 as published, 0 not at all
+    strong_blend: Share = 1.0  # how far strong views go from weak ones: 1 as published; 0: plain photometry instead
     statistics_images: Count = 200  # target images, at most, that trained batch-norm takes its statistics from
     keep_source: bool = False  # the source takes part in every round, also where the recipe leaves it out: a small
     # network trained for minutes forgets the classes that its pseudo-labels do not show
