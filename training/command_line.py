@@ -11,7 +11,7 @@ from typing import Annotated, Literal, get_args, get_type_hints
 import tyro
 
 from models.catalogue import NETWORKS
-from training.data.presets import DATA
+from training.data.presets import DATA, SUITED
 from training.errors import UserError
 from training.recipes import RECIPES
 from training.run_directory import experiment_from_json, experiment_to_json
@@ -101,6 +101,7 @@ def experiment_of(arguments: Arguments) -> Experiment:
     experiment = Experiment(recipe=recipe, data=data, model=model, names=names, seed=arguments.seed)
     if arguments.labelled_share is not None:
         experiment = semi_supervised(experiment, _share(arguments.labelled_share))
+    experiment = with_overrides(experiment, SUITED.get((arguments.recipe, arguments.data), ()))
     return with_overrides(tiny(experiment) if arguments.smoke else experiment, arguments.set)
 
 

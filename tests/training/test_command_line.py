@@ -128,3 +128,10 @@ def test_a_labelled_share_takes_the_place_of_the_source():
 def test_impossible_labelled_shares_are_refused(share):
     with pytest.raises(UserError, match="between 0 and 1"):
         experiment("--labelled-share", share)
+
+
+def test_constants_that_suit_the_data_give_way_to_overrides_and_to_smoke():
+    assert experiment("--recipe", "hiast").recipe.adaptation.selector.gamma == 0
+    assert experiment("--recipe", "hiast", "--set", "adaptation.selector.gamma=8").recipe.adaptation.selector.gamma == 8
+    assert experiment("--recipe", "hiast", "--smoke").data.adaptation.steps < 10
+    assert experiment("--recipe", "iast").recipe.adaptation == RECIPES["iast"].adaptation
