@@ -21,6 +21,7 @@
    again with --resume.
 """
 
+import glob
 import json
 import os
 import re
@@ -68,6 +69,8 @@ def open_devices(devices: Devices):
 
     several_cpus = devices.kind == "cpu" and len(devices.numbers) > 1
     present = tf.config.list_physical_devices("GPU")
+    if devices.kind == "auto" and not present and glob.glob("/dev/nvidia[0-9]*"):
+        _tell_of_unseen_gpu()
     chosen = [] if devices.kind == "cpu" else _gpus(present, devices)
     if chosen != present:
         tf.config.set_visible_devices(chosen, "GPU")
@@ -119,6 +122,16 @@ def _gpus(present: list, devices: Devices) -> list:
     if missing:
         raise UserError(f"--devices gpu: there is no GPU {missing[0]}; this machine has 0 to {len(present) - 1}")
     return [present[number] for number in devices.numbers] if devices.numbers else present
+
+
+def _tell_of_unseen_gpu() -> None:
+    from training.progress import console
+
+    console.print(
+        "This machine has an NVIDIA GPU that TensorFlow does not see, so the CPU computes; the CUDA libraries come "
+        "with pip install 'tensorflow[and-cuda]~=2.21.0'",
+        style="yellow",
+    )
 
 
 def _logical_cpus(numbers: tuple[int, ...]):

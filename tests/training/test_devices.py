@@ -70,6 +70,14 @@ def test_a_gpu_that_is_not_there_is_refused(count, words, monkeypatch):
         open_devices(Devices("gpu", (0, 1)))
 
 
+@pytest.mark.parametrize(("found", "told"), [([], False), (["/dev/nvidia0"], True)])
+def test_a_gpu_that_tensorflow_does_not_see_is_told_of(found, told, monkeypatch, capsys):
+    monkeypatch.setattr("training.devices.glob.glob", lambda pattern: found)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    open_devices(Devices("auto"))
+    assert ("tensorflow[and-cuda]" in capsys.readouterr().out) is told
+
+
 def test_the_rows_of_all_processes_are_the_batch():
     shares = [Share(process, 3, 2) for process in range(3)]
     assert [share.rows(12).tolist() for share in shares] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
