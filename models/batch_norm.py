@@ -147,7 +147,8 @@ class StatisticsEstimator:
         self.layers = batch_norm_layers(model)
         self.moving = [value for layer in self.layers for value in (layer.moving_mean, layer.moving_variance)]
         look = lambda image: model(image, training=True)  # noqa: E731
-        self.look = tf.function(look, reduce_retracing=True, autograph=False)
+        images = tf.TensorSpec(model.input_shape, tf.float32)
+        self.look = tf.function(look, input_signature=[images], autograph=False)
 
     def take(self, batches) -> None:
         """The statistics of `batches`: iterable of float32 `[b, h, w, 3]` in [0, 255]; every batch weighs the same."""

@@ -45,8 +45,9 @@ class Camera:
     def to_pixels(self, seen: np.ndarray) -> np.ndarray:
         """Camera-axes points [n, 3], all in front, to pixels (x, y) [n, 2]."""
         height, width = self.size
-        scale = self.focal / seen[:, 2]
-        return np.stack([width / 2 + seen[:, 0] * scale, height / 2 + seen[:, 1] * scale], axis=1)
+        pixels = seen[:, :2] * (self.focal / seen[:, 2:])
+        pixels += (width / 2, height / 2)
+        return pixels
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """World points [n, 3] to pixels [n, 2] and depths [n]; depths under NEAR are held at NEAR."""

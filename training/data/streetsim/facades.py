@@ -67,6 +67,7 @@ class _Face:
         size = (max(4, round(height * scale)), max(4, round(width * scale)))
         self.image = np.zeros((*size, 3), np.uint8)
         self.lit = np.zeros(size, np.uint8)
+        self._stretched: dict[tuple, tuple] = {}  # (id, size): the picture, kept so that its id stays its own; at size
 
     def span(self, x0, y0, x1, y1) -> tuple[slice, slice]:
         """Rows and columns of a rectangle."""
@@ -76,16 +77,27 @@ class _Face:
 
     def rectangle(self, x0, y0, x1, y1, rgb) -> None:
         """Fill a rectangle with one colour."""
-        self.image[self.span(x0, y0, x1, y1)] = [min(max(float(c), 0.0), 255.0) for c in rgb]
+        rows, columns = self.span(x0, y0, x1, y1)
+        if rows.stop > rows.start and columns.stop > columns.start:
+            colour = [int(min(max(float(c), 0.0), 255.0)) for c in rgb]
+            last = columns.stop - 1, rows.stop - 1
+            cv2.rectangle(self.image, (columns.start, rows.start), last, colour, cv2.FILLED)
 
     def block(self, x0, y0, x1, y1, picture, lit=None) -> None:
         """Paste a picture, stretched to the rectangle."""
         rows, columns = self.span(x0, y0, x1, y1)
         target = self.image[rows, columns]
         if target.size:
-            target[:] = cv2.resize(picture, target.shape[1::-1], interpolation=cv2.INTER_AREA)
+            target[:] = self._at_size(picture, target.shape[1::-1])
             if lit:
                 self.lit[rows, columns] = 1
+
+    def _at_size(self, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """`picture`, which the face's other blocks may show too, as (width, height) pixels."""
+        key = id(picture), size
+        if key not in self._stretched:
+            self._stretched[key] = picture, cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        return self._stretched[key][1]
 
 
 def facade(
