@@ -101,7 +101,9 @@ def experiment_of(arguments: Arguments) -> Experiment:
     experiment = Experiment(recipe=recipe, data=data, model=model, names=names, seed=arguments.seed)
     if arguments.labelled_share is not None:
         experiment = semi_supervised(experiment, _share(arguments.labelled_share))
-    experiment = with_overrides(experiment, SUITED.get((arguments.recipe, arguments.data), ()))
+    suited = SUITED.get((arguments.recipe, arguments.data))
+    if suited is not None:
+        experiment = with_overrides(experiment, suited)
     return with_overrides(tiny(experiment) if arguments.smoke else experiment, arguments.set)
 
 

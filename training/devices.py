@@ -69,8 +69,6 @@ def open_devices(devices: Devices):
 
     several_cpus = devices.kind == "cpu" and len(devices.numbers) > 1
     present = tf.config.list_physical_devices("GPU")
-    if devices.kind == "auto" and not present and glob.glob("/dev/nvidia[0-9]*"):
-        _tell_of_unseen_gpu()
     chosen = [] if devices.kind == "cpu" else _gpus(present, devices)
     if chosen != present:
         tf.config.set_visible_devices(chosen, "GPU")
@@ -118,6 +116,8 @@ def _tf_config() -> dict:
 def _gpus(present: list, devices: Devices) -> list:
     if devices.kind == "gpu" and not present:
         raise UserError("--devices gpu: TensorFlow finds no GPU here; use --devices cpu, or install its CUDA libraries")
+    if not present and glob.glob("/dev/nvidia[0-9]*"):
+        _tell_of_unseen_gpu()
     missing = [number for number in devices.numbers if number >= len(present)]
     if missing:
         raise UserError(f"--devices gpu: there is no GPU {missing[0]}; this machine has 0 to {len(present) - 1}")
