@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 import onnx
 import onnxruntime
@@ -39,12 +38,12 @@ class Parity:
 
 
 def measured_parity(
-    network: keras.Model, session: onnxruntime.InferenceSession, frames: Sequence[np.ndarray]
+    predictor: Predictor, session: onnxruntime.InferenceSession, frames: Sequence[np.ndarray]
 ) -> Parity:
     """Run both on every frame (uint8 [h, w, 3], any sizes) and compare logits and labels."""
     difference, largest, equal, pixels = 0.0, 0.0, 0, 0
     for frame in frames:
-        expected = network(tf.cast(frame[None], tf.float32), training=False)["logits"]
+        expected = predictor.logits(tf.cast(frame[None], tf.float32))
         expected_label = enlarged_label(tf.nn.softmax(expected), frame.shape[:2]).numpy()
         labels, logits = session.run(["labels", "logits"], {INPUT: frame[None]})
         difference = max(difference, float(np.abs(expected - logits).max()))

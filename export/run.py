@@ -7,6 +7,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import os
 import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -92,6 +93,16 @@ def export_run(run: Path, stage: str = "final", precision: str = "fp32", out: Pa
     Raises:
         UserError: no such run or stage, a wrong name, no target images to calibrate int8 on, or a model that disagrees.
     """
+    return next(export_stages(run, [stage], precision, out))
+
+
+def export_stages(
+    run: Path, stages: Sequence[str], precision: str = "fp32", out: Path | None = None
+) -> Iterator[ExportReport]:
+    """Several stages of one run, one after the other, as `export_run` does each: its network is built once for all.
+
+    `out` makes sense for one stage only.
+    """
     # TensorFlow takes seconds to start: --help and mistyped arguments do not wait for it.
     from export.frames import checking_frames, evaluation_images, parity_frames
     from export.model_card import write_card
@@ -104,26 +115,30 @@ def export_run(run: Path, stage: str = "final", precision: str = "fp32", out: Pa
 
     if precision not in PRECISIONS:
         raise UserError(f"There is no precision '{precision}': choose {', '.join(PRECISIONS)}.")
-    path = default_path(Path(run), stage, precision) if out is None else Path(out)
-    if path.suffix != ".onnx":
-        raise UserError(f"--out {path}: expected the name of an .onnx file.")
+    paths = [default_path(Path(run), stage, precision) if out is None else Path(out) for stage in stages]
+    if out is not None and Path(out).suffix != ".onnx":
+        raise UserError(f"--out {out}: expected the name of an .onnx file.")
     with exact_float32():
-        trained = load_trained(Path(run), stage)
+        trained = load_trained(Path(run), stages[0])
         network, experiment, space = trained.network, trained.experiment, trained.label_space
+        predictor, images, size = Predictor(network), evaluation_images(experiment), tuple(experiment.data.size)
         frames, note = checking_frames(experiment, space, precision)
-        model = with_precision(to_onnx(network), precision, frames)
-        session = session_of(model)
-        parity = measured_parity(network, session, parity_frames(frames))
-        check_parity(parity, precision)
-        predictor = Predictor(network)
-        scores = compared_scores(predictor, session, evaluation_images(experiment), experiment.data.size)
-        milliseconds = speeds(predictor, session, frames[0])
-    metadata = metadata_of_run(trained.directory, experiment, space, stage, precision)
-    write_model(path, model, metadata)
-    if stage == "final":
-        write_card(trained.directory, experiment, metadata)
-    size = tuple(experiment.data.size)
-    return ExportReport(path, path.stat().st_size / 1e6, precision, stage, size, parity, scores, milliseconds, note)
+    for number, (stage, path) in enumerate(zip(stages, paths, strict=True)):
+        if number > 0:
+            trained.take(stage)
+        with exact_float32():
+            model = with_precision(to_onnx(network), precision, frames)
+            session = session_of(model)
+            parity = measured_parity(predictor, session, parity_frames(frames))
+            check_parity(parity, precision)
+            scores = compared_scores(predictor, session, images, size)
+            milliseconds = speeds(predictor, session, frames[0])
+        metadata = metadata_of_run(trained.directory, experiment, space, stage, precision)
+        write_model(path, model, metadata)
+        if stage == "final":
+            write_card(trained.directory, experiment, metadata)
+        megabytes = path.stat().st_size / 1e6
+        yield ExportReport(path, megabytes, precision, stage, size, parity, scores, milliseconds, note)
 
 
 def default_path(run: Path, stage: str, precision: str) -> Path:

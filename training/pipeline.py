@@ -79,11 +79,11 @@ class Run:
 
     @cached_property
     def other_view(self) -> Predictor:
-        return other_view(self.network)
+        return other_view(self.predictor)
 
     @cached_property
     def labeller(self) -> Predictor:
-        return Predictor(self.network, flips=(False, True))
+        return self.predictor.with_views(flips=(False, True))
 
     @property
     def before_rounds(self) -> str:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.image.metadata import create_summary_metadata
 
 from training.data.domains import Domains
+from training.data.images import image_size
 from training.data.input_pipeline import evaluation_stream
 from training.data.samples import Dataset
 from training.evaluation.confusion import Confusion
@@ -145,7 +147,7 @@ def report_run(
     if stages[chosen].get("scores"):
         confusion = Confusion(domains.label_space.count, np.array(stages[chosen]["scores"]["matrix"], np.int64))
     report = write_report(directory.report, summary, panels, domains.label_space, confusion, directory.metrics)
-    _pictures_to_tensorboard(directory, panels)
+    pictures_to_tensorboard(directory, panels)
     print_summary(summary, console, report)
     return summary
 
@@ -187,8 +189,12 @@ def _pseudo_label(probs: np.ndarray, directory: RunDirectory, stages: dict) -> n
     return select(probs, thresholds, prior)
 
 
-def _pictures_to_tensorboard(directory: RunDirectory, panels: list[Path]) -> None:
+def pictures_to_tensorboard(directory: RunDirectory, panels: list[Path]) -> None:
+    """The panels and two charts of `directory.report`, as they are: `tf.summary.image` would encode them once more."""
+    metadata = create_summary_metadata(display_name=None, description=None)
     with tf.summary.create_file_writer(str(directory.tensorboard / "report")).as_default():
         for path in [*panels, directory.report / "confusion.png", directory.report / "rounds.png"]:
             if path.exists():
-                tf.summary.image(path.stem, tf.io.decode_png(path.read_bytes(), channels=3)[None], step=0)
+                width, height = image_size(path)[::-1]
+                picture = [str(width).encode(), str(height).encode(), path.read_bytes()]
+                tf.summary.write(path.stem, tf.constant(picture), step=0, metadata=metadata)

@@ -101,13 +101,12 @@ def _carry_out(opened: tuple[RunDirectory, Experiment] | None, devices: Devices)
 
 def _export(directory: RunDirectory, stages: list[str]) -> None:
     """Leave the result, and the model before adaptation, as ONNX files beside the report."""
-    from export.run import export_run
+    from export.run import export_stages
     from training.progress import console
 
-    for stage in stages:
-        with silent_stderr():  # the graph optimiser's chatter; errors come as exceptions
-            report = export_run(directory.path, stage)
-        console.print(str(report))
+    with silent_stderr():  # the graph optimiser's chatter; errors come as exceptions
+        for report in export_stages(directory.path, stages):
+            console.print(str(report))
 
 
 def _print(*tables) -> None:

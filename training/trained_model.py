@@ -22,6 +22,10 @@ class TrainedModel:
     label_space: LabelSpace
     directory: RunDirectory
 
+    def take(self, stage: str) -> None:
+        """Give the network the weights of another stage; raises as `load_trained` does."""
+        load_own_weights(self.network, weights_of(self.directory, stage))
+
 
 def load_trained(path: Path, stage: str = "final") -> TrainedModel:
     """The network of the run in `path` as it was after `stage`, in float32.
@@ -32,17 +36,23 @@ def load_trained(path: Path, stage: str = "final") -> TrainedModel:
         UserError: no run there, or no such stage in it.
     """
     directory, experiment = RunDirectory.reopen(path)
-    weights = directory.final_weights if stage == "final" else directory.weights(stage)
-    if not weights.is_file():
-        files = sorted(directory.checkpoints.rglob("*.weights.h5"))
-        stages = [str(file.relative_to(directory.checkpoints)).removesuffix(".weights.h5") for file in files]
-        finished = ", ".join(stages) or "nothing yet"
-        raise UserError(f"{path} has no weights of stage '{stage}': it holds {finished}")
+    weights = weights_of(directory, stage)
     space = load_label_space(experiment.data.label_space)
     model = replace(experiment.model, weights="none")
     network = build_segmenter(model.network, space.count, output_stride=model.output_stride)
     load_own_weights(network, weights)
     return TrainedModel(network, experiment, space, directory)
+
+
+def weights_of(directory: RunDirectory, stage: str) -> Path:
+    """The file with the weights of a stage, "final" among them; UserError where there is none."""
+    weights = directory.final_weights if stage == "final" else directory.weights(stage)
+    if not weights.is_file():
+        files = sorted(directory.checkpoints.rglob("*.weights.h5"))
+        stages = [str(file.relative_to(directory.checkpoints)).removesuffix(".weights.h5") for file in files]
+        finished = ", ".join(stages) or "nothing yet"
+        raise UserError(f"{directory.path} has no weights of stage '{stage}': it holds {finished}")
+    return weights
 
 
 def load_own_weights(network: keras.Model, path: Path) -> None:

@@ -67,14 +67,14 @@ def print_lines(title, network, calibration, checked, dataset=None, size=SIZE) -
 
     frames = parity_frames(checked)  # odd sizes among them
     with exact_float32():
-        model = to_onnx(network)
+        model, predictor = to_onnx(network), Predictor(network)
         labels = [network(frame[None])["logits"].numpy().argmax(-1).ravel() for frame in frames]
         classes = len(np.unique(np.concatenate(labels)))
         for precision in PRECISIONS:
             converted = with_precision(model, precision, calibration)
             session = session_of(converted)
-            parity = measured_parity(network, session, frames)
-            scores = compared_scores(Predictor(network), session, dataset, size)
+            parity = measured_parity(predictor, session, frames)
+            scores = compared_scores(predictor, session, dataset, size)
             cells = (
                 title, precision, f"{converted.ByteSize() / 1e6:.1f}", f"{parity.difference:.1e}",
                 f"{parity.largest_logit:.1f}", f"{parity.agreement:.3%}", str(classes),

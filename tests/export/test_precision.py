@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.onnx_graph import to_onnx
 from export.parity import measured_parity, session_of
 from export.precision import by_dependency, first_blocks, outside_network, with_precision
+from training.evaluation.predictor import Predictor
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_labels_stay(converted, network, streets, precision, agreement):
     session = session_of(converted[precision])
     assert {value.type for value in session.get_outputs()} == {"tensor(uint8)", "tensor(float)"}
     odd = [streets[0], streets[1][1:, 3:], streets[2][:33, :51]]
-    assert measured_parity(network, session, odd).agreement >= agreement
+    assert measured_parity(Predictor(network), session, odd).agreement >= agreement
 
 
 def test_the_conversion_leaves_the_float32_model_alone(model, before, converted):

@@ -41,7 +41,7 @@ def figure(width: float, height: float) -> "Figure":
     """An empty figure of so many inches."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    return Figure(figsize=(width, height), dpi=DPI, layout="tight")
 
 
 def save(figure: "Figure", path: Path) -> Path:

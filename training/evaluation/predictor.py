@@ -5,10 +5,12 @@ distributions stays a distribution (the published codes enlarge by bicubic and l
 numbers need to be kept.
 """
 
+import copy
+
 import keras
 import tensorflow as tf
 
-IMAGES = tf.TensorSpec((None, None, None, 3), tf.float32)
+_ONE_FOR_ALL_SIZES = {"input_signature": [tf.TensorSpec((None, None, None, 3), tf.float32)], "autograph": False}
 
 
 class Predictor:
@@ -22,9 +24,22 @@ class Predictor:
 
     def __init__(self, network: keras.Model, scales: tuple[float, ...] = (1.0,), flips: tuple[bool, ...] = (False,)):
         self.network = network
+        self.logits = tf.function(self._logits, **_ONE_FOR_ALL_SIZES)
+        self._look_at(scales, flips)
+
+    def with_views(self, scales: tuple[float, ...] = (1.0,), flips: tuple[bool, ...] = (False,)) -> "Predictor":
+        """A predictor over other views of the same network, whose graph is not traced again."""
+        other = copy.copy(self)
+        other._look_at(scales, flips)
+        return other
+
+    def _look_at(self, scales: tuple[float, ...], flips: tuple[bool, ...]) -> None:
         self.views = [(scale, mirrored) for scale in scales for mirrored in flips]
-        one_for_all_sizes = {"input_signature": [IMAGES], "autograph": False}
-        self.coarse_probs = tf.function(self._coarse_probs, **one_for_all_sizes)
+        self.coarse_probs = tf.function(self._coarse_probs, **_ONE_FOR_ALL_SIZES)
+
+    def _logits(self, image):
+        """float32 `[b, h, w, 3]` in [0, 255] -> float32 logits `[b, h / stride, w / stride, classes]` of one view."""
+        return tf.cast(self.network(image, training=False)["logits"], tf.float32)
 
     def _coarse_probs(self, image):
         """float32 `[b, h, w, 3]` in [0, 255] -> float32 `[b, h / stride, w / stride, classes]`, summing to 1."""
@@ -36,8 +51,7 @@ class Predictor:
         if scale != 1.0:
             size = tf.cast(tf.round(tf.cast(tf.shape(image)[1:3], tf.float32) * scale), tf.int32)
             image = tf.image.resize(image, size, antialias=scale < 1.0)
-        logits = self.network(image[:, :, ::-1] if mirrored else image, training=False)["logits"]
-        probs = tf.nn.softmax(tf.cast(logits, tf.float32))
+        probs = tf.nn.softmax(self.logits(image[:, :, ::-1] if mirrored else image))
         return probs[:, :, ::-1] if mirrored else probs
 
 

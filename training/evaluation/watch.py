@@ -108,9 +108,9 @@ class Verdict:
             raise UserError(f"state.json has no verdict on '{stage}' ({what}): start a new run") from error
 
 
-def other_view(network) -> Predictor:
+def other_view(predictor: Predictor) -> Predictor:
     """What consistency compares the plain prediction with: the mirrored image at three quarters of its size."""
-    return Predictor(network, scales=(VIEW_SCALE,), flips=(True,))
+    return predictor.with_views(scales=(VIEW_SCALE,), flips=(True,))
 
 
 def look_at(predictor: Predictor, other: Predictor, dataset, size, images: int, source_miou: float) -> Look:
