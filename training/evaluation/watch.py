@@ -9,8 +9,9 @@ statistics where these are trained) and after every round, and measures
 * `swell`: mean over the classes of how far (natural log) their share lies outside what is plausible, the span between
   the model's share in round 0 and the source's. Rare classes that eat into common ones, round after round, are the
   quiet form of collapse: shares barely drift, consistency even rises, and every round is worse than the one before.
-* `agreement` with the previous round: mean over classes of the IoU between the two predictions, 0 .. 1.
-* `consistency` under views: the same between the prediction on the image and on its mirrored, smaller view.
+* `agreement` with the previous round: mean over the classes shown of the IoU between the two predictions, 0 .. 1.
+* `consistency` under views: the same between the prediction on the image and on its mirrored, smaller view, but over
+  all classes, one that is never shown as 0: who finds a rare class at last, unsure of it, shall not lose by that.
   A network that knows what it sees says the same of both.
 * `home`: how many points of mIoU the network has gained on held-out *source* images since round 0 (the only labels
   there are). One that learns the target's look for real also gets better at home; one that has begun to believe its
@@ -151,12 +152,12 @@ def jensen_shannon(first: np.ndarray, second: np.ndarray) -> float:
     return (to_middle(first) + to_middle(second)) / 2
 
 
-def mean_iou_between(first: np.ndarray, second: np.ndarray, classes: int) -> float:
-    """Mean over the classes either shows of the IoU between two label maps: agreement that rare classes count in."""
+def ious_between(first: np.ndarray, second: np.ndarray, classes: int) -> np.ndarray:
+    """IoU of each class between two label maps, float64 `[classes]`; NaN for a class that neither shows."""
     pairs = np.bincount(first.ravel().astype(np.int64) * classes + second.ravel(), minlength=classes**2)
     pairs = pairs.reshape(classes, classes)
     union = pairs.sum(0) + pairs.sum(1) - np.diag(pairs)
-    return float(np.mean(np.diag(pairs)[union > 0] / union[union > 0]))
+    return np.where(union > 0, np.diag(pairs) / np.maximum(union, 1), np.nan)
 
 
 def swell_of(shares: np.ndarray, first_shares: np.ndarray, source_shares: np.ndarray) -> float:
@@ -197,8 +198,8 @@ def judge(
     drift = jensen_shannon(shares, first_shares)
     swell = swell_of(shares, first_shares, source_shares)
     lost, lost_class = lost_share(shares, first_shares, source_shares)
-    agreement = mean_iou_between(look.prediction, previous.prediction, classes)
-    consistency = mean_iou_between(look.prediction, look.view, classes)
+    agreement = float(np.nanmean(ious_between(look.prediction, previous.prediction, classes)))
+    consistency = float(np.nan_to_num(ious_between(look.prediction, look.view, classes)).mean())
     home = look.source_miou - first.source_miou
     reasons = _reasons(drift, swell, home, lost, lost_class, names, limits)
     return Verdict(
