@@ -195,6 +195,6 @@ def pictures_to_tensorboard(directory: RunDirectory, panels: list[Path]) -> None
     with tf.summary.create_file_writer(str(directory.tensorboard / "report")).as_default():
         for path in [*panels, directory.report / "confusion.png", directory.report / "rounds.png"]:
             if path.exists():
-                width, height = image_size(path)[::-1]
+                height, width = image_size(path)
                 picture = [str(width).encode(), str(height).encode(), path.read_bytes()]
                 tf.summary.write(path.stem, tf.constant(picture), step=0, metadata=metadata)

@@ -34,6 +34,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from training.data.input_pipeline import evaluation_stream
 from training.errors import UserError
+from training.evaluation.confusion import Confusion, iou
 from training.evaluation.predictor import Predictor, enlarged_label
 from training.files import write_atomically
 from training.pseudo_labels.npy_files import npz_array
@@ -154,10 +155,9 @@ def jensen_shannon(first: np.ndarray, second: np.ndarray) -> float:
 
 def ious_between(first: np.ndarray, second: np.ndarray, classes: int) -> np.ndarray:
     """IoU of each class between two label maps, float64 `[classes]`; NaN for a class that neither shows."""
-    pairs = np.bincount(first.ravel().astype(np.int64) * classes + second.ravel(), minlength=classes**2)
-    pairs = pairs.reshape(classes, classes)
-    union = pairs.sum(0) + pairs.sum(1) - np.diag(pairs)
-    return np.where(union > 0, np.diag(pairs) / np.maximum(union, 1), np.nan)
+    both = Confusion(classes)
+    both.add(first, second)
+    return iou(both.matrix)
 
 
 def swell_of(shares: np.ndarray, first_shares: np.ndarray, source_shares: np.ndarray) -> float:

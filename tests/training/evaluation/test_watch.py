@@ -47,6 +47,10 @@ def test_jensen_shannon_limits():
 def test_agreement_by_hand():
     first, second = np.array([[0, 0, 1, 1]], np.uint8), np.array([[0, 1, 1, 1]], np.uint8)
     np.testing.assert_allclose(ious_between(first, second, 3), [1 / 2, 2 / 3, np.nan])
+    names, shares = ("road", "building", "sky"), np.array([0.5, 0.5, 0.0])
+    result = judge(look(second), look(first), look(first), shares, names, Watch())
+    assert result.agreement == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert result.consistency == pytest.approx(2 / 3)
 
 
 def test_a_rare_class_cannot_be_lost_but_a_common_one_can():
