@@ -37,16 +37,24 @@ def test_overrides_reach_the_steps_that_have_the_part(step):
 
 
 def test_one_command_shares_the_warm_up_and_prints_means(tmp_path, monkeypatch, capsys):
-    """Runs that write what they are told to: a score of 10 a step, and the pole's of 20 a step."""
+    """Runs that write what they are told to: a score of 10 a step, and the pole's of 20 a step.
+
+    In the warm-up the watch took another model, with 5: the steps start from alignment all the same.
+    """
     commands = {}
 
     def finished(run: Path, recipe: str, seed: int, more: list[str]) -> Path:
         commands[run.name] = more
         score = 10.0 * (len(commands) - 1) / (1 + seed)
         after = {"miou": score, "per_class_iou": {"road": score, "pole": 2 * score, "absent": None}}
-        rounds = [{"round": 1, "miou": score}]
+        summary = {"after": after, "rounds": [{"round": 1, **after}], "chosen_round": 1}
+        if run.name.startswith("warm-up"):
+            taken = {"miou": 5.0, "per_class_iou": {"road": 5.0, "pole": 5.0, "absent": None}}
+            rounds = [{"round": "statistics", **taken}, {"round": "adversarial", **after}]
+            summary = {"after": taken, "rounds": rounds, "chosen_round": "statistics"}
+            run.mkdir(parents=True)
+            (run / "adversarial.onnx").touch()
         (run / "report").mkdir(parents=True)
-        summary = {"after": after, "rounds": rounds, "chosen_round": 1}
         (run / "report" / "summary.json").write_text(json.dumps(summary))
         return run
 
@@ -54,9 +62,11 @@ def test_one_command_shares_the_warm_up_and_prints_means(tmp_path, monkeypatch, 
     assert ablation.main(["--out", str(tmp_path), "--data", "streetsim_dusk", "--seeds", "0"]) == 0
     assert list(commands) == ["warm-up-0", "IAS-0", "regularisation-0", "copy-paste-0", "consistency-0"]
     assert all(more[:2] == ["--data", "streetsim_dusk"] for more in commands.values())
-    assert [more[2:4] for more in commands.values()][1:] == [["--warm-start", str(tmp_path / "warm-up-0")]] * 4
+    aligned = str(tmp_path / "warm-up-0" / "adversarial.onnx")
+    assert [more[2:4] for more in commands.values()][1:] == [["--warm-start", aligned]] * 4
     assert "--warm-start" not in commands["warm-up-0"]
     said = capsys.readouterr().out
+    assert "| warm-up | 0.0 |  | 0.0 | 0.0 | 5.0 0.0 | adversarial |" in said
     assert "| + IAS | 10.0 | +10.0 | 20.0 | 10.0 | 10.0 | 1 |" in said
     assert "| **pole** | 0.0 | 20.0 | 40.0 | 60.0 | 80.0 |" in said
     assert "| road | 0.0 | 10.0 | 20.0 | 30.0 | 40.0 |" in said
