@@ -177,25 +177,27 @@ def main(argv: list[str] | None = None) -> int:
             print(f"PyTorch {about['torch']}, {about['layout']}: {about['parameters']:,} parameters, as ours")
         turns = keras_turns(arguments, data, space.count, batches) | turns
         seconds = [{name: turn() for name, turn in turns.items()} for _ in range(arguments.turns)]
-    ours = report(seconds, arguments.batch)
-    pipeline = _pipeline_seconds(stream_of(60))
+    ours = report(seconds, arguments.batch, "our step")["our step"]
+    pipeline = pipeline_seconds(stream_of(60))
     print(f"input: {1000 * pipeline:.1f} ms a batch alone, {pipeline / ours:.2f} of our step")
     return 0
 
 
-def report(seconds: list[dict[str, tuple[float, float]]], batch: int) -> float:
-    """Print a line a step; the seconds of ours."""
-    median = lambda name, of: statistics.median(of(turn[name], turn["our step"]) for turn in seconds)  # noqa: E731
-    print(f"{'':20} {'images/s':>8} {'ms':>7} {'of ours':>8} {'processor ms':>13} {'of ours':>8}")
+def report(seconds: list[dict[str, tuple[float, float]]], batch: int, base: str) -> dict[str, float]:
+    """Print a line a step, with its times as multiples of the base's; by name, seconds a step on the clock."""
+    median = lambda name, of: statistics.median(of(turn[name], turn[base]) for turn in seconds)  # noqa: E731
+    print(f"{'':20} {'images/s':>8} {'ms':>7} {'times':>8} {'processor ms':>13} {'times':>8}   of {base}")
+    clocks = {}
     for name in seconds[0]:
-        clock, processor = median(name, lambda its, ours: its[0]), median(name, lambda its, ours: its[1])
-        ratios = [median(name, lambda its, ours, kind=kind: its[kind] / ours[kind]) for kind in (0, 1)]
+        clock, processor = median(name, lambda its, bases: its[0]), median(name, lambda its, bases: its[1])
+        ratios = [median(name, lambda its, bases, kind=kind: its[kind] / bases[kind]) for kind in (0, 1)]
         times = f"{1000 * clock:7.0f} {ratios[0]:8.2f} {1000 * processor:13.0f} {ratios[1]:8.2f}"
         print(f"{name:20} {batch / clock:8.1f} {times}")
-    return median("our step", lambda its, ours: ours[0])
+        clocks[name] = clock
+    return clocks
 
 
-def _pipeline_seconds(stream) -> float:
+def pipeline_seconds(stream) -> float:
     batches = iter(stream)
     for _ in range(10):
         next(batches)

@@ -1,0 +1,115 @@
+"""What a step of HIAST costs beside a plain self-training step, and whether its input pipeline keeps up.
+
+    python tests/benchmarks/teacher_step.py --network compact --size 128x256 --batch 8
+    python tests/benchmarks/teacher_step.py --network deeplab_v3plus_mobilenet_v2 --size 240x320 --batch 4 --threads 1
+
+Both train on the same batches of source and target images of the embedded streets: `SelfTraining` with CBST's terms;
+the mean teacher with all of HIAST's, its teacher's pass and its moving average. Timed in turns as in `train_step.py`.
+The teacher's step shall take at most 1.45 times the plain one's. The input of both is timed alone: weak views only, and
+HIAST's weak and strong views after copy-paste.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+import os
+from dataclasses import dataclass
+
+import tyro
+
+from tests.benchmarks.train_step import STEPS_A_TURN, Turn, pipeline_seconds, report, timed
+from training.quiet import start_tensorflow
+
+RECIPES = {"plain step": "cbst", "teacher's step": "hiast"}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Compare HIAST's training step with a plain self-training step, and each with its input pipeline."""
+
+    network: str = "compact"
+    size: str = "128x256"
+    batch: int = 8
+    turns: int = 7
+    threads: int = os.cpu_count() or 1
+    """One: processor time, which is then the time of an idle machine, can be trusted on a busy one too."""
+
+
+def step_of(recipe: str, arguments: Arguments, classes: int):
+    """The `train_step` of a recipe's round, compiled as `fit` runs it."""
+    from models.batch_norm import set_batch_norm
+    from models.segmenter import build_segmenter
+    from training.adaptation import round_method
+    from training.command_line import experiment_of, parse
+    from training.fitting import distributed_step
+    from training.methods.optimizers import build_optimizer
+
+    experiment = experiment_of(parse(["--recipe", recipe, "--size", arguments.size]))
+    stage = experiment.data.adaptation
+    network = build_segmenter(arguments.network, classes)
+    set_batch_norm(network, stage.batch_norm)
+    method = round_method(network, experiment.recipe.adaptation, experiment.data, stage.steps, None)
+    optimizer = build_optimizer(stage.optimizer, stage.steps, [])
+    optimizer.build(network.trainable_variables)
+    method.compile(optimizer=optimizer, jit_compile=False)
+    return distributed_step(method)
+
+
+def streams(arguments: Arguments):
+    """By name of the step, `steps -> tf.data.Dataset`: its batches, with the streets' true labels for selected ones."""
+    import numpy as np
+    import tensorflow as tf
+
+    from training.adaptation import augmentation_of
+    from training.command_line import experiment_of, parse
+    from training.data.classes import LABEL_SPACES
+    from training.data.copy_paste import CopyPaste
+    from training.data.domains import load_domain
+    from training.data.input_pipeline import training_stream
+
+    experiment = experiment_of(parse(["--recipe", "hiast", "--size", arguments.size]))
+    data, settings = experiment.data, experiment.recipe.adaptation.copy_paste
+    space = LABEL_SPACES[data.label_space]
+    source, target = (load_domain(domain, space, data.size) for domain in (data.source_evaluation, data.evaluation))
+    labels = [target.read_label(index) for index in range(len(target))]
+    counts = np.stack([np.bincount(label.ravel(), minlength=256)[: space.count] for label in labels])
+    confidence = np.linspace(0.9, 0.1, space.count)  # the last classes are the hard ones: people, cars, two-wheelers
+    hard = max(1, round(settings.hard_classes * space.count))
+    paste = CopyPaste(target, counts, confidence, hard, settings.donors, settings.stop_share)
+    common = (data.size, augmentation_of(data.adaptation, data), arguments.batch)
+    views = {"plain step": {}, "teacher's step": {"strong": data.strong_blend, "weak": True, "paste": paste}}
+    return space.count, {
+        name: lambda steps, extra=extra: tf.data.Dataset.zip(
+            {
+                "source": training_stream(source, *common, steps, seed=0),
+                "target": training_stream(target, *common, steps, seed=1, **extra),
+            }
+        )
+        for name, extra in views.items()
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = tyro.cli(Arguments, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
+    os.environ |= {"TF_NUM_INTRAOP_THREADS": str(arguments.threads), "TF_NUM_INTEROP_THREADS": str(arguments.threads)}
+    start_tensorflow()
+    classes, stream_of = streams(arguments)
+    print(f"{arguments.network}, batch {arguments.batch} and {arguments.batch}, {arguments.size}, "
+          f"{arguments.threads} threads")  # fmt: skip
+    turns: dict[str, Turn] = {}
+    for name, recipe in RECIPES.items():
+        step, batches = step_of(recipe, arguments, classes), list(stream_of[name](STEPS_A_TURN))
+        turns[name] = lambda step=step, batches=batches: timed(step, batches)
+        timed(step, batches[:1])
+    seconds = [{name: turn() for name, turn in turns.items()} for _ in range(arguments.turns)]
+    medians = report(seconds, arguments.batch, "plain step")
+    for name, median in medians.items():
+        pipeline = pipeline_seconds(stream_of[name](60))
+        print(f"input of the {name}: {1000 * pipeline:.1f} ms a batch alone, {pipeline / median:.2f} of the step")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
