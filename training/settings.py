@@ -287,7 +287,8 @@ class SelfTraining:
     regularisation: RegionRegularisation | None = None
     mean_teacher: MeanTeacher | None = None
     strong_views: bool = False  # the student sees the target through HIAST's strong augmentation
-    target_weight: Weight = 1.0  # of a pseudo-labelled pixel beside a source pixel; 1 as published
+    target_weight: Weight = 1.0  # of the pseudo-labels beside the source's labels, 1 as published: of a pixel, or of
+    # the mean where each domain has its own (recipes that publish no source part, see `adaptation.round_terms`)
     learning_rate_decay: Positive = 1.0  # factor on the learning rate from one round to the next
 
 
