@@ -40,6 +40,7 @@ from training.methods.terms import (
     TeacherConsistency,
 )
 from training.progress import console
+from training.pseudo_labels.donors import hard_classes
 from training.pseudo_labels.image_selection import best_images, class_balanced_score
 from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector
 from training.pseudo_labels.mining import priority_classes, rare_classes
@@ -50,6 +51,7 @@ from training.pseudo_labels.source_subset import source_subset
 from training.pseudo_labels.spatial_prior import spatial_prior
 from training.run_directory import RunDirectory
 from training.settings import Adversarial, Data, InstanceAdaptive, RareClassMining, SelfTraining, SourceShare, Stage
+from training.settings import CopyPaste as CopyPasteSettings
 from training.workers import on_chief, sum_over_workers
 
 
@@ -81,7 +83,7 @@ def round_terms(adaptation: SelfTraining, with_source: bool) -> list:
     the source all the same, it gets a mean of its own.
     """
     weight, own_mean = adaptation.target_weight, adaptation.source_share is None
-    target = SoftCrossEntropy(weight) if adaptation.lrent else CrossEntropy("target", weight, own_mean)
+    target = SoftCrossEntropy(weight, own_mean) if adaptation.lrent else CrossEntropy("target", weight, own_mean)
     source = [CrossEntropy("source", own_mean=own_mean)] if with_source else []
     terms = [*source, target]
     if adaptation.mrkld is not None:
@@ -146,15 +148,21 @@ def label_round(
     else:
         predictions = _predictions(predictor, dataset, data)
         found = _label_by_portion(predictions, folder, adaptation, domains, directory, number)
-    portion, thresholds = found.thresholds.portion, found.thresholds
-    words = "alpha" if thresholds.selector == "ias" else "portion of each class"
-    console.print(f"  kept {found.kept_share:.1%} of the target's pixels ({words} {portion:.2f})")
+    thresholds = found.thresholds
+    asked, words = ("alpha", "alpha") if thresholds.selector == "ias" else ("portion", "portion of each class")
+    console.print(f"  kept {found.kept_share:.1%} of the target's pixels ({words} {thresholds.portion:.2f})")
     return Labelled(
         dataset=dataset.with_label_folder(folder),
         thresholds=thresholds.values,
         rare_classes=_rare_classes(thresholds.counts, adaptation.mining if data.mined_crops else None),
         found=found,
-        figures={"round": number, "portion": portion, "images": len(dataset), **found.as_json()},
+        figures={
+            "round": number,
+            asked: thresholds.portion,
+            "images": len(dataset),
+            **found.as_json(),
+            **_pasted_classes(adaptation, found),
+        },
     )
 
 
@@ -293,10 +301,24 @@ def _copy_paste(adaptation: SelfTraining, labelled: Labelled, seed: int) -> Copy
     settings, found = adaptation.copy_paste, labelled.found
     if settings is None:
         return None
-    hard = max(1, round(settings.hard_classes * np.isfinite(found.mean_confidence).sum()))
+    count = _hard_count(settings, found)
     return CopyPaste(
-        labelled.dataset, found.image_counts, found.mean_confidence, hard, settings.donors, settings.stop_share, seed
+        labelled.dataset, found.image_counts, found.mean_confidence, count, settings.donors, settings.stop_share, seed
     )
+
+
+def _hard_count(settings: CopyPasteSettings, found: LabelledImages) -> int:
+    """How many of the classes that were selected anywhere count as hard."""
+    return max(1, round(settings.hard_classes * np.isfinite(found.mean_confidence).sum()))
+
+
+def _pasted_classes(adaptation: SelfTraining, found: LabelledImages) -> dict[str, list[str]]:
+    """The names of the hard classes, hardest first, for the figures of a round; nothing without copy-paste."""
+    settings = adaptation.copy_paste
+    if settings is None:
+        return {}
+    hard = hard_classes(found.mean_confidence, _hard_count(settings, found))
+    return {"hard_classes": [found.class_names[index] for index in hard]}
 
 
 def unlabelled_streams(

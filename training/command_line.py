@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -74,10 +75,27 @@ class Arguments:
 
 
 def parse(argv: Sequence[str] | None = None, default: Arguments = Arguments()) -> Arguments:
-    """The command line; what it does not give is that of `default`."""
+    """The command line; what it does not give is that of `default`. Several `--set` are as one."""
+    joined = with_one_set(sys.argv[1:] if argv is None else argv)
     return tyro.cli(
-        Arguments, args=argv, default=default, prog="training/run.py", config=(tyro.conf.FlagCreatePairsOff,)
+        Arguments, args=joined, default=default, prog="training/run.py", config=(tyro.conf.FlagCreatePairsOff,)
     )
+
+
+def with_one_set(argv: Sequence[str]) -> list[str]:
+    """The options, the overrides of all `--set` behind one at the end: the parser would keep the last one's only."""
+    others, overrides, given, taking = [], [], False, False
+    for argument in argv:
+        name, separator, value = argument.partition("=")
+        if name == "--set":
+            given, taking = True, not separator
+            overrides += [value] if separator else []
+        elif taking and not argument.startswith("-"):
+            overrides.append(argument)
+        else:
+            taking = False
+            others.append(argument)
+    return [*others, *(["--set"] if given else []), *overrides]
 
 
 def experiment_of(arguments: Arguments) -> Experiment:
@@ -157,10 +175,11 @@ def semi_supervised(experiment: Experiment, share: float) -> Experiment:
         raise UserError(
             "--labelled-share: the oracle has the labels of the whole target already; choose another recipe"
         )
-    if recipe.adaptation is not None:
+    data, adaptation = replace(experiment.data, keep_source=True), recipe.adaptation
+    if adaptation is not None and adaptation.source_share is not None:
         everything = SourceShare(share=1.0, step=0.0, maximum=1.0)
-        recipe = replace(recipe, adaptation=replace(recipe.adaptation, source_share=everything))
-    return replace(experiment, recipe=recipe, labelled_share=share)
+        recipe = replace(recipe, adaptation=replace(adaptation, source_share=everything))
+    return replace(experiment, recipe=recipe, data=data, labelled_share=share)
 
 
 def _at(domain: Domain, root: Path) -> Domain:

@@ -29,7 +29,7 @@ class Arguments:
     classes: str | None = None
     """Label space of the labels; must be that of the model. Not given: the model's."""
     stage: str = "final"
-    """Which weights of the run: final, source, round_1, ..."""
+    """Which weights of the run: final, source, round_1, ..., with a mean teacher student/round_1 too."""
     scales: str = "1.0"
     """Multi-scale testing: soft-max averaged over these factors, e.g. 0.5,0.75,1.0."""
     flip: bool = False

@@ -35,7 +35,7 @@ from training.errors import UserError
 from training.evaluation.foreign_predictor import ForeignPredictor
 from training.evaluation.predictor import Predictor
 from training.evaluation.scoring import score
-from training.evaluation.watch import Look, Verdict, chosen_round, judge, look_at, other_view, predicted_shares
+from training.evaluation.watch import Look, Verdict, chosen_stage, judge, look_at, other_view, predicted_shares
 from training.fitting import train_stage
 from training.labelling import PREDICTION_BATCH
 from training.methods.optimizers import Adam
@@ -248,7 +248,7 @@ def _align(run: Run) -> None:
     set_batch_norm(run.network, stage.batch_norm)
     method = adversarial_method(run.network, settings, data.loss_stride, run.domains.label_space.count, experiment.seed)
     make_stream = unlabelled_streams(run.domains, data, stage, experiment.seed)
-    discriminator_optimizer = Adam(settings.discriminator_learning_rate, beta_1=0.9, beta_2=0.99)
+    discriminator_optimizer = Adam(settings.discriminator_learning_rate, 0.9, settings.discriminator_beta_2)
     compiled = {"discriminator_optimizer": discriminator_optimizer}
     train_stage(method, stage, name, make_stream, run.directory, head_variables(run.network), **compiled)
     run.follow_target(stage)
@@ -296,8 +296,8 @@ def _round(run: Run, number: int) -> None:
     train_stage(method, stage, name, make_stream, run.directory, head_variables(network))
     figures = dict(labelled.figures)
     if adaptation.mean_teacher is not None:
-        _save_weights(run, run.directory.student_weights(name))
         run.follow_target(stage)
+        _save_weights(run, run.directory.student_weights(name))
         figures["student_scores"] = run.score(run.domains.evaluation, f"evaluating the student of {name}")
         network.set_weights(method.teacher.get_weights())
     run.follow_target(stage)
@@ -352,14 +352,6 @@ def _verdict(run: Run, name: str, look: Look) -> Verdict:
     space = run.domains.label_space
     limits, shares = run.experiment.recipe.watch, np.array(labeller["shares"]) if labeller else None
     return judge(look, previous, first, run.domains.source_shares, space.names, limits, shares)
-
-
-def chosen_stage(stages: dict[str, dict]) -> str:
-    """The stage whose weights become the result: the watch's choice, or the last one where nothing is watched."""
-    names = list(stages)
-    if "verdict" not in stages[names[0]]:
-        return names[-1]
-    return names[chosen_round([Verdict.from_json(stages[name].get("verdict"), name) for name in names])]
 
 
 def _finish(run: Run) -> dict:

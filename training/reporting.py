@@ -77,7 +77,10 @@ def _labeller(figures: dict) -> dict | None:
 
 def _round_summary(name: str, figures: dict) -> dict:
     verdict, scores = figures["verdict"], _scores(figures) or {}
-    kept = ("portion", "kept_share", "kept_share_per_class", "thresholds", "threshold_trajectory", "student_scores")
+    kept = (
+        *("portion", "alpha", "kept_share", "kept_share_per_class", "thresholds", "threshold_trajectory"),
+        *("hard_classes", "student_scores"),
+    )
     return {
         "round": _label(name),
         **{key: figures[key] for key in kept if key in figures},

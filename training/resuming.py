@@ -60,13 +60,37 @@ def refuse_changes(directory: RunDirectory, experiment: Experiment, arguments: S
     asked = replace(given, set=(*begun.set, *given.set), smoke=begun.smoke or given.smoke)
     was = {"out": directory.path.resolve(), **_start(begun), **_flat(experiment)}
     now = {"out": asked.out.resolve(), **_start(asked), **_flat(experiment_of(asked))}
-    changes = [f"{key}: {was.get(key)} -> {now.get(key)}" for key in {**was, **now} if was.get(key) != now.get(key)]
-    if changes:
-        more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+    if changes := differences(was, now):
         raise UserError(
-            f"{directory.path} was begun with other settings than are asked for now ({'; '.join(changes[:SHOWN])}"
-            f"{more}): give --resume alone to go on as it was begun, or begin another run with --out"
+            f"{directory.path} was begun with other settings than are asked for now ({changes}): give --resume alone "
+            "to go on as it was begun, or begin another run with --out"
         )
+
+
+def refuse_another_run(path: Path, arguments: Sequence[str]) -> None:
+    """Raise UserError, with the differences, if the run in `path` is not the one that these options would begin."""
+    directory, begun = RunDirectory.reopen(path)
+    given = parse(arguments)
+    was = {"warm_start": directory.warm_start, **_flat(begun)}
+    now = {"warm_start": asked_start(given), **_flat(experiment_of(given))}
+    if changes := differences(was, now):
+        raise UserError(
+            f"{path} holds a run with other settings than are asked for now ({changes}): choose another --out"
+        )
+
+
+def differences(was: dict[str, object], now: dict[str, object]) -> str:
+    """What differs between two experiments' settings, the first few; "" if nothing does."""
+    changes = [f"{key}: {was.get(key)} -> {now.get(key)}" for key in {**was, **now} if was.get(key) != now.get(key)]
+    more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+    return "; ".join(changes[:SHOWN]) + more
+
+
+def asked_start(arguments: Arguments) -> dict[str, str | None] | None:
+    """`--warm-start` as recipe.json keeps it, see `warm_start_of`."""
+    if arguments.warm_start is None:
+        return None
+    return {"path": str(arguments.warm_start.expanduser().resolve()), "pixels": arguments.warm_start_pixels}
 
 
 def _start(arguments: Arguments) -> dict[str, object]:

@@ -33,7 +33,7 @@ class Optimizer:
     learning_rate: Positive = 1e-3
     weight_decay: Weight = 5e-4  # decoupled; not applied to biases and batch-norm parameters
     momentum: Share = 0.9  # SGD only
-    schedule: Literal["constant", "poly"] = "poly"
+    schedule: Literal["constant", "poly", "cosine"] = "poly"  # cosine: half a wave, to a thousandth
     power: Weight = 0.9  # of the poly schedule: lr * (1 - step / steps) ** power
     ramp_steps: AnyCount = 0  # linear warm-up of the learning rate
     head_multiple: Positive = 1.0
@@ -213,7 +213,9 @@ class Adversarial:
     loss: Literal["lsgan", "bce"] = "lsgan"
     weight: Weight = 0.05
     entropy: Weight = 0.0  # MinEnt on all target pixels
-    discriminator_learning_rate: Positive = 1e-4  # Adam
+    discriminator_learning_rate: Positive = 1e-4  # Adam, beta 0.9 and ...
+    discriminator_beta_2: Annotated[float, Interval(ge=0, lt=1)] = 0.99  # AdaptSeg, AdvEnt; IAST, HIAST: 0.999, which
+    # their published pairs have
     first_kernel: Annotated[int, Interval(ge=1, le=16)] = 4  # of the discriminator: 3 in IAST, 4 in AdaptSeg and HIAST
 
 

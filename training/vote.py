@@ -5,10 +5,9 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import subprocess
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import tyro
@@ -18,8 +17,8 @@ from training.evaluation.voting import SMALL_GAP, Candidate, vote
 from training.progress import Meter, console
 from training.quiet import start_tensorflow
 from training.run_directory import RunDirectory
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from training.series import carried_out
+from training.settings import Domain
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,8 @@ class Arguments:
     Rank finished runs:
 
       python training/vote.py --runs runs/a runs/b runs/c
+
+    Options that it does not know go to training/run.py, for every run: --data streetsim_dusk --seed 1.
     """
 
     recipe: str = "hiast"
@@ -41,20 +42,18 @@ class Arguments:
     grid: str | None = None
     """The parameter and its values, KEY=VALUE,VALUE,VALUE; the keys are those of training/run.py --set."""
     out: Path = Path("runs/vote")
-    """Folder for the runs, one a value. Finished ones are not repeated, stopped ones are continued."""
+    """Folder for the runs, one a value. Finished ones are not repeated, stopped ones are continued, others refused."""
     runs: tuple[Path, ...] = ()
     """Finished runs with one target, instead of --grid."""
     images: int = 500
     """Target images that vote, evenly spaced, at most."""
-    more: Annotated[str, tyro.conf.arg(metavar="OPTIONS")] = ""
-    """Further options of training/run.py for every run, in quotes: "--data streetsim_dusk --seed 1"."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status: 0 done, 2 a mistake of the user's, 130 stopped by Ctrl-C."""
-    arguments = tyro.cli(Arguments, args=argv, prog="training/vote.py")
+    arguments, more = tyro.cli(Arguments, args=argv, prog="training/vote.py", return_unknown_args=True)
     try:
-        runs = finished_runs(arguments)
+        runs = finished_runs(arguments, more)
         start_tensorflow()
         show(ranked(runs, arguments.images), runs)
         return 0
@@ -66,8 +65,13 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def finished_runs(arguments: Arguments) -> dict[str, Path]:
-    """Run directories by the candidate's name; those of a grid are trained first where need be."""
+def finished_runs(arguments: Arguments, more: Sequence[str] = ()) -> dict[str, Path]:
+    """Run directories by the candidate's name; those of a grid are trained first where need be.
+
+    more: further options of training/run.py.
+    """
+    if arguments.runs and more:
+        raise UserError(f"{' '.join(more)}: not an option of the vote, and finished runs are not trained.")
     if (arguments.grid is None) == (not arguments.runs):
         raise UserError("Give either --grid KEY=VALUE,VALUE,VALUE (runs to train) or --runs (finished ones).")
     if arguments.grid is None:
@@ -83,7 +87,8 @@ def finished_runs(arguments: Arguments) -> dict[str, Path]:
         raise UserError(f"A vote needs at least two candidates, better three or five, not {len(runs)}.")
     if arguments.grid is not None:
         for override, path in runs.items():
-            train(path, arguments.recipe, override, arguments.more)
+            console.print(override, style="bold")
+            carried_out(path, ["--recipe", arguments.recipe, *more, "--set", override])
     return runs
 
 
@@ -94,21 +99,6 @@ def parsed_grid(grid: str) -> tuple[str, list[str]]:
     if not separator or not key or len(given) < 2:
         raise UserError(f"--grid {grid}: expected KEY=VALUE,VALUE,VALUE, such as adaptation.selector.alpha=0.3,0.5,0.7")
     return key, list(dict.fromkeys(given))
-
-
-def train(path: Path, recipe: str, override: str, more: str) -> None:
-    """Carry out one run, or what is left of it."""
-    import shlex
-
-    if (path / "final.weights.h5").exists() and (path / "report" / "summary.json").exists():
-        return
-    if (path / "recipe.json").exists():
-        options = ["--resume", str(path)]
-    else:
-        options = ["--recipe", recipe, "--out", str(path), *shlex.split(more), "--set", override]
-    console.print(override, style="bold")
-    if subprocess.run([sys.executable, str(ROOT / "training" / "run.py"), *options]).returncode != 0:
-        raise UserError(f"the run with {override} did not finish; mend what it says and give the same command again")
 
 
 def ranked(runs: dict[str, Path], images: int) -> list[Candidate]:
@@ -132,13 +122,22 @@ def comparable_labels(runs: list[Path], images: int) -> RunLabels:
         UserError: the runs differ in target, size or classes.
     """
     each = [predicted_labels(path, images) for path in runs]
-    if len({(labels.shape, classes, samples) for labels, classes, samples in each}) > 1:
+    if len({(labels.shape, of) for labels, of in each}) > 1:
         raise UserError("These runs differ in target, size or classes: their labels cannot vote on the same pixels.")
-    return RunLabels(np.stack([labels for labels, _, _ in each]), each[0][1])
+    return RunLabels(np.stack([labels for labels, _ in each]), len(each[0][1].classes))
 
 
-def predicted_labels(path: Path, images: int) -> tuple[np.ndarray, int, tuple[str, ...]]:
-    """Arg-max labels of a run's result on its target, uint8 `[n, h, w]` on the network's grid; classes; image names."""
+@dataclass(frozen=True)
+class LabelledTarget:
+    """What labels are of: the target without its place on the disk, the names of its images, the classes."""
+
+    target: Domain
+    images: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+def predicted_labels(path: Path, images: int) -> tuple[np.ndarray, LabelledTarget]:
+    """Arg-max labels of a run's result on its target, uint8 `[n, h, w]` on the network's grid, and what they are of."""
     from training.data.domains import load_domain
     from training.data.input_pipeline import evaluation_stream, readable
     from training.evaluation.predictor import Predictor
@@ -152,7 +151,8 @@ def predicted_labels(path: Path, images: int) -> tuple[np.ndarray, int, tuple[st
         for batch in readable(evaluation_stream(part, data.size, 8)):
             labels.append(np.argmax(predictor.coarse_probs(batch["image"]), axis=-1).astype(np.uint8))
             meter.advance(len(labels[-1]))
-    return np.concatenate(labels), space.count, tuple(sample.name for sample in part.samples)
+    names = tuple(sample.name for sample in part.samples)
+    return np.concatenate(labels), LabelledTarget(replace(data.target, root=None), names, space.names)
 
 
 def show(candidates: list[Candidate], runs: dict[str, Path]) -> None:

@@ -18,6 +18,7 @@ from training.data.classes import LabelSpace, load_label_space
 from training.errors import UserError
 from training.evaluation.foreign_predictor import SUFFIXES, ForeignPredictor
 from training.evaluation.predictor import Predictor
+from training.evaluation.watch import chosen_stage
 from training.files import digest_of
 from training.run_directory import STATE, RunDirectory
 from training.settings import Experiment
@@ -28,8 +29,9 @@ from training.trained_model import load_trained
 class WarmStart:
     """path: absolute, a run directory or a file; file: the one that is read, with its sha256.
 
-    role: "weights" = they take the place of the warm-up; "labeller" = it labels round 1. adapted: weights that saw the
-    target already. pixels: see `foreign_predictor.PIXELS`, None = the usual ones.
+    role: "weights" = they take the place of the warm-up; "labeller" = it labels round 1. adapted: weights that were
+    trained on the target already (its batch-norm statistics alone do not count). pixels: see
+    `foreign_predictor.PIXELS`, None = the usual ones.
     """
 
     path: str
@@ -86,7 +88,7 @@ def _found(path: Path, pixels: str | None, experiment: Experiment, space: LabelS
         if not weights.is_file():
             raise UserError(f"--warm-start {path}: that run is not finished; continue it with --resume first")
         if _same_network(trained, experiment):
-            adapted = stage != "source" and len(other.stages) > 1
+            adapted = _stage_of(stage, other.stages) not in ("source", "statistics")
             return WarmStart(str(path), "weights", str(weights), _sha256(weights), adapted)
     if experiment.recipe.adaptation is None:
         raise UserError(
@@ -105,6 +107,11 @@ def _run_around(path: Path) -> tuple[Path | None, str]:
     from export.metadata import ModelMetadata
 
     return path.parent, ModelMetadata.from_json(description.read_text(), str(description)).stage
+
+
+def _stage_of(stage: str, stages: dict) -> str:
+    """The stage whose weights "final" are, or `stage` itself."""
+    return chosen_stage(stages) if stage == "final" else stage
 
 
 def _same_network(trained: Experiment, experiment: Experiment) -> bool:

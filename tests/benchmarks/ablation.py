@@ -21,6 +21,7 @@ import subprocess
 from pathlib import Path
 
 from tests.benchmarks.recipes import finished
+from training.errors import UserError
 
 RECIPE, WARM_UP, ALIGNED = "hiast", "warm-up", "adversarial"
 _REGIONS, _PASTE = "adaptation.regularisation=off", "adaptation.copy_paste=off"
@@ -118,4 +119,7 @@ def is_hard(name: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"streetshift: {error}")

@@ -16,8 +16,10 @@ sys.path.insert(0, str(ROOT))
 import argparse
 import json
 import statistics
-import subprocess
 from pathlib import Path
+
+from training.errors import UserError
+from training.series import carried_out
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,14 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def finished(run: Path, recipe: str, seed: int, more: list[str]) -> Path:
     """Carry out the run, or what is left of it."""
-    if (run / "report" / "summary.json").exists():
-        return run
-    if (run / "recipe.json").exists():
-        command = ["--resume", str(run)]
-    else:
-        command = ["--recipe", recipe, "--seed", str(seed), "--out", str(run), *more]
-    subprocess.run([sys.executable, str(ROOT / "training" / "run.py"), *command], check=True)
-    return run
+    return carried_out(run, ["--recipe", recipe, "--seed", str(seed), *more])
 
 
 def table(out: Path, recipes: list[str], seeds: list[int]) -> str:
@@ -70,4 +65,7 @@ def _spread(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"streetshift: {error}")

@@ -8,8 +8,13 @@ import pytest
 from tests.benchmarks import vote as benchmark
 from training import vote
 from training.errors import UserError
+from training.settings import Domain
 
 WRONG = (0.4, 0.1, 0.25, 0.5)  # shares of wrong pixels: the second is the best model
+
+
+def target_of(images: tuple[str, ...], style: str = "city") -> vote.LabelledTarget:
+    return vote.LabelledTarget(Domain("streetsim", style=style), images, tuple("abcde"))
 
 
 @pytest.fixture
@@ -22,7 +27,7 @@ def runs(tmp_path, monkeypatch):
         path: np.where(random.random(truth.shape) < wrong, random.integers(0, 5, truth.shape), truth).astype(np.uint8)
         for path, wrong in zip(paths, WRONG, strict=True)
     }
-    monkeypatch.setattr(vote, "predicted_labels", lambda path, images: (labels[path], 5, ("a",) * images))
+    monkeypatch.setattr(vote, "predicted_labels", lambda path, images: (labels[path], target_of(("a",) * images)))
     monkeypatch.setattr(vote, "true_miou", lambda path: 100 * (1 - WRONG[paths.index(path)]))
     return paths
 
@@ -58,10 +63,8 @@ def test_too_few_or_unscored_runs_are_refused(runs, monkeypatch):
 
 
 def test_runs_on_different_images_cannot_vote(runs, monkeypatch):
-    labels = iter(range(4))
-    monkeypatch.setattr(
-        vote, "predicted_labels", lambda path, images: (np.zeros((1, 4, 4), np.uint8), 5, (str(next(labels)),))
-    )
+    maps, styles = np.zeros((1, 4, 4), np.uint8), iter(("city", "city", "dusk", "city"))
+    monkeypatch.setattr(vote, "predicted_labels", lambda path, images: (maps, target_of(("000000",), next(styles))))
     with pytest.raises(UserError, match="cannot vote on the same pixels"):
         vote.comparable_labels(runs, 6)
 
@@ -69,8 +72,8 @@ def test_runs_on_different_images_cannot_vote(runs, monkeypatch):
 def test_finished_runs_are_grouped_by_seed_and_a_grid_is_trained_seed_after_seed(tmp_path, monkeypatch, capsys):
     asked = []
 
-    def finished_runs(arguments):
-        asked.append((arguments.grid, arguments.more))
+    def finished_runs(arguments, more):
+        asked.append((arguments.grid, more))
         return {str(index): arguments.out / str(index) for index in range(3)}
 
     monkeypatch.setattr(vote, "finished_runs", finished_runs)
@@ -82,7 +85,7 @@ def test_finished_runs_are_grouped_by_seed_and_a_grid_is_trained_seed_after_seed
     )
     options = ["--out", str(tmp_path), "--grid", "a=1,2,3", "--seeds", "0", "1", "--data", "streetsim_dusk"]
     assert benchmark.main(options) == 0
-    assert asked == [("a=1,2,3", f"--data streetsim_dusk --seed {seed}") for seed in (0, 1)]
+    assert asked == [("a=1,2,3", ["--data", "streetsim_dusk", "--seed", str(seed)]) for seed in (0, 1)]
     said = capsys.readouterr().out
     assert "| 0 | 3 | 1 | 100% |" in said
     assert "| 1 | 3 | 1 | 100% |" in said

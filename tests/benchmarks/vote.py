@@ -14,7 +14,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 import argparse
 import itertools
-import shlex
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +70,8 @@ def trained(arguments: argparse.Namespace, more: list[str]) -> list[Path]:
     """The runs of the grid, seed after seed."""
     runs = []
     for seed in arguments.seeds:
-        options = shlex.join([*more, "--seed", str(seed)])
-        grid = vote.Arguments(arguments.recipe, arguments.grid, arguments.out / f"seed{seed}", more=options)
-        runs += vote.finished_runs(grid).values()
+        grid = vote.Arguments(arguments.recipe, arguments.grid, arguments.out / f"seed{seed}")
+        runs += vote.finished_runs(grid, [*more, "--seed", str(seed)]).values()
     return runs
 
 

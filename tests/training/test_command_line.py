@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from training.adaptation import round_terms, source_share_of
 from training.command_line import experiment_of, parse
 from training.errors import UserError
 from training.recipes import RECIPES
@@ -118,10 +119,37 @@ def test_an_unknown_kind_of_part_is_refused_with_those_there_are(override):
         experiment("--set", override)
 
 
+def test_several_sets_are_as_one():
+    resolved = experiment(
+        "--set", "adaptation.rounds=5", "--seed", "4", "--set=data.warm_up.steps=7", "--set", "data.crop=64,96"
+    )
+    assert (resolved.recipe.adaptation.rounds, resolved.data.warm_up.steps, resolved.data.crop) == (5, 7, (64, 96))
+    assert resolved.seed == 4
+
+
 def test_a_labelled_share_takes_the_place_of_the_source():
-    resolved = experiment("--recipe", "hiast", "--labelled-share", "1/8")
+    """All of it in every round; the loss of a recipe without source keeps its form, a mean a domain."""
+    resolved = experiment("--recipe", "cbst", "--labelled-share", "1/8")
     assert resolved.labelled_share == 0.125
     assert resolved.recipe.adaptation.source_share.share == 1.0
+    resolved = experiment(
+        "--recipe", "hiast", "--labelled-share", "1/8", "--data", "gta5_cityscapes", "--target-root", "."
+    )
+    assert resolved.recipe.adaptation.source_share is None
+    assert source_share_of(resolved.recipe.adaptation, resolved.data).share == 1.0
+    assert all(term.own_mean for term in round_terms(resolved.recipe.adaptation, True)[:2])
+
+
+def test_iast_and_hiast_have_their_own_schedules_on_the_published_pairs():
+    pairs = {"gta5_cityscapes": 0.05, "synthia_cityscapes": 0.001}
+    for data, weight in pairs.items():
+        resolved = experiment("--recipe", "iast", "--data", data, "--source-root", ".", "--target-root", ".")
+        assert (resolved.recipe.adversarial.weight, resolved.data.adaptation.batch_size) == (weight, 8)
+    resolved = experiment("--recipe", "hiast", "--data", "cityscapes_rio", "--source-root", ".", "--target-root", ".")
+    stage, optimizer = resolved.data.adaptation, resolved.data.adaptation.optimizer
+    assert (stage.steps, stage.batch_size) == (8000, 6)
+    assert (optimizer.name, optimizer.schedule, optimizer.learning_rate) == ("adamw", "cosine", 3e-6)
+    assert resolved.recipe.adversarial.discriminator_beta_2 == 0.999
 
 
 @pytest.mark.parametrize("share", ["0", "1", "1/0", "many"])

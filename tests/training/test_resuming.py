@@ -4,12 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-import tensorflow as tf
 
-from tests.training.small_runs import left_by, options, two_layers, write_data
-from training import fitting, pipeline
-from training import run as run_script
-from training.evaluation import charts
+from tests.training.small_runs import left_by, options
+from training import fitting
 
 MEAN_TEACHER = (
     *("hiast", "adversarial=off", "adaptation.rounds=1", "adaptation.strong_views=False"),
@@ -20,18 +17,6 @@ ADVERSARIAL = ("advent", "adversarial.weight=0.5")
 
 class Killed(BaseException):
     """Nothing of ours catches it, as nothing can catch SIGKILL."""
-
-
-@pytest.fixture
-def start(tmp_path, monkeypatch):
-    """The main job in this process: on small data, with a network of two layers, without charts and exports."""
-    monkeypatch.setattr(pipeline, "build_network", two_layers)
-    monkeypatch.setattr(charts, "write_charts", lambda *_: {})
-    monkeypatch.setattr(run_script, "_export", lambda *_: None)
-    write_data(tmp_path)
-    tf.config.run_functions_eagerly(True)  # five steps are made sooner than traced
-    yield run_script.main
-    tf.config.run_functions_eagerly(False)
 
 
 def kill_when(monkeypatch, name: str) -> None:
@@ -68,23 +53,15 @@ def kill_in_metrics(monkeypatch, stage: str, step: int) -> None:
     ids=["mean_teacher", "adversarial"],
 )
 def test_killed_again_and_again_it_ends_as_the_one_that_was_not(start, tmp_path, recipe, places):
-    import time
-
-    t = time.process_time()
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     command = options(tmp_path, *recipe)
     assert start([*command, "--out", str(whole)]) == 0
-    print("CPU whole", time.process_time() - t, flush=True)
     again = [*command, "--out", str(killed)]
     for place in places:
-        t = time.process_time()
         with pytest.MonkeyPatch.context() as patch:
             kill_in_metrics(patch, *place) if isinstance(place, tuple) else kill_when(patch, place)
             with pytest.raises(Killed):
                 start(again)
         again = ["--resume", str(killed)] if (killed / "recipe.json").exists() else again
-        print("CPU", place, time.process_time() - t, flush=True)
-    t = time.process_time()
     assert start(again) == 0
-    print("CPU end", time.process_time() - t, flush=True)
     assert left_by(killed) == left_by(whole)

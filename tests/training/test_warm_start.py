@@ -122,6 +122,8 @@ def test_a_run_of_the_same_network_gives_its_weights(photos, tmp_path):
     assert (found.role, found.adapted, Path(found.file)) == ("weights", True, adapted / "final.weights.h5")
     fresh = fake_run(tmp_path / "fresh", settings, stages=("source",))
     assert not warm_start_of(begun(tmp_path / "b", settings, fresh), settings, SPACE).adapted
+    given_back = fake_run(tmp_path / "given_back", settings, stages=("source", "round_1", "statistics"))
+    assert not warm_start_of(begun(tmp_path / "c", settings, given_back), settings, SPACE).adapted
 
 
 def test_a_file_inside_such_a_run_stands_for_the_weights_it_was_exported_from(photos, tmp_path, monkeypatch):

@@ -58,7 +58,8 @@ def load_domains(experiment: Experiment) -> Domains:
     target = load_domain(data.target, space, data.size, labelled=True if oracle or share else None)
     if (oracle or share) and not target.labelled:
         asking = "the oracle recipe" if oracle else "--labelled-share"
-        raise UserError(f"{asking} trains on target labels, but the target '{target.name}' has none")
+        place = ": put them into labels/ beside images/" if data.target.reader == "images" else ""
+        raise UserError(f"{asking} trains on target labels, but the target '{target.name}' has none{place}")
     evaluation = evaluation_of(experiment)
     if evaluation is not None:
         check_no_overlap(target, evaluation)
@@ -117,7 +118,15 @@ def load_domain(domain: Domain | None, space: LabelSpace, size, labelled: bool |
         return reader(root, domain.city, domain.split, space, labelled)
     if domain.reader in ("cityscapes", "bdd100k", "robotcar", "camvid"):
         return reader(root, domain.split, space, labelled)
+    if domain.reader == "images" and labelled and (parent := _labelled_folder(root)) is not None:
+        return datasets.folders(parent, space)
     return reader(root, space)
+
+
+def _labelled_folder(root: Path) -> Path | None:
+    """The folder with images/ and labels/ that `root` is, or is the images/ of; None if there are no labels."""
+    candidates = (root, root.parent) if root.name == "images" else (root,)
+    return next((each for each in candidates if (each / "images").is_dir() and (each / "labels").is_dir()), None)
 
 
 def _evaluation(evaluation: Domain | None, target: Domain) -> Domain | None:

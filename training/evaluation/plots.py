@@ -180,10 +180,11 @@ def _strips(summary: Mapping[str, Any]) -> list[_Strip]:
     def series(key: str, factor: float = 1.0) -> list[float | None]:
         return [None if entry.get(key) is None else factor * entry[key] for entry in entries]
 
+    asked = series("portion", 100)
     return [
         _Strip("mIoU in %", series("miou"), span=8),
         _Strip("Label-free score", series("label_free_score"), span=0.1),
-        _Strip("Kept share of the pixels in %", series("kept_share", 100), 5, True, series("portion", 100)),
+        _Strip("Kept share of the pixels in %", series("kept_share", 100), 5, True, asked if any(asked) else None),
         _Strip("Drift of the class shares", series("drift"), span=0.05, from_zero=True),
         _Strip("Consistency under views", series("consistency"), span=0.1),
         _Strip("Agreement with the round before", series("agreement"), span=0.1),

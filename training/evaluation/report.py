@@ -8,8 +8,9 @@ None or left out, and so is its part of the report.
 * before, after: `confusion.scores`, or None when the target has no labels
 * label_free: {"before", "after"}, each {label_free_score, consistency, agreement, drift, confidence ...: number,
   class_shares: {class: share of all pixels 0..1}}
-* rounds: [{round (1, 2 ..., "statistics" or "adversarial"), portion, kept_share, kept_share_per_class {class: share},
-  thresholds {class: number or None}, threshold_trajectory [[number]], student_scores (as before and after),
+* rounds: [{round (1, 2 ..., "statistics" or "adversarial"), portion or alpha, kept_share, kept_share_per_class
+  {class: share}, thresholds {class: number or None}, threshold_trajectory [[number]], hard_classes [names of what
+  copy-paste took from donors], student_scores (as before and after: of the student whose teacher is the result),
   label_free_score, consistency, agreement, drift, verdict "ok" or "collapse", sentence, miou, per_class_iou}]
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
 * chosen_round (as `round`; 0 = the model before adaptation), watch [sentences]
@@ -314,7 +315,7 @@ def _terminal_cells(row: tables.ClassRow, compare: bool) -> list:
     from rich.text import Text
 
     if not compare:
-        return [Text(row.name), tables.number(row.before if row.after is None else row.after)]
+        return [Text(row.title), tables.number(row.before if row.after is None else row.after)]
     style = {"▲": "green", "▼": "red"}.get(tables.arrow(row.change), "")
     change = Text(tables.number(row.change, signed=True), style=style)
-    return [Text(row.name), tables.number(row.before), tables.number(row.after), change]
+    return [Text(row.title), tables.number(row.before), tables.number(row.after), change]

@@ -5,17 +5,26 @@ from dataclasses import dataclass
 from typing import Any
 
 UNKNOWN = "—"
+HARD_MARK = " *"
 BAR_LENGTH = 10
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class before and after, in percent; None where the class has no IoU. `change` needs both."""
+    """One class before and after, in percent; None where the class has no IoU. `change` needs both.
+
+    hard: copy-paste took it from donors, see `hard_names`.
+    """
 
     name: str
     before: float | None
     after: float | None
     truth_pixels: int | None
+    hard: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}{HARD_MARK}" if self.hard else self.name
 
     @property
     def change(self) -> float | None:
@@ -106,8 +115,17 @@ def class_rows(summary: Mapping[str, Any]) -> list[ClassRow]:
     before, after = summary.get("before") or {}, summary.get("after") or {}
     known = before or after
     old, new = before.get("per_class_iou", {}), after.get("per_class_iou", {})
-    pixels = known.get("truth_pixels", {})
-    return [ClassRow(name, old.get(name), new.get(name), pixels.get(name)) for name in known.get("per_class_iou", {})]
+    pixels, hard = known.get("truth_pixels", {}), hard_names(summary)
+    return [
+        ClassRow(name, old.get(name), new.get(name), pixels.get(name), name in hard)
+        for name in known.get("per_class_iou", {})
+    ]
+
+
+def hard_names(summary: Mapping[str, Any]) -> list[str]:
+    """The classes with the least confident labels in the last round that pasted them, hardest first (HIAST)."""
+    pasted = [entry["hard_classes"] for entry in summary.get("rounds") or [] if entry.get("hard_classes")]
+    return pasted[-1] if pasted else []
 
 
 def compares(summary: Mapping[str, Any]) -> bool:
@@ -134,7 +152,12 @@ def is_worse(summary: Mapping[str, Any]) -> bool:
 
 
 def score_notes(summary: Mapping[str, Any]) -> list[str]:
-    """Sentences a reader needs to judge the means: classes left out or counted as 0, pixels without a prediction."""
+    """Sentences a reader needs to judge the table: hard classes, classes left out or counted as 0, and the like."""
+    hard = ["Hard classes (*): their labels were the least confident, and copy-paste showed them more often."]
+    return [*(hard if hard_names(summary) else []), *_mean_notes(summary)]
+
+
+def _mean_notes(summary: Mapping[str, Any]) -> list[str]:
     before, after = summary.get("before"), summary.get("after")
     if not compares(summary):
         return [sentence[0].upper() + sentence[1:] for sentence in _side_notes(after or before or {})]
@@ -174,11 +197,11 @@ def per_class_table(rows: Sequence[ClassRow], compare: bool) -> str:
     """IoU per class with a bar; with `compare` before, after and the change."""
     if not compare:
         single = [(row, row.before if row.after is None else row.after) for row in rows]
-        cells = [(row.name, number(value), bar(value), _pixels(row)) for row, value in single]
+        cells = [(row.title, number(value), bar(value), _pixels(row)) for row, value in single]
         return markdown_table(("class", "IoU %", "", "truth pixels"), cells, (0, 2))
     cells = [
         (
-            row.name,
+            row.title,
             number(row.before),
             number(row.after),
             number(row.change, signed=True),
@@ -224,18 +247,21 @@ def round_table(summary: Mapping[str, Any]) -> str:
     columns that no round knows are left out."""
     start = {"miou": (summary.get("before") or {}).get("miou"), **single_numbers(summary, "before")}
     first = {**start, "round": "before"}
-    entries = [first, *summary["rounds"]]
+    rounds = [{**entry, "student": (entry.get("student_scores") or {}).get("miou")} for entry in summary["rounds"]]
+    entries = [first, *rounds]
     columns = [
         ("portion", "portion", percent),
+        ("alpha", "alpha", lambda value: number(value, 2)),
         ("kept_share", "kept", percent),
         ("label_free_score", "label-free score", lambda value: number(value, 3)),
         ("consistency", "consistency", lambda value: number(value, 3)),
         ("agreement", "agreement", lambda value: number(value, 3)),
         ("drift", "drift", lambda value: number(value, 3)),
         ("miou", "mIoU %", number),
+        ("student", "its student's", number),
         ("verdict", "watch", lambda value: value or ""),
     ]
-    shown = [column for column in columns if any(entry.get(column[0]) is not None for entry in summary["rounds"])]
+    shown = [column for column in columns if any(entry.get(column[0]) is not None for entry in rounds)]
     chosen = chosen_line(summary["rounds"], summary.get("chosen_round"))
     rows = []
     for index, entry in enumerate(entries):

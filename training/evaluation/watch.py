@@ -246,3 +246,14 @@ def chosen_round(verdicts: list[Verdict]) -> int:
     """
     healthy = [index for index, verdict in enumerate(verdicts) if index == 0 or not verdict.collapse]
     return max(healthy, key=lambda index: (verdicts[index].score, index))
+
+
+def chosen_stage(stages: dict[str, dict]) -> str:
+    """The stage of a run whose weights become its result: `chosen_round`'s, or the last one where nothing is watched.
+
+    stages: what state.json records of each, in their order, at least one.
+    """
+    names = list(stages)
+    if "verdict" not in stages[names[0]]:
+        return names[-1]
+    return names[chosen_round([Verdict.from_json(stages[name].get("verdict"), name) for name in names])]

@@ -114,15 +114,25 @@ class RampedPoly(keras.optimizers.schedules.LearningRateSchedule):
         return {"base": self.base, "steps": self.steps, "power": self.power, "ramp_steps": self.ramp_steps}
 
 
+def learning_rate(settings: Optimizer, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The schedule of a stage of `steps` steps."""
+    rate, ramp = settings.learning_rate, settings.ramp_steps
+    if settings.schedule == "cosine":
+        start = {"initial_learning_rate": 0.0, "warmup_target": rate} if ramp else {"initial_learning_rate": rate}
+        return keras.optimizers.schedules.CosineDecay(
+            decay_steps=max(steps - ramp, 1), alpha=1e-3, warmup_steps=ramp, **start
+        )
+    return RampedPoly(rate, steps, settings.power if settings.schedule == "poly" else 0.0, ramp)
+
+
 def build_optimizer(settings: Optimizer, steps: int, head_variables, average_weights: float | None = None):
     """The optimiser of one stage of `steps` steps.
 
     Weight decay is decoupled (variable -= lr * decay * variable) and spares biases and batch-norm parameters, as the
     published codes do. `average_weights` is the decay of a moving average that replaces the weights after the stage.
     """
-    power = settings.power if settings.schedule == "poly" else 0.0
     common = {
-        "learning_rate": RampedPoly(settings.learning_rate, steps, power, settings.ramp_steps),
+        "learning_rate": learning_rate(settings, steps),
         "weight_decay": settings.weight_decay,
         "global_clipnorm": settings.clip_norm,
         "use_ema": average_weights is not None,

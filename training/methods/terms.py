@@ -49,17 +49,20 @@ class CrossEntropy:
 
 
 class SoftCrossEntropy:
-    """LRENT: cross-entropy with the recomputed soft label on the pixels whose hard pseudo-label was kept."""
+    """LRENT: cross-entropy with the recomputed soft label on the pixels whose hard pseudo-label was kept.
+
+    own_mean: as in `CrossEntropy`.
+    """
 
     name = "soft_cross_entropy_target"
 
-    def __init__(self, weight: float = 1.0):
-        self.weight = weight
+    def __init__(self, weight: float = 1.0, own_mean: bool = False):
+        self.weight, self.own_mean = weight, own_mean
 
     def __call__(self, step):
         view = step.target
         mask = labelled_region(view.label)
-        return soft_cross_entropy(view.logits, view.soft_label, mask, labelled_pixels(step))
+        return soft_cross_entropy(view.logits, view.soft_label, mask, None if self.own_mean else labelled_pixels(step))
 
 
 class ConfidentRegionKLD:
@@ -69,9 +72,8 @@ class ConfidentRegionKLD:
         per_class: divide by the classes once more: False for CRST's MRKLD, True for R_c of IAST and HIAST.
     """
 
-    name = "kld_confident_target"
-
     def __init__(self, weight: float, per_class: bool = False):
+        self.name = "kld_confident_target" if per_class else "mrkld_target"  # a round can have both
         self.weight, self.per_class = weight, per_class
 
     def __call__(self, step):

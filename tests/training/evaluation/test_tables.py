@@ -53,6 +53,18 @@ def test_notes_name_the_classes_that_lost(summary):
     assert "Lower than before: car (-5.0)." in tables.score_notes(summary)
 
 
+def test_a_round_with_a_teacher_shows_its_student_and_marks_the_hard_classes(summary):
+    teacher = {**summary["rounds"][0], "student_scores": {"miou": 64.0}, "alpha": 0.2, "hard_classes": ["car"]}
+    del teacher["portion"]
+    told = {**summary, "rounds": [teacher]}
+    heading, _, before, first = tables.round_table(told).splitlines()
+    assert "| alpha | kept |" in heading
+    assert "| its student's |" in heading
+    assert (before.count("64.0"), first.count("64.0")) == (0, 1)
+    assert [row.title for row in tables.class_rows(told)] == ["road", "tree | hedge", "car *", "tram"]
+    assert tables.score_notes(told)[0].startswith("Hard classes (*)")
+
+
 def test_notes_of_a_run_that_does_not_compare(summary):
     single = {**summary, "rounds": [], "after": summary["before"]}
     assert tables.score_notes(single) == ["In neither truth nor prediction, so left out of the mean: tram."]

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.training.methods.tiny import CLASSES, batch, compiled, tiny_network
-from training.methods.optimizers import RampedPoly, build_optimizer
+from training.methods.optimizers import RampedPoly, build_optimizer, learning_rate
 from training.methods.self_training import SelfTraining, SoftLabeller
 from training.methods.source_training import SourceTraining
 from training.methods.step import thin_label
@@ -38,7 +38,7 @@ def test_the_step_descends_the_weighted_sum_of_its_terms():
         copy.trainable_variables, tape.gradient(total, copy.trainable_variables), strict=True
     ):
         variable.assign_sub(0.1 * gradient)
-    assert set(values) == {"cross_entropy_source", "cross_entropy_target", "kld_confident_target"}
+    assert set(values) == {"cross_entropy_source", "cross_entropy_target", "mrkld_target"}
     for ours, by_hand in zip(method.network.get_weights(), copy.get_weights(), strict=True):
         np.testing.assert_allclose(ours, by_hand, atol=1e-6)
 
@@ -126,6 +126,13 @@ def test_the_learning_rate_ramps_up_and_falls_to_zero():
     values = [float(schedule(step)) for step in (0, 9, 50, 100)]
     assert values == pytest.approx([0.1, 0.91**0.9, 0.5**0.9, 0.0])
     assert float(RampedPoly(2.0, 100, 0.0)(99)) == 2.0
+
+
+def test_the_cosine_falls_to_a_thousandth():
+    schedule = learning_rate(Optimizer(learning_rate=2.0, schedule="cosine"), 100)
+    assert [float(schedule(step)) for step in (0, 50, 100)] == pytest.approx([2.0, 1.001, 0.002], rel=1e-5)
+    ramped = learning_rate(Optimizer(learning_rate=2.0, schedule="cosine", ramp_steps=20), 100)
+    assert [float(ramped(step)) for step in (0, 10, 20, 100)] == pytest.approx([0.0, 1.0, 2.0, 0.002], rel=1e-5)
 
 
 def test_thin_label_takes_the_middle_of_each_cell():

@@ -1,0 +1,21 @@
+"""What the tests of whole runs share."""
+
+import pytest
+import tensorflow as tf
+
+from tests.training.small_runs import two_layers, write_data
+from training import pipeline
+from training import run as run_script
+from training.evaluation import charts
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """The main job in this process: on small data, with a network of two layers, without charts and exports."""
+    monkeypatch.setattr(pipeline, "build_network", two_layers)
+    monkeypatch.setattr(charts, "write_charts", lambda *_: {})
+    monkeypatch.setattr(run_script, "_export", lambda *_: None)
+    write_data(tmp_path)
+    tf.config.run_functions_eagerly(True)  # five steps are made sooner than traced
+    yield run_script.main
+    tf.config.run_functions_eagerly(False)
