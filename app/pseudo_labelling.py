@@ -1,6 +1,6 @@
 """Pseudo-labels for a few target photos: thresholds over all of them at once, then what each photo keeps.
 
-The selector `ias` is another kind: its thresholds follow the photos in their order, two at a time.
+The selector `ias` is another kind: its thresholds follow the photos in their order, a few at a time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -103,11 +103,17 @@ class _Passes:
 
 
 def _in_order(passes: _Passes, alpha: float) -> Selected:
-    """One pass: each batch moves the thresholds, which label it at once; photos of different sizes go one by one."""
-    selector = InstanceAdaptiveSelector(passes.model.space.count, alpha)
+    """One pass: each batch moves the thresholds, which label it at once; photos of different sizes go one by one.
+
+    What is not asked for is as in the model's last round, where that was labelled by this selector, else as published.
+    """
+    selection = passes.model.metadata.selection
+    known = dict((selection and selection.ordered) or {})
+    batch_size = known.pop("batch_size", BATCH_SIZE)
+    selector = InstanceAdaptiveSelector(passes.model.space.count, **{**known, "alpha": alpha})
     passes.title = "selecting"
-    labels = tuple(label for batch in in_batches(passes(), BATCH_SIZE) for label in selector.label_batch(batch))
-    entries = {"batch_size": BATCH_SIZE, **selector.manifest_entries()}
+    labels = tuple(label for batch in in_batches(passes(), batch_size) for label in selector.label_batch(batch))
+    entries = {"batch_size": batch_size, **selector.manifest_entries()}
     return Selected(tuple(passes.photos), labels, selector.thresholds(), selector.kept, entries)
 
 

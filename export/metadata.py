@@ -15,13 +15,16 @@ import numpy as np
 
 from training.data.classes import IGNORE, LONGEST_NAME
 from training.errors import UserError
+from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector
 from training.pseudo_labels.scores import MAX_CLASSES
-from training.pseudo_labels.selectors import PRIOR_SELECTORS
+from training.pseudo_labels.selectors import ORDERED_SELECTORS, PRIOR_SELECTORS
 from training.pseudo_labels.spatial_prior import resize_prior
 from training.pseudo_labels.thresholds import Thresholds, thresholds_from_json
 from training.reading import parsed_json
 
 METADATA_KEY = "streetshift"
+ORDERED = ("alpha", "beta", "gamma", "initial")  # what InstanceAdaptiveSelector is made with
+MOST_IMAGES = 4096  # that move thresholds together
 PRIOR_SIZE = (64, 128)  # height and width the spatial prior is stored at, at most
 
 
@@ -29,13 +32,15 @@ PRIOR_SIZE = (64, 128)  # height and width the spatial prior is stored at, at mo
 class RoundSelection:
     """How the last round chose its pseudo-labels: enough to choose them anew on other images.
 
-    prior: float32 [h, w, c] with mean 1 per class, or None. alpha: of the "lrent" selector, else None.
+    prior: float32 [h, w, c] with mean 1 per class, or None. alpha: of the "lrent" selector, else None. ordered: of the
+    "ias" selector alpha, beta, gamma and initial, see `InstanceAdaptiveSelector`, and batch_size (images), else None.
     """
 
     round: str
     thresholds: Thresholds
     alpha: float | None = None
     prior: np.ndarray | None = None
+    ordered: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,7 @@ def _selection_to_json(selection: RoundSelection) -> dict[str, Any]:
         "thresholds": values,
         "alpha": selection.alpha,
         "prior": None if selection.prior is None else pack_prior(selection.prior),
+        "ordered": None if selection.ordered is None else dict(selection.ordered),
     }
 
 
@@ -178,7 +184,18 @@ def _selection_from_json(content: Mapping[str, Any], classes: int) -> RoundSelec
         raise ValueError("no alpha for the selector lrent")
     if not _is_text(content["round"]):
         raise ValueError("the name of a round was expected")
-    return RoundSelection(content["round"], thresholds, alpha, prior)
+    ordered = content["ordered"]
+    if (ordered is None) == (thresholds.selector in ORDERED_SELECTORS):
+        raise ValueError(f"parameters of another selector than {thresholds.selector}")
+    if ordered is not None:
+        batch_size, numbers = ordered["batch_size"], {name: ordered[name] for name in ORDERED}
+        if not all(type(number) in (int, float) for number in numbers.values()):
+            raise ValueError("numbers were expected")
+        if type(batch_size) is not int or not 0 < batch_size <= MOST_IMAGES:
+            raise ValueError("a number of images was expected")
+        InstanceAdaptiveSelector(classes, **numbers)  # checks them
+        ordered = {**numbers, "batch_size": batch_size}
+    return RoundSelection(content["round"], thresholds, alpha, prior, ordered)
 
 
 def pack_prior(prior: np.ndarray) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from export.metadata import ModelMetadata
-from export.run_metadata import is_all_ours
+from export.run_metadata import adapts, is_all_ours
 from training.evaluation.tables import markdown_table, number
 from training.files import write_atomically
 from training.run_directory import RunDirectory
@@ -24,22 +24,23 @@ LIMITS = (
 def write_card(directory: RunDirectory, experiment: Experiment, metadata: ModelMetadata) -> None:
     """(Re)write MODEL_CARD.md of a run, naming every model exported into it so far."""
     files = sorted(directory.path.glob("*.onnx"))
-    text = model_card(metadata, files, "mit" if is_all_ours(experiment) else "other")
+    text = model_card(metadata, files, "mit" if is_all_ours(experiment) else "other", adapts(experiment))
     write_atomically(directory.path / "MODEL_CARD.md", text.encode())
 
 
-def model_card(metadata: ModelMetadata, files: Sequence[Path], licence_id: str) -> str:
+def model_card(metadata: ModelMetadata, files: Sequence[Path], licence_id: str, adapted: bool) -> str:
     """Markdown with the front matter that Hugging Face reads.
 
     files: the exported models to list, the first in the example. licence_id: "mit" or "other", for the front matter.
+    adapted: False for a recipe that only trains with labels, whatever the target.
     """
-    title = f"{metadata.network}, {metadata.source} → {metadata.target}"
+    title = f"{metadata.network}, {metadata.source}" + (f" → {metadata.target}" if adapted else "")
+    how = f"adapted to {metadata.target} without its labels" if adapted else f"trained on {metadata.source}"
     parts = [
         front_matter(metadata, title, licence_id),
         f"# {title}",
-        f"Street-scene segmentation into {len(metadata.names)} classes, adapted without target labels by "
-        f"StreetShift {metadata.version}.",
-        "## How it was made\n\n" + markdown_table(("", ""), _origin(metadata), (0, 1)),
+        f"Street-scene segmentation into {len(metadata.names)} classes, {how} by StreetShift {metadata.version}.",
+        "## How it was made\n\n" + markdown_table(("", ""), _origin(metadata, adapted), (0, 1)),
         "## Figures\n\n" + _figures(metadata.metrics),
         "## Files\n\n"
         + markdown_table(("file", "MB"), [(file.name, f"{file.stat().st_size / 1e6:.1f}") for file in files]),
@@ -74,13 +75,13 @@ def front_matter(metadata: ModelMetadata, title: str, licence_id: str) -> str:
     return "\n".join([*lines, "---"])
 
 
-def _origin(metadata: ModelMetadata) -> list[tuple[str, str]]:
+def _origin(metadata: ModelMetadata, adapted: bool) -> list[tuple[str, str]]:
     height, width = metadata.training_size
     rows = [
         ("method", f"`{metadata.recipe}` ({metadata.paper})"),
         ("network", f"`{metadata.network}`, one logit for {metadata.output_stride}x{metadata.output_stride} pixels"),
-        ("source (labelled)", metadata.source),
-        ("target (no labels used)", metadata.target),
+        ("trained on, with labels", metadata.source),
+        *([("adapted to, without labels", metadata.target)] if adapted else []),
         ("trained at", f"{height}x{width} pixels (height x width)"),
         ("weights of", metadata.stage),
     ]

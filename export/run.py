@@ -35,7 +35,7 @@ class Arguments:
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     """fp32 runs anywhere; fp16 is half the size, for GPUs; int8 a quarter, quicker on recent CPUs."""
     stage: str = "final"
-    """Which weights of the run: final, source, round_1, ..."""
+    """Which weights of the run: final, source, round_1, ..., with a mean teacher student/round_1 too."""
     out: Path | None = None
     """The .onnx file to write. Not given: model.onnx (source.onnx, model_int8.onnx ...) in the run directory."""
 

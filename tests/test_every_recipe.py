@@ -31,6 +31,8 @@ def test_recipe_trains_end_to_end(recipe, tmp_path):
     assert 0 <= summary["after"]["miou"] <= 100
     assert set(summary["after"]["per_class_iou"]) >= {"road", "bicycle"}
     assert (out / "report" / "report.md").read_text().startswith("# ")
+    adapts = RECIPES[recipe].adaptation or RECIPES[recipe].adversarial
+    assert {file.name for file in out.glob("*.onnx")} == {"model.onnx", *(["source.onnx"] if adapts else [])}
     for entry in labelling:
         folder = out / "pseudo_labels" / f"round_{entry['round']}"
         manifest = json.loads((folder / "manifest.json").read_text())

@@ -14,7 +14,7 @@ from training.command_line import Arguments, catalogue, experiment_of, parse
 from training.devices import Devices, is_chief, parse_devices
 from training.errors import CannotWrite, UserError
 from training.quiet import silent_stderr, start_tensorflow
-from training.resuming import resume
+from training.resuming import asked_start, resume
 from training.run_directory import RunDirectory, experiment_to_json
 from training.settings import Experiment
 
@@ -65,14 +65,14 @@ def _open(arguments: Arguments, argv: list[str]) -> tuple[RunDirectory, Experime
     if arguments.resume is not None:
         return resume(arguments.resume, argv)
     experiment = experiment_of(arguments)
-    path, start = arguments.out or _free_name(experiment), arguments.warm_start
+    path, start = arguments.out or _free_name(experiment), asked_start(arguments)
     if start is None:
         return RunDirectory.create(path, experiment, argv), experiment
-    start = start.expanduser().resolve()
-    if not start.exists():
-        raise UserError(f"--warm-start {start}: there is nothing; give a finished run, an .onnx or a .keras file")
-    asked = {"path": str(start), "pixels": arguments.warm_start_pixels}
-    return RunDirectory.create(path, experiment, argv, asked), experiment
+    if not Path(start["path"]).exists():
+        raise UserError(
+            f"--warm-start {start['path']}: there is nothing; give a finished run, an .onnx or a .keras file"
+        )
+    return RunDirectory.create(path, experiment, argv, start), experiment
 
 
 def _free_name(experiment) -> Path:
@@ -96,7 +96,9 @@ def _carry_out(opened: tuple[RunDirectory, Experiment] | None, devices: Devices)
         with noticing_loss(shlex.quote(str(path))):
             run_experiment(experiment, directory)
     if is_chief():
-        _export(directory, ["final"] if experiment.recipe.adaptation is None else ["source", "final"])
+        from export.run_metadata import adapts
+
+        _export(directory, ["source", "final"] if adapts(experiment) else ["final"])
 
 
 def _export(directory: RunDirectory, stages: list[str]) -> None:

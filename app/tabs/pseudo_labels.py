@@ -103,7 +103,8 @@ class PseudoLabelsTab:
     ) -> tuple[dict, dict]:
         """Choose pseudo-labels for several target photos, with thresholds over all of them.
 
-        The selector ias takes the photos in their order, two at a time, and the portion as its alpha; no stride.
+        The selector ias takes the photos in their order and the portion as its alpha; no stride. Its other parameters
+        are those of the model's last round if that was labelled by ias, else the published ones.
         Returns the manifest (selector, thresholds, kept shares and pixel counts per class) and a zip of it and the
         label PNGs (train ids, 255 = ignored, each at its photo's own size).
         """

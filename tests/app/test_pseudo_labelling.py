@@ -1,5 +1,7 @@
 """The page's pseudo-labels are those of `training.pseudo_labels` on the model's own probabilities."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,14 @@ def test_ias_takes_the_photos_in_their_order_and_the_portion_as_its_alpha(model,
     assert len(found.entries["threshold_trajectory"]) == 4
     backwards = pseudo_label(model, photos[::-1], "ias", 0.5, 1, silent)
     assert not np.array_equal(backwards.labels[-1], found.labels[0])
+
+
+def test_ias_goes_on_as_the_models_last_round(model, photos):
+    ordered = {"alpha": 0.2, "beta": 0.5, "gamma": 0.0, "initial": 0.3, "batch_size": 1}
+    selection = replace(model.metadata.selection, ordered=ordered)
+    known = replace(model, metadata=replace(model.metadata, selection=selection))
+    found = pseudo_label(known, photos, "ias", 0.6, 4, silent)
+    assert {name: found.entries[name] for name in ordered} == {**ordered, "alpha": 0.6}
 
 
 @pytest.mark.parametrize(

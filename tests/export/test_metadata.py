@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from export.metadata import ModelMetadata, pack_prior, unpack_prior
-from export.run_metadata import domain_title, licence, metadata_of_run
+from export.run_metadata import domain_title, domain_titles, licence, metadata_of_run
 from training.command_line import experiment_of, parse
 from training.data.classes import LABEL_SPACES
 from training.errors import UserError
@@ -57,6 +57,25 @@ def test_unreachable_thresholds_are_null_and_come_back_infinite(metadata):
     text = replace(metadata, selection=replace(metadata.selection, thresholds=thresholds)).to_json()
     assert json.loads(text)["selection"]["thresholds"][3] is None
     np.testing.assert_array_equal(ModelMetadata.from_json(text).selection.thresholds.values, values)
+
+
+def test_the_parameters_of_ias_come_back_and_are_checked(metadata):
+    ordered = {"alpha": 0.2, "beta": 0.9, "gamma": 0.0, "initial": 0.9, "batch_size": 2}
+    thresholds = replace(metadata.selection.thresholds, selector="ias")
+    ias = replace(metadata, selection=replace(metadata.selection, thresholds=thresholds, prior=None, ordered=ordered))
+    assert ModelMetadata.from_json(ias.to_json()).selection.ordered == ordered
+    for odd in (None, {**ordered, "gamma": -1.0}, {**ordered, "beta": "0.9"}, {**ordered, "batch_size": 0}):
+        text = replace(ias, selection=replace(ias.selection, ordered=odd)).to_json()
+        with pytest.raises(UserError):
+            ModelMetadata.from_json(text)
+
+
+def test_the_labelled_share_of_the_target_is_told_of():
+    options = ["--recipe", "hiast", "--data", "folders", "--target-root", "photos", "--labelled-share", "1/4"]
+    experiment = experiment_of(parse(options))
+    assert domain_titles(experiment) == ("photos, 0.25 of it", "photos, the rest")
+    assert "ImageNet" in licence(experiment)
+    assert domain_titles(experiment_of(parse(["--recipe", "oracle"])))[0] == "streetsim city train"
 
 
 def test_a_model_without_rounds_has_no_selection(run, tmp_path):

@@ -140,6 +140,6 @@ def test_a_run_without_labels_or_rounds_has_a_card_too(run, tmp_path):
     directory = RunDirectory.create(tmp_path / "bare", experiment_of(parse(["--recipe", "source_only", "--smoke"])))
     experiment = RunDirectory.reopen(directory.path)[1]
     metadata = metadata_of_run(directory, experiment, LABEL_SPACES["cityscapes19"], "final", "fp32")
-    card = model_card(metadata, [run / "recipe.json"], "other")
+    card = model_card(metadata, [run / "recipe.json"], "other", True)
     assert "there are no figures" in card
     assert "model-index" not in card

@@ -30,8 +30,7 @@ from training.command_line import experiment_of, parse
 from training.data.classes import load_label_space
 from training.errors import UserError
 from training.evaluation.curves import read_metrics
-from training.evaluation.watch import Look
-from training.pipeline import chosen_stage
+from training.evaluation.watch import Look, chosen_stage
 from training.run_directory import RunDirectory, experiment_from_json, experiment_to_json
 from training.settings import Experiment
 
@@ -146,7 +145,7 @@ def model_metadata(text: str, random: np.random.Generator, folder: Path) -> None
     count, selection = len(metadata.names), metadata.selection
     assert np.array(metadata.colors, np.uint8).shape == (count, 3)
     (folder / "model.onnx").write_bytes(b"")
-    model_card(metadata, [folder / "model.onnx"], "mit").encode()
+    model_card(metadata, [folder / "model.onnx"], "mit", True).encode()
     if selection is not None:
         assert selection.thresholds.values.shape == (count,)
         assert selection.prior is None or selection.prior.shape[2] == count
