@@ -162,4 +162,4 @@ def test_constants_that_suit_the_data_give_way_to_overrides_and_to_smoke():
     assert experiment("--recipe", "hiast").recipe.adaptation.selector.gamma == 0
     assert experiment("--recipe", "hiast", "--set", "adaptation.selector.gamma=8").recipe.adaptation.selector.gamma == 8
     assert experiment("--recipe", "hiast", "--smoke").data.adaptation.steps < 10
-    assert experiment("--recipe", "iast").recipe.adaptation == RECIPES["iast"].adaptation
+    assert experiment("--recipe", "cbst").recipe.adaptation == RECIPES["cbst"].adaptation

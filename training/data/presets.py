@@ -79,15 +79,18 @@ _HIAST_ON_SMALL_DATA = (
     "adaptation.copy_paste.hard_classes=0.3",  # published 14 / 19: of CamVid's classes 8, and cars lost 7 to 10 IoU
     "adaptation.mean_teacher.consistency=5",
 )
-_HIAST_ON_STREETS = (
-    *_HIAST_ON_SMALL_DATA,
-    "data.adaptation.steps=1300",  # published are 8000 a round, beside CBST's 1250: more than its rounds here too
-    "data.adaptation.optimizer.learning_rate=2e-3",
-    "adaptation.selector.alpha=0.2",
+_IAST_ON_STREETS = (
     "adaptation.selector.gamma=0",  # 8 supposes confidences near 1: a network of minutes shows rare classes at 0.5,
     # of which alpha * 0.5 ** 8 would be kept, one pixel in 500
     "adaptation.target_weight=0.4",  # the labels cover 36 % and have a mean of their own: so a pixel of them weighs
     # about what one of the source does, as in CBST, and the wrong ones less than the source's right ones
+)
+_HIAST_ON_STREETS = (
+    *_HIAST_ON_SMALL_DATA,
+    *_IAST_ON_STREETS,
+    "adaptation.selector.alpha=0.2",
+    "data.adaptation.steps=1300",  # published are 8000 a round, beside CBST's 1250: more than its rounds here too
+    "data.adaptation.optimizer.learning_rate=2e-3",
 )
 
 
@@ -247,6 +250,8 @@ _HIAST_AS_PUBLISHED = (*_IAST_AS_PUBLISHED, "data.adaptation.steps=8000", "data.
 _PUBLISHED = [name for name, pair in DATA.items() if pair.adaptation is PAPER_ROUND]
 
 SUITED: dict[tuple[str, str], tuple[str, ...]] = {
+    ("iast", "streetsim"): _IAST_ON_STREETS,
+    ("iast", "streetsim_dusk"): _IAST_ON_STREETS,
     ("hiast", "streetsim"): _HIAST_ON_STREETS,
     ("hiast", "streetsim_dusk"): _HIAST_ON_STREETS,
     ("hiast", "streetsim_camvid"): _HIAST_ON_SMALL_DATA,
