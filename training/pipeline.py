@@ -133,7 +133,7 @@ def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
         _warm_up(run)
         if experiment.recipe.adversarial is not None or experiment.recipe.adaptation is not None:
             _take_statistics(run)
-        if experiment.recipe.adversarial is not None and not directory.stages["source"].get("adapted"):
+        if experiment.recipe.adversarial is not None:
             _align(run)
         if experiment.recipe.adaptation is not None:
             _adapt(run)
@@ -237,10 +237,16 @@ def _take_statistics(run: Run) -> None:
 
 
 def _align(run: Run) -> None:
-    """Stage `adversarial`: pull the output maps of the target towards those of the source."""
+    """Stage `adversarial`: pull the output maps of the target towards those of the source.
+
+    Left out where the run started from a model that was trained on the target.
+    """
     name, started, experiment = "adversarial", time.monotonic(), run.experiment
     if name in run.directory.stages:
         run.network.load_weights(run.directory.weights(name))
+        return
+    if run.directory.stages["source"].get("adapted"):
+        console.print("No adversarial warm-up: the model that this run starts from was trained on the target already")
         return
     stage, data, settings = experiment.data.adversarial, experiment.data, experiment.recipe.adversarial
     console.print(f"Adversarial warm-up: {stage.steps} steps", style="bold")
