@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from export.metadata import ModelMetadata
-from export.run_metadata import adapts, is_all_ours
+from export.run_metadata import is_all_ours
 from training.evaluation.tables import markdown_table, number
 from training.files import write_atomically
 from training.run_directory import RunDirectory
@@ -24,7 +24,7 @@ LIMITS = (
 def write_card(directory: RunDirectory, experiment: Experiment, metadata: ModelMetadata) -> None:
     """(Re)write MODEL_CARD.md of a run, naming every model exported into it so far."""
     files = sorted(directory.path.glob("*.onnx"))
-    text = model_card(metadata, files, "mit" if is_all_ours(experiment) else "other", adapts(experiment))
+    text = model_card(metadata, files, "mit" if is_all_ours(experiment) else "other", experiment.recipe.adapts)
     write_atomically(directory.path / "MODEL_CARD.md", text.encode())
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from export.metadata import ModelMetadata, RoundSelection
+from export.metadata import ORDERED, ModelMetadata, RoundSelection
 from models.catalogue import NETWORKS
 from training.data.classes import LabelSpace
 from training.errors import UserError
@@ -62,13 +62,8 @@ def domain_titles(experiment: Experiment) -> tuple[str, str]:
     return domain_title(experiment.data.source) if experiment.recipe.warm_up.domain == "source" else target, target
 
 
-def adapts(experiment: Experiment) -> bool:
-    """Is there anything after the training with labels?"""
-    return experiment.recipe.adaptation is not None or experiment.recipe.adversarial is not None
-
-
 def used_domains(experiment: Experiment) -> list[Domain]:
-    """The domains whose images were trained on."""
+    """The domains that the experiment names and makes use of."""
     data = experiment.data
     return [data.target] if experiment.labelled_share is not None else [data.source, data.target]
 
@@ -123,8 +118,7 @@ def selection(
 
 def _ordered(settings: InstanceAdaptive, alpha: float) -> dict[str, float]:
     """The parameters of a round of IAS, whose alpha can change from round to round."""
-    kept = ("beta", "gamma", "initial", "batch_size")
-    return {"alpha": alpha, **{name: getattr(settings, name) for name in kept}}
+    return {**{name: getattr(settings, name) for name in (*ORDERED, "batch_size")}, "alpha": alpha}
 
 
 def is_all_ours(experiment: Experiment) -> bool:

@@ -131,7 +131,7 @@ def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
     run = Run(experiment, directory, domains, build_network(experiment, domains.label_space.count), start)
     try:
         _warm_up(run)
-        if experiment.recipe.adversarial is not None or experiment.recipe.adaptation is not None:
+        if experiment.recipe.adapts:
             _take_statistics(run)
         if experiment.recipe.adversarial is not None:
             _align(run)
@@ -325,7 +325,7 @@ def _record(run: Run, name: str, started: float, figures: dict) -> None:
 
 def _write_down(run: Run, name: str, started: float, figures: dict) -> None:
     recipe = run.experiment.recipe
-    if recipe.adaptation is not None or recipe.adversarial is not None:
+    if recipe.adapts:
         at_home = figures["source_scores"]["miou"]
         watched = (run.domains.target, run.size, recipe.watch.images)
         look = look_at(run.predictor, run.other_view, *watched, source_miou=at_home)

@@ -96,9 +96,7 @@ def _carry_out(opened: tuple[RunDirectory, Experiment] | None, devices: Devices)
         with noticing_loss(shlex.quote(str(path))):
             run_experiment(experiment, directory)
     if is_chief():
-        from export.run_metadata import adapts
-
-        _export(directory, ["source", "final"] if adapts(experiment) else ["final"])
+        _export(directory, ["source", "final"] if experiment.recipe.adapts else ["final"])
 
 
 def _export(directory: RunDirectory, stages: list[str]) -> None:

@@ -305,6 +305,11 @@ class Recipe:
     watch: Watch = Watch()
     published: str = ""  # figures to expect in the paper's setting
 
+    @property
+    def adapts(self) -> bool:
+        """Is there anything after the training with labels?"""
+        return self.adversarial is not None or self.adaptation is not None
+
 
 @dataclass(frozen=True)
 class Experiment:

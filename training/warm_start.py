@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from export.run_metadata import weights_stage
 from training.data.classes import LabelSpace, load_label_space
 from training.errors import UserError
 from training.evaluation.foreign_predictor import SUFFIXES, ForeignPredictor
 from training.evaluation.predictor import Predictor
-from training.evaluation.watch import chosen_stage
 from training.files import digest_of
 from training.run_directory import STATE, RunDirectory
 from training.settings import Experiment
@@ -88,7 +88,7 @@ def _found(path: Path, pixels: str | None, experiment: Experiment, space: LabelS
         if not weights.is_file():
             raise UserError(f"--warm-start {path}: that run is not finished; continue it with --resume first")
         if _same_network(trained, experiment):
-            adapted = _stage_of(stage, other.stages) not in ("source", "statistics")
+            adapted = weights_stage(other.stages, stage) not in ("source", "statistics")
             return WarmStart(str(path), "weights", str(weights), _sha256(weights), adapted)
     if experiment.recipe.adaptation is None:
         raise UserError(
@@ -107,11 +107,6 @@ def _run_around(path: Path) -> tuple[Path | None, str]:
     from export.metadata import ModelMetadata
 
     return path.parent, ModelMetadata.from_json(description.read_text(), str(description)).stage
-
-
-def _stage_of(stage: str, stages: dict) -> str:
-    """The stage whose weights "final" are, or `stage` itself."""
-    return chosen_stage(stages) if stage == "final" else stage
 
 
 def _same_network(trained: Experiment, experiment: Experiment) -> bool:

@@ -14,50 +14,37 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-import os
-from dataclasses import dataclass
-
 import tyro
 
-from tests.benchmarks.train_step import STEPS_A_TURN, Turn, pipeline_seconds, report, timed
-from training.quiet import start_tensorflow
+from tests.benchmarks.train_step import (
+    STEPS_A_TURN,
+    Turn,
+    Workload,
+    compiled_step,
+    pipeline_seconds,
+    report,
+    timed,
+)
 
 RECIPES = {"plain step": "cbst", "teacher's step": "hiast"}
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Compare HIAST's training step with a plain self-training step, and each with its input pipeline."""
-
-    network: str = "compact"
-    size: str = "128x256"
-    batch: int = 8
-    turns: int = 7
-    threads: int = os.cpu_count() or 1
-    """One: processor time, which is then the time of an idle machine, can be trusted on a busy one too."""
-
-
-def step_of(recipe: str, arguments: Arguments, classes: int):
-    """The `train_step` of a recipe's round, compiled as `fit` runs it."""
+def step_of(recipe: str, arguments: Workload, classes: int):
+    """The `train_step` of a recipe's round."""
     from models.batch_norm import set_batch_norm
     from models.segmenter import build_segmenter
     from training.adaptation import round_method
     from training.command_line import experiment_of, parse
-    from training.fitting import distributed_step
-    from training.methods.optimizers import build_optimizer
 
     experiment = experiment_of(parse(["--recipe", recipe, "--size", arguments.size]))
     stage = experiment.data.adaptation
     network = build_segmenter(arguments.network, classes)
     set_batch_norm(network, stage.batch_norm)
     method = round_method(network, experiment.recipe.adaptation, experiment.data, stage.steps, None)
-    optimizer = build_optimizer(stage.optimizer, stage.steps, [])
-    optimizer.build(network.trainable_variables)
-    method.compile(optimizer=optimizer, jit_compile=False)
-    return distributed_step(method)
+    return compiled_step(method, stage.optimizer)
 
 
-def streams(arguments: Arguments):
+def streams(arguments: Workload):
     """By name of the step, `steps -> tf.data.Dataset`: its batches, with the streets' true labels for selected ones."""
     import numpy as np
     import tensorflow as tf
@@ -92,9 +79,9 @@ def streams(arguments: Arguments):
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = tyro.cli(Arguments, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
-    os.environ |= {"TF_NUM_INTRAOP_THREADS": str(arguments.threads), "TF_NUM_INTEROP_THREADS": str(arguments.threads)}
-    start_tensorflow()
+    about = "Compare HIAST's training step with a plain self-training step, and each with its input pipeline."
+    arguments = tyro.cli(Workload, args=argv, description=about, config=(tyro.conf.FlagCreatePairsOff,))
+    arguments.start_tensorflow()
     classes, stream_of = streams(arguments)
     print(f"{arguments.network}, batch {arguments.batch} and {arguments.batch}, {arguments.size}, "
           f"{arguments.threads} threads")  # fmt: skip

@@ -35,8 +35,8 @@ STEPS_A_TURN = 4
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """Compare our training step with the bare one, with PyTorch's, and with the speed of the input pipeline."""
+class Workload:
+    """What is timed, and how often."""
 
     network: str = "compact"
     size: str = "128x256"
@@ -44,6 +44,17 @@ class Arguments:
     turns: int = 7
     threads: int = os.cpu_count() or 1
     """One: processor time, which is then the time of an idle machine, can be trusted on a busy one too."""
+
+    def start_tensorflow(self) -> None:
+        """With this many threads."""
+        os.environ |= {"TF_NUM_INTRAOP_THREADS": str(self.threads), "TF_NUM_INTEROP_THREADS": str(self.threads)}
+        start_tensorflow()
+
+
+@dataclass(frozen=True)
+class Arguments(Workload):
+    """Compare our training step with the bare one, with PyTorch's, and with the speed of the input pipeline."""
+
     torch_python: pathlib.Path | None = None
     """A Python that can import torch; not given: no PyTorch."""
 
@@ -83,14 +94,19 @@ def bare_step(network, settings: Optimizer, stride: int):
 
 
 def our_step(network, settings: Optimizer, stride: int):
-    from training.fitting import distributed_step
-    from training.methods.optimizers import build_optimizer
     from training.methods.source_training import SourceTraining
     from training.methods.terms import CrossEntropy
 
-    method = SourceTraining(network, [CrossEntropy("source")], stride)
+    return compiled_step(SourceTraining(network, [CrossEntropy("source")], stride), settings)
+
+
+def compiled_step(method, settings: Optimizer):
+    """The `train_step` of a method, as `fit` runs it."""
+    from training.fitting import distributed_step
+    from training.methods.optimizers import build_optimizer
+
     optimizer = build_optimizer(settings, 1000, [])
-    optimizer.build(network.trainable_variables)
+    optimizer.build(method.network.trainable_variables)
     method.compile(optimizer=optimizer, jit_compile=False)
     return distributed_step(method)
 
@@ -148,8 +164,7 @@ class TorchSteps:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = tyro.cli(Arguments, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
-    os.environ |= {"TF_NUM_INTRAOP_THREADS": str(arguments.threads), "TF_NUM_INTEROP_THREADS": str(arguments.threads)}
-    start_tensorflow()
+    arguments.start_tensorflow()
     import tensorflow as tf
 
     from models.segmenter import build_segmenter

@@ -118,15 +118,15 @@ def load_domain(domain: Domain | None, space: LabelSpace, size, labelled: bool |
         return reader(root, domain.city, domain.split, space, labelled)
     if domain.reader in ("cityscapes", "bdd100k", "robotcar", "camvid"):
         return reader(root, domain.split, space, labelled)
-    if domain.reader == "images" and labelled and (parent := _labelled_folder(root)) is not None:
-        return datasets.folders(parent, space)
+    places = (root, root.parent) if root.name == "images" else (root,)
+    if domain.reader == "images" and labelled and (place := _first_labelled(*places)) is not None:
+        return datasets.folders(place, space)
     return reader(root, space)
 
 
-def _labelled_folder(root: Path) -> Path | None:
-    """The folder with images/ and labels/ that `root` is, or is the images/ of; None if there are no labels."""
-    candidates = (root, root.parent) if root.name == "images" else (root,)
-    return next((each for each in candidates if (each / "images").is_dir() and (each / "labels").is_dir()), None)
+def _first_labelled(*folders: Path) -> Path | None:
+    """The first of the folders that holds images/ and labels/."""
+    return next((each for each in folders if (each / "images").is_dir() and (each / "labels").is_dir()), None)
 
 
 def _evaluation(evaluation: Domain | None, target: Domain) -> Domain | None:
@@ -134,7 +134,5 @@ def _evaluation(evaluation: Domain | None, target: Domain) -> Domain | None:
     if evaluation is not None or target.reader != "images" or target.root is None:
         return evaluation
     root = Path(os.path.realpath(Path(target.root).expanduser()))
-    for beside in (root.parent.parent / "val", root.parent / "val"):
-        if (beside / "images").is_dir() and (beside / "labels").is_dir():
-            return Domain(reader="folders", root=str(beside))
-    return None
+    beside = _first_labelled(root.parent.parent / "val", root.parent / "val")
+    return beside and Domain(reader="folders", root=str(beside))
