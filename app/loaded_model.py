@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from export.metadata import ModelMetadata
 from export.segmenter import OnnxSegmenter
 from training.data.classes import IGNORE, LabelSpace
 from training.errors import UserError
+from training.prediction.model_metadata import ModelMetadata
 
 RUN_FOLDERS = ("runs", "RUNS")
 MODEL_FILE, SOURCE_FILE = "model.onnx", "source.onnx"

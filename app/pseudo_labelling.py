@@ -14,6 +14,7 @@ from app.loaded_model import LoadedModel
 from app.uploads import Photo, fitted
 from training.data.classes import IGNORE
 from training.errors import UserError
+from training.probability_maps.enlarging import Enlarged
 from training.pseudo_labels import (
     ORDERED_SELECTORS,
     PRIOR_SELECTORS,
@@ -26,7 +27,6 @@ from training.pseudo_labels import (
     select,
     thresholds_from_batches,
 )
-from training.pseudo_labels.enlarging import Enlarged
 from training.pseudo_labels.instance_adaptive import BATCH_SIZE
 
 ALPHA = 0.25  # the published temperature of lrent

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from training.pseudo_labels.enlarging import Enlarged
-from training.pseudo_labels.scores import best_class
+from training.probability_maps.enlarging import Enlarged
+from training.probability_maps.scores import best_class
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

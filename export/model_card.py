@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from export.metadata import ModelMetadata
 from export.run_metadata import is_all_ours
 from training.evaluation.tables import markdown_table, number
-from training.files import write_atomically
-from training.run_directory import RunDirectory
+from training.files.atomic import write_atomically
+from training.prediction.model_metadata import ModelMetadata
+from training.run_directory.paths import RunDirectory
 from training.settings import Experiment
 
 LIMITS = (

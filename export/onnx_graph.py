@@ -5,7 +5,7 @@ Output `labels`      uint8   [batch, height, width]     arg-max class
        `confidence`  float32 [batch, height, width]     probability of that class
        `logits`      float32 [batch, ceil(height / stride), ceil(width / stride), classes]
 
-Everything the training side does to an image is in the graph, in the same order (`training/evaluation/predictor.py`):
+Everything the training side does to an image is in the graph, in the same order (`training/prediction/predictor.py`):
 normalise, network, soft-max on the coarse grid, bilinear enlargement of the probabilities, arg-max. Enlarging
 probabilities rather than logits spares the soft-max of every pixel, half of the run time on a CPU.
 """

@@ -15,7 +15,7 @@ from training.data.input_pipeline import evaluation_stream
 from training.data.samples import Dataset
 from training.errors import UserError
 from training.evaluation.confusion import Confusion
-from training.evaluation.predictor import Predictor, enlarged_label
+from training.prediction.predictor import Predictor, enlarged_label
 
 FP32_DIFFERENCE = 1e-3  # of a logit; of logits beyond +-10 a ten-thousandth of the largest, float32's rounding
 LEAST_AGREEMENT = {"fp32": 0.9999, "fp16": 0.99, "int8": 0.9}

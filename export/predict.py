@@ -16,9 +16,10 @@ from pathlib import Path
 from export.pictures import IMAGE_SUFFIXES, MAX_PIXELS
 from export.progress import Progress
 from export.results import Results, ShareTable
-from export.segmenter import CPU, CUDA, OnnxSegmenter
+from export.segmenter import OnnxSegmenter
 from export.video import VIDEO_SUFFIXES, segment_video
 from training.errors import UserError
+from training.prediction.onnx_providers import CPU, CUDA
 
 PROVIDERS = {"auto": None, "cpu": [CPU], "cuda": [CUDA, CPU]}
 

@@ -13,9 +13,9 @@ from export.pictures import network_size
 from export.segmenter import OnnxSegmenter, Segmentation
 from training.data.classes import IGNORE
 from training.errors import UserError
-from training.files import write_atomically
-from training.pseudo_labels.label_files import label_manifest, write_label_png, write_manifest
-from training.pseudo_labels.scores import best_class
+from training.files.atomic import write_atomically
+from training.prediction.label_files import label_manifest, write_label_png, write_manifest
+from training.probability_maps.scores import best_class
 from training.pseudo_labels.selectors import lrent_select, select
 from training.pseudo_labels.spatial_prior import resize_label, resize_prior
 

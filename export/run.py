@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import tyro
 
+from training.distribution.quiet import start_tensorflow
 from training.errors import UserError
-from training.files import write_atomically
-from training.quiet import start_tensorflow
+from training.files.atomic import write_atomically
 
 if TYPE_CHECKING:
     import onnx
 
-    from export.metadata import ModelMetadata
     from export.parity import Parity, Scores
+    from training.prediction.model_metadata import ModelMetadata
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def export_stages(
     from export.parity import check_parity, compared_scores, measured_parity, session_of, speeds
     from export.precision import PRECISIONS, with_precision
     from export.run_metadata import metadata_of_run
-    from training.evaluation.predictor import Predictor
-    from training.trained_model import load_trained
+    from training.prediction.predictor import Predictor
+    from training.prediction.trained_model import load_trained
 
     if precision not in PRECISIONS:
         raise UserError(f"There is no precision '{precision}': choose {', '.join(PRECISIONS)}.")
@@ -149,8 +149,8 @@ def default_path(run: Path, stage: str, precision: str) -> Path:
 
 def write_model(path: Path, model: "onnx.ModelProto", metadata: "ModelMetadata") -> None:
     """Write `path` with the metadata inside and as a .json beside, and see that the written file opens and runs."""
-    from export.metadata import METADATA_KEY
     from export.segmenter import OnnxSegmenter
+    from training.prediction.model_metadata import METADATA_KEY
 
     text = metadata.to_json()
     model.metadata_props.add(key=METADATA_KEY, value=text)

@@ -3,17 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from export.metadata import ORDERED, ModelMetadata, RoundSelection
 from models.catalogue import NETWORKS
 from training.data.classes import LabelSpace
 from training.errors import UserError
-from training.pseudo_labels.label_files import MANIFEST_NAME, read_thresholds
-from training.pseudo_labels.probability_files import load_prior
+from training.evaluation.watch import STUDENT, weights_stage
+from training.experiment_json import VERSION
+from training.prediction.label_files import MANIFEST_NAME, read_thresholds
+from training.prediction.model_metadata import ORDERED, ModelMetadata, RoundSelection
+from training.probability_maps.map_files import load_prior
 from training.pseudo_labels.selectors import ORDERED_SELECTORS, PRIOR_SELECTORS
-from training.run_directory import VERSION, RunDirectory
+from training.run_directory.paths import RunDirectory
 from training.settings import Domain, Experiment, InstanceAdaptive
 
-STUDENT = "student/"  # before the stage's name: the student of a round whose result is its teacher
 FIGURES = ("miou", "pixel_accuracy", "per_class_iou", "class_sets", "absent")
 
 
@@ -66,15 +67,6 @@ def used_domains(experiment: Experiment) -> list[Domain]:
     """The domains that the experiment names and makes use of."""
     data = experiment.data
     return [data.target] if experiment.labelled_share is not None else [data.source, data.target]
-
-
-def weights_stage(stages: dict[str, dict], stage: str) -> str | None:
-    """The finished stage whose weights "final" are, or `stage` itself; None where nothing is recorded."""
-    if stage != "final":
-        return stage if stage.removeprefix(STUDENT) in stages else None
-    from training.evaluation.watch import chosen_stage  # brings TensorFlow
-
-    return chosen_stage(stages) if stages else None
 
 
 def metrics(experiment: Experiment, stages: dict[str, dict], stage: str | None) -> dict[str, Any] | None:

@@ -5,7 +5,6 @@ segmentation.class_shares()          # {"road": 0.41, ...}
 Image.fromarray(segmentation.overlay()).show()
 """
 
-import ctypes
 import itertools
 import warnings
 from collections.abc import Sequence
@@ -16,12 +15,12 @@ import numpy as np
 import onnxruntime
 
 from export.enlarge import enlarge, enlarged_label, softmax, window_starts, window_weight
-from export.metadata import METADATA_KEY, ModelMetadata
 from export.pictures import MAX_PIXELS, Picture, load_picture, network_size, resized
 from training.errors import UserError
+from training.prediction.model_metadata import METADATA_KEY, ModelMetadata
+from training.prediction.onnx_providers import CPU, usual_providers
 
 WINDOWS_FROM = 1.5  # times the training height or width: larger pictures are looked at in windows
-CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class OnnxSegmenter:
         max_pixels: larger pictures are refused with a UserError before they are decoded.
 
     Attributes:
-        metadata: what the model says of itself (`export.metadata.ModelMetadata`).
+        metadata: what the model says of itself (`training.prediction.model_metadata.ModelMetadata`).
         names, colors: its classes.
         device: "CUDA" or "CPU", or the name of another provider: where it really runs.
 
@@ -225,23 +224,3 @@ def open_session(path: Path, providers: Sequence[str] | None, threads: int | Non
             )
         warnings.warn(f"{message}: slower, but the same result", stacklevel=3)
     return session
-
-
-def usual_providers() -> list[str]:
-    """CUDA, if ONNX Runtime was built with it and a driver is there, with the CPU behind it; else the CPU.
-
-    ONNX Runtime lists CUDA on any machine and prints an alarming error when it then finds no driver.
-    """
-    if CUDA in onnxruntime.get_available_providers() and _driver_present():
-        return [CUDA, CPU]
-    return [CPU]
-
-
-def _driver_present() -> bool:
-    for library in ("libcuda.so.1", "nvcuda.dll"):
-        try:
-            ctypes.CDLL(library)
-        except OSError:
-            continue
-        return True
-    return False

@@ -12,10 +12,10 @@ from typing import Annotated, Literal, get_args, get_type_hints
 import tyro
 
 from models.catalogue import NETWORKS
-from training.data.presets import DATA, SUITED
 from training.errors import UserError
+from training.experiment_json import experiment_from_json, experiment_to_json
+from training.presets import DATA, SUITED
 from training.recipes import RECIPES
-from training.run_directory import experiment_from_json, experiment_to_json
 from training.settings import Data, Domain, Experiment, Model, Recipe, SourceShare
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import tyro
 
+from training.distribution.quiet import start_tensorflow
 from training.errors import UserError
-from training.files import write_atomically
-from training.quiet import start_tensorflow
+from training.files.atomic import write_atomically
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def evaluate(arguments: Arguments):
     """`(figures, label space)`; see `evaluation.confusion.scores` for the figures."""
     scales = _scales(arguments.scales)
     start_tensorflow()
-    from training.evaluation.predictor import Predictor
     from training.evaluation.scoring import score
-    from training.trained_model import load_trained
+    from training.prediction.predictor import Predictor
+    from training.prediction.trained_model import load_trained
 
     trained = load_trained(arguments.model, arguments.stage)
     dataset = _dataset(arguments, trained)

@@ -14,22 +14,23 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
+from training.distribution.quiet import start_tensorflow
 from training.errors import UserError
-from training.progress import console, tracked
-from training.pseudo_labels.instance_adaptive import BATCH_SIZE, InstanceAdaptiveSelector, in_batches
-from training.pseudo_labels.label_files import (
+from training.prediction.label_files import (
     MANIFEST_NAME,
     label_manifest,
     prepare_label_folder,
     write_label_png,
     write_manifest,
 )
-from training.pseudo_labels.probability_files import (
+from training.probability_maps.map_files import (
     ProbabilityMaps,
     check_probabilities,
     load_prior,
     open_probabilities,
 )
+from training.progress import console, tracked
+from training.pseudo_labels.instance_adaptive import BATCH_SIZE, InstanceAdaptiveSelector, in_batches
 from training.pseudo_labels.selectors import (
     ORDERED_SELECTORS,
     PRIOR_SELECTORS,
@@ -40,7 +41,6 @@ from training.pseudo_labels.selectors import (
 )
 from training.pseudo_labels.spatial_prior import resize_prior
 from training.pseudo_labels.thresholds import Thresholds, thresholds_from_batches
-from training.quiet import start_tensorflow
 
 PORTION, STRIDE = 0.2, 4
 LRENT_ALPHA, IAS_ALPHA = 0.25, 0.5
@@ -186,7 +186,7 @@ def _maps_of_files(arguments: Arguments) -> Maps:
 
 def _maps_of_run(arguments: Arguments) -> Maps:
     start_tensorflow()
-    from training.labelling import probabilities_of_folder
+    from training.prediction.labelling import probabilities_of_folder
 
     names, make_batches, label_space = probabilities_of_folder(arguments.checkpoint, arguments.images)
     maps = Maps(names, make_batches, str(arguments.images), None, label_space.count, label_space.names)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from training.command_line import Arguments, catalogue, experiment_of, parse
-from training.devices import Devices, is_chief, parse_devices
+from training.distribution.devices import Devices, is_chief, parse_devices
+from training.distribution.quiet import silent_stderr, start_tensorflow
 from training.errors import CannotWrite, UserError
-from training.quiet import silent_stderr, start_tensorflow
-from training.resuming import asked_start, resume
-from training.run_directory import RunDirectory, experiment_to_json
+from training.experiment_json import experiment_to_json
+from training.run_directory.paths import RunDirectory
+from training.run_directory.resuming import asked_start, resume
 from training.settings import Experiment
 
 
@@ -85,9 +86,9 @@ def _free_name(experiment) -> Path:
 def _carry_out(opened: tuple[RunDirectory, Experiment] | None, devices: Devices) -> None:
     """The whole run; `opened` is the chief's run directory and experiment, which the other workers learn from it."""
     strategy = start_tensorflow(devices)
-    from training.pipeline import run_experiment
+    from training.distribution.workers import noticing_loss, on_chief
     from training.progress import console
-    from training.workers import noticing_loss, on_chief
+    from training.stages.pipeline import run_experiment
 
     with strategy.scope(), noticing_loss():
         path, experiment = on_chief(lambda: (opened[0].path, opened[1]))

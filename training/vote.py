@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from training.distribution.quiet import start_tensorflow
 from training.errors import UserError
 from training.evaluation.voting import SMALL_GAP, Candidate, vote
 from training.progress import Meter, console
-from training.quiet import start_tensorflow
-from training.run_directory import RunDirectory
-from training.series import carried_out
+from training.run_directory.paths import RunDirectory
+from training.run_directory.series import carried_out
 from training.settings import Domain
 
 
@@ -140,8 +140,8 @@ def predicted_labels(path: Path, images: int) -> tuple[np.ndarray, LabelledTarge
     """Arg-max labels of a run's result on its target, uint8 `[n, h, w]` on the network's grid, and what they are of."""
     from training.data.domains import load_domain
     from training.data.input_pipeline import evaluation_stream, readable
-    from training.evaluation.predictor import Predictor
-    from training.trained_model import load_trained
+    from training.prediction.predictor import Predictor
+    from training.prediction.trained_model import load_trained
 
     trained = load_trained(path)
     data, space = trained.experiment.data, trained.label_space

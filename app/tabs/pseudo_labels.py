@@ -20,8 +20,8 @@ from app.uploads import Upload, read_photo, unique_stems
 from training.data.classes import IGNORE
 from training.errors import UserError
 from training.evaluation.panels import overlay
+from training.prediction.label_files import MANIFEST_NAME, label_manifest
 from training.pseudo_labels import PRIOR_SELECTORS, SELECTORS
-from training.pseudo_labels.label_files import MANIFEST_NAME, label_manifest
 
 PORTION, STRIDE = 0.2, 4
 LARGEST_STRIDE = 64

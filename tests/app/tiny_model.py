@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from export.metadata import METADATA_KEY, ModelMetadata, RoundSelection
+from training.prediction.model_metadata import METADATA_KEY, ModelMetadata, RoundSelection
 from training.pseudo_labels import Thresholds
 
 NAMES = ("road", "sidewalk", "sky", "car", "tree <b>")  # the last one would be a tag if names were not escaped

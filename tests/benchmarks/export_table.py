@@ -43,7 +43,7 @@ def print_random(name: str) -> None:
 def print_run(folder: Path) -> None:
     """The lines of a run's final network: parity on labelled images of its target where there are any."""
     from export.frames import checking_frames, evaluation_images
-    from training.trained_model import load_trained
+    from training.prediction.trained_model import load_trained
 
     trained = load_trained(folder, "final")
     experiment = trained.experiment
@@ -63,7 +63,7 @@ def print_lines(title, network, calibration, checked, dataset=None, size=SIZE) -
     from export.onnx_graph import exact_float32, to_onnx
     from export.parity import compared_scores, measured_parity, session_of
     from export.precision import PRECISIONS, with_precision
-    from training.evaluation.predictor import Predictor
+    from training.prediction.predictor import Predictor
 
     frames = parity_frames(checked)  # odd sizes among them
     with exact_float32():

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.benchmarks.memory import peak_mib
-from training.quiet import start_tensorflow
+from training.distribution.quiet import start_tensorflow
 
 FIRST, TIMES = 25, (1, 4, 16)
 SIZE, BATCH = (128, 256), 8
@@ -43,11 +43,11 @@ def measure(images: int, cache_mib: int, run: Path | None) -> Result:
     from models.segmenter import build_segmenter
     from training.data.classes import LABEL_SPACES
     from training.data.domains import load_domain
-    from training.evaluation.predictor import Predictor
-    from training.labelling import TargetPredictions, label_images
+    from training.prediction.labelling import TargetPredictions, label_images
+    from training.prediction.predictor import Predictor
+    from training.prediction.trained_model import load_trained
     from training.pseudo_labels.selectors import select
     from training.settings import Domain
-    from training.trained_model import load_trained
 
     space = LABEL_SPACES["cityscapes19"]
     network = load_trained(run).network if run else build_segmenter("compact", space.count)

@@ -31,7 +31,7 @@ from export.precision import with_precision
 from models.catalogue import NETWORKS
 from tests.export.networks import lively_network
 from training.data.streetsim import STYLES, render
-from training.trained_model import load_trained
+from training.prediction.trained_model import load_trained
 
 CLASSES = 19
 SIZES = ((256, 512), (512, 1024))

@@ -72,8 +72,8 @@ def frames(folder: Path, count: int, size: tuple[int, int]) -> Path:
 def ours(network, dataset, size, out: Path, cache_mib: int) -> tuple[Callable, Callable, int]:
     """`(work, predict, batch)`: a function that writes the labels and returns the MiB of other files written; the one
     that predicts so many images at once."""
-    from training.evaluation.predictor import Predictor
-    from training.labelling import PREDICTION_BATCH, TargetPredictions, label_images
+    from training.prediction.labelling import PREDICTION_BATCH, TargetPredictions, label_images
+    from training.prediction.predictor import Predictor
     from training.pseudo_labels.selectors import select
 
     predictor = Predictor(network, flips=(False, True))
@@ -92,7 +92,7 @@ def published(network, dataset, size, out: Path, cache_mib: int) -> tuple[Callab
     import tensorflow as tf
 
     from training.data.input_pipeline import evaluation_stream
-    from training.pseudo_labels.label_files import write_label_png
+    from training.prediction.label_files import write_label_png
 
     views = tf.function(lambda image: (network(image)["logits"], network(image[:, :, ::-1])["logits"]))
     at_full_size = tf.function(lambda logits: tf.nn.softmax(tf.image.resize(logits, size))[0])
@@ -148,7 +148,7 @@ def measure(method: str, images: Path, size: tuple[int, int], out: Path, cache_m
     from tests.export.networks import lively_network
     from training.data.classes import LABEL_SPACES
     from training.data.readers_folders import image_folder
-    from training.trained_model import load_trained
+    from training.prediction.trained_model import load_trained
 
     dataset = image_folder(images, LABEL_SPACES["cityscapes19"])
     network = load_trained(run).network if run else lively_network("compact", CLASSES)

@@ -19,7 +19,7 @@ import statistics
 from pathlib import Path
 
 from training.errors import UserError
-from training.series import carried_out
+from training.run_directory.series import carried_out
 
 
 def main(argv: list[str] | None = None) -> int:

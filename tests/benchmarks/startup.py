@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import tyro
 
-from training.quiet import start_tensorflow
+from training.distribution.quiet import start_tensorflow
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ def first_steps(arguments: Arguments) -> None:
     import numpy as np
 
     from models.segmenter import build_segmenter
-    from training.adaptation import round_method
     from training.data.classes import LABEL_SPACES
-    from training.data.presets import DATA
-    from training.fitting import distributed_step
     from training.methods.optimizers import build_optimizer
     from training.methods.source_training import SourceTraining
     from training.methods.terms import CrossEntropy
+    from training.presets import DATA
     from training.recipes import RECIPES
+    from training.stages.adaptation import round_method
+    from training.stages.fitting import distributed_step
 
     data, shape = DATA["streetsim"], (arguments.batch, *arguments.size)
     domain = {"image": np.zeros((*shape, 3), np.float32), "label": np.zeros(shape, np.uint8)}
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     with timed("imports"):
         start_tensorflow()
         import export.onnx_graph  # noqa: F401
-        import training.pipeline  # noqa: F401
+        import training.stages.pipeline  # noqa: F401
     first_steps(arguments)
     return 0
 

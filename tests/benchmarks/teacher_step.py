@@ -33,8 +33,8 @@ def step_of(recipe: str, arguments: Workload, classes: int):
     """The `train_step` of a recipe's round."""
     from models.batch_norm import set_batch_norm
     from models.segmenter import build_segmenter
-    from training.adaptation import round_method
     from training.command_line import experiment_of, parse
+    from training.stages.adaptation import round_method
 
     experiment = experiment_of(parse(["--recipe", recipe, "--size", arguments.size]))
     stage = experiment.data.adaptation
@@ -49,12 +49,12 @@ def streams(arguments: Workload):
     import numpy as np
     import tensorflow as tf
 
-    from training.adaptation import augmentation_of
     from training.command_line import experiment_of, parse
     from training.data.classes import LABEL_SPACES
     from training.data.copy_paste import CopyPaste
     from training.data.domains import load_domain
     from training.data.input_pipeline import training_stream
+    from training.stages.adaptation import augmentation_of
 
     experiment = experiment_of(parse(["--recipe", "hiast", "--size", arguments.size]))
     data, settings = experiment.data, experiment.recipe.adaptation.copy_paste

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import tyro
 
-from training.quiet import start_tensorflow
+from training.distribution.quiet import start_tensorflow
 from training.settings import Data, Optimizer
 
 STEPS_A_TURN = 4
@@ -102,8 +102,8 @@ def our_step(network, settings: Optimizer, stride: int):
 
 def compiled_step(method, settings: Optimizer):
     """The `train_step` of a method, as `fit` runs it."""
-    from training.fitting import distributed_step
     from training.methods.optimizers import build_optimizer
+    from training.stages.fitting import distributed_step
 
     optimizer = build_optimizer(settings, 1000, [])
     optimizer.build(method.network.trainable_variables)
@@ -168,11 +168,11 @@ def main(argv: list[str] | None = None) -> int:
     import tensorflow as tf
 
     from models.segmenter import build_segmenter
-    from training.adaptation import augmentation_of
     from training.command_line import experiment_of, parse
     from training.data.classes import LABEL_SPACES
     from training.data.domains import load_domain
     from training.data.input_pipeline import training_stream
+    from training.stages.adaptation import augmentation_of
 
     data = experiment_of(parse(["--data", "streetsim", "--size", arguments.size])).data
     space = LABEL_SPACES[data.label_space]

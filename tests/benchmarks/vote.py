@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from training import vote
+from training.distribution.quiet import start_tensorflow
 from training.errors import UserError
 from training.evaluation import voting
-from training.quiet import start_tensorflow
-from training.run_directory import RunDirectory
+from training.run_directory.paths import RunDirectory
 
 SMALLEST = 3  # runs that vote
 

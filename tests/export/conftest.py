@@ -16,9 +16,9 @@ from training.command_line import experiment_of, parse
 from training.data.classes import LABEL_SPACES
 from training.data.streetsim import STYLES, render
 from training.evaluation.confusion import Confusion
-from training.pseudo_labels.label_files import label_manifest, write_manifest
+from training.prediction.label_files import label_manifest, write_manifest
 from training.pseudo_labels.thresholds import thresholds_from_batches
-from training.run_directory import RunDirectory
+from training.run_directory.paths import RunDirectory
 
 SPACE = LABEL_SPACES["cityscapes19"]
 

@@ -1,6 +1,6 @@
 """Metadata of a model that never was, for tests of what is read from a file."""
 
-from export.metadata import ModelMetadata
+from training.prediction.model_metadata import ModelMetadata
 
 
 def some_metadata(names: tuple[str, ...], **fields) -> ModelMetadata:

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from training.data.classes import CITYSCAPES_NAMES
-from training.evaluation.predictor import Predictor, enlarge
+from training.prediction.predictor import Predictor, enlarge
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 # What a browser has and Node lacks: a canvas with the picture, and files beside the page. Words go to stderr.

@@ -11,7 +11,7 @@ from export.onnx_graph import OPSET, ExportedConvolution, converted, exact_float
 from models.catalogue import NETWORKS
 from models.layers import Doubled
 from tests.export.networks import lively_network
-from training.evaluation.predictor import Predictor, enlarged_label
+from training.prediction.predictor import Predictor, enlarged_label
 
 QUICK = ("compact", "deeplab_v2_mobilenet_v2_035")
 SIZES = ((64, 96), (33, 51), (1, 1), (50, 7))

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.onnx_graph import to_onnx
 from export.parity import measured_parity, session_of
 from export.precision import by_dependency, first_blocks, outside_network, with_precision
-from training.evaluation.predictor import Predictor
+from training.prediction.predictor import Predictor
 
 
 @pytest.fixture(scope="module")

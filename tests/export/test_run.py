@@ -10,7 +10,6 @@ import pytest
 from onnx import numpy_helper
 
 from export import precision as precision_module
-from export.metadata import METADATA_KEY, ModelMetadata
 from export.model_card import model_card
 from export.parity import Parity, check_parity
 from export.run import default_path, export_run, main
@@ -19,7 +18,8 @@ from export.segmenter import OnnxSegmenter
 from training.command_line import experiment_of, parse
 from training.data.classes import LABEL_SPACES
 from training.errors import UserError
-from training.run_directory import RunDirectory
+from training.prediction.model_metadata import METADATA_KEY, ModelMetadata
+from training.run_directory.paths import RunDirectory
 
 
 def test_the_report_tells_what_was_measured(report, run):

@@ -11,12 +11,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from export.metadata import METADATA_KEY
 from export.pictures import network_size, resized
 from export.segmenter import OnnxSegmenter, Segmentation
 from training.data.classes import CITYSCAPES_NAMES
 from training.errors import UserError
-from training.evaluation.predictor import Predictor, enlarge, enlarged_label
+from training.prediction.model_metadata import METADATA_KEY
+from training.prediction.predictor import Predictor, enlarge, enlarged_label
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -141,7 +141,7 @@ def test_the_device_is_told(segmenter):
     assert segmenter.device == "CPU"
 
 
-@pytest.mark.parametrize("module", ["export.segmenter", "export.predict", "export.metadata"])
+@pytest.mark.parametrize("module", ["export.segmenter", "export.predict", "training.prediction.model_metadata"])
 def test_nothing_heavy_is_imported(module):
     heavy = {"tensorflow", "keras", "cv2", "onnx", "tf2onnx", "scipy", "matplotlib", "rich", "tyro"}
     code = f"import sys, {module}; print(sorted({heavy!r} & set(sys.modules)))"

@@ -18,7 +18,7 @@ from training.data.datasets import folders, image_folder
 from training.data.images import image_size, read_first_channel, read_id_image, read_image
 from training.data.input_pipeline import load_frame
 from training.data.readers import own_id_decoder
-from training.pseudo_labels.label_files import read_thresholds
+from training.prediction.label_files import read_thresholds
 
 SPACE = LABEL_SPACES["camvid11"]
 READERS = (

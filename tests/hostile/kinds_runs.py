@@ -18,7 +18,6 @@ from app.pseudo_labelling import pseudo_label
 from app.uploads import Photo, Upload, check_opacity
 from export import predict
 from export import run as export_script
-from export.metadata import ModelMetadata
 from export.model_card import model_card
 from export.run_metadata import metadata_of_run
 from tests.app.tiny_model import painted, street
@@ -31,7 +30,9 @@ from training.data.classes import load_label_space
 from training.errors import UserError
 from training.evaluation.curves import read_metrics
 from training.evaluation.watch import Look, chosen_stage
-from training.run_directory import RunDirectory, experiment_from_json, experiment_to_json
+from training.experiment_json import experiment_from_json, experiment_to_json
+from training.prediction.model_metadata import ModelMetadata
+from training.run_directory.paths import RunDirectory
 from training.settings import Experiment
 
 RECIPES = ("cbst_sp", "hiast", "lrent", "advent", "mrkld", "source_only")

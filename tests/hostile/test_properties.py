@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from export.metadata import ModelMetadata, pack_prior, unpack_prior
 from tests.app.tiny_model import write_tiny_model
 from tests.hostile import kinds_data, kinds_runs, material, odd_files
 from tests.hostile.judging import REFUSED, WORKED, is_sentence, outcome
@@ -22,10 +21,11 @@ from training.data.fixed_lists import with_fixed_lists
 from training.data.images import read_image
 from training.data.readers import image_files, unique_names
 from training.errors import UserError
-from training.files import write_atomically
-from training.pseudo_labels.npy_files import read_array
-from training.reading import open_file, parsed_json, read_json
-from training.run_directory import RunDirectory
+from training.files.atomic import write_atomically
+from training.files.npy import read_array
+from training.files.reading import open_file, parsed_json, read_json
+from training.prediction.model_metadata import ModelMetadata, pack_prior, unpack_prior
+from training.run_directory.paths import RunDirectory
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SPACE = LABEL_SPACES["camvid11"]

@@ -4,9 +4,9 @@ import pytest
 import tensorflow as tf
 
 from tests.training.small_runs import two_layers, write_data
-from training import pipeline
 from training import run as run_script
 from training.evaluation import charts
+from training.stages import pipeline
 
 
 @pytest.fixture

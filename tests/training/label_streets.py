@@ -14,8 +14,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 import argparse
 import json
 
-from training.devices import parse_devices, share_of_this_process
-from training.quiet import start_tensorflow
+from training.distribution.devices import parse_devices, share_of_this_process
+from training.distribution.quiet import start_tensorflow
 
 IMAGES, SIZE = 20, (64, 128)  # three batches of prediction: one of two workers has two of them, the other one
 
@@ -23,14 +23,14 @@ IMAGES, SIZE = 20, (64, 128)  # three batches of prediction: one of two workers 
 def label(folder: pathlib.Path) -> dict:
     """Label and score under the strategy in scope; what this worker knows of it afterwards."""
     from models.segmenter import build_segmenter
-    from training.adaptation import label_round
     from training.command_line import experiment_of, parse
     from training.data.classes import LABEL_SPACES
     from training.data.domains import Domains, load_domain
-    from training.evaluation.predictor import Predictor
     from training.evaluation.scoring import score
-    from training.run_directory import RunDirectory
+    from training.prediction.predictor import Predictor
+    from training.run_directory.paths import RunDirectory
     from training.settings import Domain
+    from training.stages.adaptation import label_round
 
     space = LABEL_SPACES["cityscapes19"]
     streets = load_domain(Domain(reader="streetsim", style="city", count=IMAGES), space, SIZE)

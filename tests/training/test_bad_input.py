@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from training import run as run_script
-from training import run_directory
+from training.run_directory import paths as run_directory
 
 
 def photo(path: Path, size=(70, 90)) -> None:

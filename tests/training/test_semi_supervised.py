@@ -5,9 +5,9 @@ import json
 from export.run_metadata import domain_titles
 from tests.training.small_runs import options, two_layers
 from training.data.domains import load_domains
-from training.evaluation.predictor import Predictor
 from training.evaluation.scoring import score
-from training.run_directory import RunDirectory
+from training.prediction.predictor import Predictor
+from training.run_directory.paths import RunDirectory
 
 RECIPE = ("hiast", "adversarial=off", "adaptation.rounds=1", "adaptation.selector.initial=0.2")
 

@@ -4,9 +4,10 @@ import pytest
 
 from tests.training.small_runs import options, write_data
 from training import run as run_script
-from training import series, vote
+from training import vote
 from training.errors import UserError
 from training.evaluation import charts
+from training.run_directory import series
 from training.vote import main, parsed_grid
 
 

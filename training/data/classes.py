@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from training.errors import UserError
-from training.reading import read_json
+from training.files.reading import read_json
 
 MOST_BYTES = 1 << 20  # of a label space file
 LONGEST_NAME = 80  # characters, of a class or label space: it stands in tables and charts

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 
 from training.data.classes import IGNORE
+from training.data.donors import DonorIndex, check_draw, draw_donors, hard_classes
 from training.data.images import resize_image, resize_label
 from training.data.samples import Dataset
-from training.pseudo_labels.donors import DonorIndex, check_draw, draw_donors, hard_classes
 
 _STREAM = 0x4850  # keeps these draws apart from others of the same seed and position
 

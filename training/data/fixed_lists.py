@@ -11,9 +11,9 @@ from pathlib import Path
 from training.data.domains import HOME_IMAGES, Domains
 from training.data.samples import Dataset, Sample, listing
 from training.errors import UserError
-from training.files import write_atomically
+from training.files.atomic import write_atomically
+from training.files.reading import read_json
 from training.progress import console
-from training.reading import read_json
 from training.settings import Experiment
 
 

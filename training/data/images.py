@@ -9,7 +9,7 @@ from PIL import ImageOps
 
 from training.data.picture_files import check_pixels, damaged, opened_picture
 from training.errors import UserError
-from training.reading import open_file
+from training.files.reading import open_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 _ROTATED = (5, 6, 7, 8)  # EXIF orientations that swap height and width

@@ -19,8 +19,8 @@ from training.data.copy_paste import CopyPaste
 from training.data.images import image_size, resize_image, resize_label
 from training.data.samples import Dataset
 from training.data.sampling import checked_indices, sample_order
-from training.data.shares import ALONE, Share
 from training.data.strong_augment import draw_strong, strong_view
+from training.distribution.shares import ALONE, Share
 from training.errors import UserError
 
 __all__ = ["Augmentation", "evaluation_stream", "readable", "reraise_as_user_error", "training_stream"]

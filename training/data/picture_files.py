@@ -10,7 +10,7 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from training.errors import UserError
-from training.reading import open_file
+from training.files.reading import open_file
 
 MAX_PIXELS = 80_000_000
 """Pictures above this are refused before they are decoded; Pillow itself warns from 89 million on."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.files import whole_file
+from training.files.atomic import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

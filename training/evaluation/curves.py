@@ -9,7 +9,7 @@ import numpy as np
 
 from training.data.classes import LabelSpace
 from training.evaluation import canvas
-from training.reading import read_file
+from training.files.reading import read_file
 
 MOST_BYTES = 1 << 30
 POINT = re.compile(r"(\w+),([0-9]{1,12}),([\w/ ]+),(-?[0-9]+(?:[.][0-9]*)?(?:e[-+]?[0-9]+)?|nan|-?inf)", re.ASCII)

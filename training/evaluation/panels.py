@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from training.data.classes import IGNORE, LabelSpace
-from training.files import whole_file
+from training.files.atomic import whole_file
 
 COLUMN_TITLES = ("image", "before", "after", "pseudo-label", "truth")
 OPACITY = 0.65

@@ -31,7 +31,7 @@ import numpy as np
 from training.data.classes import LabelSpace
 from training.evaluation import charts, tables
 from training.evaluation.confusion import Confusion
-from training.files import write_atomically
+from training.files.atomic import write_atomically
 
 if TYPE_CHECKING:
     from rich.console import Console

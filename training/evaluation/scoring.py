@@ -4,11 +4,11 @@ import numpy as np
 
 from training.data.datasets import Dataset
 from training.data.input_pipeline import evaluation_stream, readable
-from training.devices import share_of_this_process
+from training.distribution.devices import share_of_this_process
+from training.distribution.workers import sum_over_workers
 from training.evaluation.confusion import Confusion, scores
-from training.evaluation.predictor import Predictor, enlarged_label
+from training.prediction.predictor import Predictor, enlarged_label
 from training.progress import Meter
-from training.workers import sum_over_workers
 
 
 def confusion_of(predictor: Predictor, dataset: Dataset, size, batch_size: int, title: str) -> Confusion:

@@ -35,15 +35,16 @@ from pydantic import TypeAdapter, ValidationError
 from training.data.input_pipeline import evaluation_stream
 from training.errors import UserError
 from training.evaluation.confusion import Confusion, iou
-from training.evaluation.predictor import Predictor, enlarged_label
-from training.files import write_atomically
-from training.pseudo_labels.npy_files import npz_array
+from training.files.atomic import write_atomically
+from training.files.npy import npz_array
+from training.prediction.predictor import Predictor, enlarged_label
 
 COMMON_SHARE = 0.05
 SMALLEST_SHARE = 1e-4
 DRIFT_WEIGHT = 0.5
 VIEW_SCALE = 0.75
 WATCH_BATCH = 8
+STUDENT = "student/"  # before the stage's name: the student of a round whose result is its teacher
 LOOK_ARRAYS = ("prediction", "view", "confidence", "source_miou")
 
 
@@ -257,3 +258,10 @@ def chosen_stage(stages: dict[str, dict]) -> str:
     if "verdict" not in stages[names[0]]:
         return names[-1]
     return names[chosen_round([Verdict.from_json(stages[name].get("verdict"), name) for name in names])]
+
+
+def weights_stage(stages: dict[str, dict], stage: str) -> str | None:
+    """The finished stage whose weights "final" are, or `stage` itself; None where nothing is recorded."""
+    if stage != "final":
+        return stage if stage.removeprefix(STUDENT) in stages else None
+    return chosen_stage(stages) if stages else None

@@ -44,14 +44,9 @@ The selector `ias` needs no look at all images first: it labels them as they com
 The regulariser MRKLD needs no selector of its own: it is cbst here, and a term of the loss in training.
 """
 
-from training.pseudo_labels.donors import DonorIndex, draw_donors, hard_classes
-from training.pseudo_labels.image_selection import best_images, class_balanced_score
 from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector, in_batches
-from training.pseudo_labels.mining import priority_classes, rare_classes
-from training.pseudo_labels.order_statistics import ConfidenceHistogram
 from training.pseudo_labels.portion import portion_at
 from training.pseudo_labels.selectors import ORDERED_SELECTORS, PRIOR_SELECTORS, SELECTORS, lrent_select, select
-from training.pseudo_labels.source_subset import source_subset
 from training.pseudo_labels.spatial_prior import resize_prior, spatial_prior
 from training.pseudo_labels.thresholds import Thresholds, thresholds_from_batches
 
@@ -59,22 +54,13 @@ __all__ = [
     "ORDERED_SELECTORS",
     "PRIOR_SELECTORS",
     "SELECTORS",
-    "ConfidenceHistogram",
-    "DonorIndex",
     "InstanceAdaptiveSelector",
     "Thresholds",
-    "best_images",
-    "class_balanced_score",
-    "draw_donors",
-    "hard_classes",
     "in_batches",
     "lrent_select",
     "portion_at",
-    "priority_classes",
-    "rare_classes",
     "resize_prior",
     "select",
-    "source_subset",
     "spatial_prior",
     "thresholds_from_batches",
 ]

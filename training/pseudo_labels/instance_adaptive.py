@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from training.errors import UserError
-from training.pseudo_labels.scores import best_class
+from training.probability_maps.scores import best_class
 from training.pseudo_labels.selectors import keep_confident
 from training.pseudo_labels.thresholds import Thresholds
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from training.errors import UserError
-from training.pseudo_labels.enlarging import Enlarged
-from training.pseudo_labels.scores import best_class, check_shapes, score_rows
+from training.probability_maps.enlarging import Enlarged
+from training.probability_maps.scores import best_class, check_shapes, score_rows
 
 if TYPE_CHECKING:
     from training.pseudo_labels.thresholds import Thresholds

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from training.errors import UserError
-from training.pseudo_labels.measuring import MakeBatches, Measured, measure_images
-from training.pseudo_labels.order_statistics import NO_BIN, ConfidenceHistogram, FewValues, WindowHistogram
+from training.probability_maps.measuring import MakeBatches, Measured, measure_images
+from training.probability_maps.order_statistics import NO_BIN, ConfidenceHistogram, FewValues, WindowHistogram
+from training.probability_maps.scores import MAX_CLASSES
 from training.pseudo_labels.portion import check_portion
-from training.pseudo_labels.scores import MAX_CLASSES
 from training.pseudo_labels.selectors import GLOBAL_SELECTORS, ORDERED_SELECTORS, SELECTORS, check_selector
 
 LOOK_ROWS = 7  # the first look takes every seventh row: prime, so that it meets every phase of an upsampled grid

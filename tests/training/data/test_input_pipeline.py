@@ -16,7 +16,7 @@ from training.data.classes import IGNORE, LABEL_SPACES
 from training.data.images import resize_image
 from training.data.input_pipeline import Augmentation, evaluation_stream, reraise_as_user_error, training_stream
 from training.data.samples import Dataset
-from training.data.shares import Share
+from training.distribution.shares import Share
 from training.errors import UserError
 
 SIZE = (24, 48)

@@ -4,11 +4,11 @@ import keras
 import numpy as np
 
 from tests.training.data import published_layouts as layouts
-from tests.training.worker_threads import WorkerThreads
+from tests.training.distribution.worker_threads import WorkerThreads
 from training.data import datasets
 from training.data.classes import LABEL_SPACES
 from training.evaluation import scoring
-from training.evaluation.predictor import Predictor
+from training.prediction.predictor import Predictor
 
 
 def test_workers_count_the_matrix_of_one_process(tmp_path, monkeypatch):

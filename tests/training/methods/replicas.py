@@ -15,8 +15,8 @@ import argparse
 
 import numpy as np
 
-from training.devices import parse_devices, share_of_this_process
-from training.quiet import start_tensorflow
+from training.distribution.devices import parse_devices, share_of_this_process
+from training.distribution.quiet import start_tensorflow
 
 STEPS = 20
 
@@ -115,7 +115,7 @@ def trained(make, views, share) -> dict[str, np.ndarray]:
     import keras
     import tensorflow as tf
 
-    from training.fitting import train
+    from training.stages.fitting import train
 
     method, logs = make(), {}
 

@@ -3,15 +3,11 @@
 import numpy as np
 import pytest
 
+from training.data.mining import priority_classes, rare_classes
+from training.data.source_subset import source_subset
 from training.errors import UserError
-from training.pseudo_labels import (
-    best_images,
-    class_balanced_score,
-    portion_at,
-    priority_classes,
-    rare_classes,
-    source_subset,
-)
+from training.prediction.image_selection import best_images, class_balanced_score
+from training.pseudo_labels import portion_at
 
 
 def test_portion_rises_to_its_maximum():

@@ -3,15 +3,9 @@
 import numpy as np
 import pytest
 
-from training.pseudo_labels import (
-    lrent_select,
-    portion_at,
-    priority_classes,
-    rare_classes,
-    select,
-    source_subset,
-    thresholds_from_batches,
-)
+from training.data.mining import priority_classes, rare_classes
+from training.data.source_subset import source_subset
+from training.pseudo_labels import lrent_select, portion_at, select, thresholds_from_batches
 
 LABEL_IDS = np.array([7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33])
 CRST_HARD = ["p0.2_ds4", "p0.25_ds4", "p0.35_ds4", "p0.5_ds4", "p0.2_ds1"]

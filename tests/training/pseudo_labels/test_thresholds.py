@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training.worker_threads import WorkerThreads
+from tests.training.distribution.worker_threads import WorkerThreads
 from training.errors import UserError
+from training.probability_maps.sampling import sample_per_class
+from training.probability_maps.scores import best_class
 from training.pseudo_labels import ORDERED_SELECTORS, SELECTORS, select, thresholds_from_batches
 from training.pseudo_labels import thresholds as thresholds_module
-from training.pseudo_labels.sampling import sample_per_class
-from training.pseudo_labels.scores import best_class
 from training.pseudo_labels.thresholds import Workers
 
 

@@ -1,0 +1,120 @@
+"""Several devices compute what one computes: every method on two logical CPUs, and what `--devices` may say."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from training.command_line import experiment_of, parse
+from training.distribution.devices import Devices, is_chief, open_devices, parse_devices, worker_count
+from training.distribution.shares import Share
+from training.errors import UserError
+from training.stages.pipeline import check_batches
+
+ROOT = Path(__file__).resolve().parents[3]
+REPLICAS = ROOT / "tests" / "training" / "methods" / "replicas.py"
+METHODS = ("source", "self_training", "mean_teacher", "adversarial")
+
+
+def assert_same_training(file: Path, replicas: int) -> None:
+    """Every method moved, to the same weights, averages and logs as on one device, and equally on every replica."""
+    results = np.load(file)
+    assert {name.split("/")[0] for name in results} == set(METHODS)
+    for name in results:
+        method, side, key = name.split("/")
+        if side == "several":
+            alone = results[f"{method}/alone/{key}"][0]
+            assert len(results[name]) == (1 if key.startswith("state") else replicas)
+            for value in results[name]:
+                np.testing.assert_allclose(value, alone, atol=1e-4, err_msg=name)
+            np.testing.assert_array_equal(results[name][0], results[name][-1], err_msg=name)
+
+
+def test_every_method_trains_on_two_devices_as_on_one(tmp_path):
+    """20 steps: batch-norm, clipping that bites, average of weights, dropout, teacher, soft labels, discriminator."""
+    file = tmp_path / "weights.npz"
+    command = [sys.executable, REPLICAS, "--devices", "cpu:0,1", "--out", file]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    assert_same_training(file, replicas=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("auto", Devices()),
+        ("cpu", Devices("cpu")),
+        ("gpu", Devices("gpu")),
+        ("gpu:0", Devices("gpu", (0,))),
+        ("cpu:1,0", Devices("cpu", (1, 0))),
+    ],
+)
+def test_devices_are_read(text, expected):
+    assert parse_devices(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "gpus", "gpu:", "gpu:0,", "auto:1", "gpu:0;1", "gpu:0,0", "GPU:0", "cpu:-1"])
+def test_other_devices_are_refused_in_one_sentence(text):
+    with pytest.raises(UserError, match="--devices"):
+        parse_devices(text)
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "finds no GPU here"), (1, "there is no GPU 1")])
+def test_a_gpu_that_is_not_there_is_refused(count, words, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"] * count)
+    with pytest.raises(UserError, match=words):
+        open_devices(Devices("gpu", (0, 1)))
+
+
+@pytest.mark.parametrize(("found", "told"), [([], False), (["/dev/nvidia0"], True)])
+def test_a_gpu_that_tensorflow_does_not_see_is_told_of(found, told, monkeypatch, capsys):
+    monkeypatch.setattr("training.distribution.devices.glob.glob", lambda pattern: found)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    open_devices(Devices("auto"))
+    assert ("tensorflow[and-cuda]" in capsys.readouterr().out) is told
+
+
+def test_the_rows_of_all_processes_are_the_batch():
+    shares = [Share(process, 3, 2) for process in range(3)]
+    assert [share.rows(12).tolist() for share in shares] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert shares[0].replica_batch(12) == 2
+    with pytest.raises(UserError, match="batch of 8 images cannot be divided evenly over 6 devices"):
+        shares[0].rows(8)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 50])
+def test_images_are_dealt_out_in_the_batches_of_one_device(count):
+    parts = [Share(process, 3).in_batches(count, 4) for process in range(3)]
+    assert sorted(np.concatenate(parts).tolist()) == list(range(count))
+    whole = [list(range(start, min(start + 4, count))) for start in range(0, count, 4)]
+    dealt = [part[start : start + 4].tolist() for part in parts for start in range(0, len(part), 4)]
+    assert sorted(dealt) == whole
+
+
+def test_tf_config_tells_the_worker(monkeypatch):
+    assert (worker_count(), is_chief()) == (1, True)
+    monkeypatch.setenv("TF_CONFIG", json.dumps(tf_config(index=1)))
+    assert (worker_count(), is_chief()) == (2, False)
+
+
+def tf_config(index=0, kind="worker", **more):
+    return {"cluster": {"worker": ["a:1", "b:1"], **more}, "task": {"type": kind, "index": index}}
+
+
+@pytest.mark.parametrize("value", ["{", "[]", "{}", tf_config(index=2), tf_config(kind="chief"), tf_config(ps=["c:1"])])
+def test_another_tf_config_is_refused(value, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", value if isinstance(value, str) else json.dumps(value))
+    with pytest.raises(UserError, match="TF_CONFIG does not describe this worker"):
+        worker_count()
+
+
+def test_a_batch_that_devices_cannot_share_is_refused_before_training(monkeypatch):
+    experiment = experiment_of(parse(["--recipe", "cbst", "--smoke", "--set", "data.adaptation.batch_size=3"]))
+    check_batches(experiment)
+    monkeypatch.setattr("training.stages.pipeline.share_of_this_process", lambda: Share(replicas=2))
+    with pytest.raises(UserError, match="batch of 3 images cannot be divided evenly over 2 devices"):
+        check_batches(experiment)

@@ -1,0 +1,137 @@
+"""Several worker processes on this machine: they train and label as one, and none waits for a lost one."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.training.distribution.test_devices import REPLICAS, ROOT, assert_same_training
+
+from training.distribution.workers import on_chief, sum_over_workers
+
+RUN = ROOT / "training" / "run.py"
+LABEL = ROOT / "tests" / "training" / "label_streets.py"
+PATIENCE = 900  # seconds: far more than a busy machine needs
+
+
+def test_one_process_is_its_own_chief():
+    values = np.arange(3)
+    assert sum_over_workers(values) is values
+    assert on_chief(lambda: "done") == "done"
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@contextlib.contextmanager
+def workers(*commands):
+    """A process for each command, all workers of one cluster; none outlives the block."""
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(len(commands))]
+    processes = []
+    for index, command in enumerate(commands):
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environment = {**os.environ, "TF_CONFIG": json.dumps(config)}
+        command = [sys.executable, *map(str, command)]
+        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def finish(process) -> str:
+    """What the process said; it must have ended well."""
+    said = process.communicate(timeout=PATIENCE)[0].decode()
+    assert process.returncode == 0, said[-3000:]
+    return said
+
+
+def run(*arguments) -> None:
+    finished = subprocess.run([sys.executable, RUN, *map(str, arguments)], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_every_method_trains_on_two_workers_as_on_one(tmp_path):
+    files = [tmp_path / f"{index}.npz" for index in range(2)]
+    with workers(*([REPLICAS, "--devices", "cpu", "--out", file] for file in files)) as processes:
+        for process in processes:
+            finish(process)
+    for file in files:
+        assert_same_training(file, replicas=1)
+    first, second = (np.load(file) for file in files)
+    for name in first:
+        if "/several/" in name:
+            np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+def labels_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in (folder / "pseudo_labels").rglob("*.*")}
+
+
+@pytest.mark.slow
+def test_two_workers_and_two_devices_label_and_score_as_one(tmp_path):
+    """Byte for byte; `ias`, which depends on the order of the images, on the chief alone."""
+    alone, devices, together = (tmp_path / name for name in ("alone", "devices", "together"))
+    for folder, choice in ((alone, "cpu"), (devices, "cpu:0,1")):
+        subprocess.run([sys.executable, LABEL, "--devices", choice, "--out", folder], check=True)
+    with workers(*([LABEL, "--devices", "cpu", "--out", together] for _ in range(2))) as processes:
+        for process in processes:
+            finish(process)
+    labels, told = labels_of(alone), (alone / "worker_0.json").read_text()
+    assert len(labels) == 2 * 21
+    assert labels_of(devices) == labels_of(together) == labels
+    for file in (devices / "worker_0.json", together / "worker_0.json", together / "worker_1.json"):
+        assert file.read_text() == told
+
+
+@pytest.mark.slow
+def test_two_workers_carry_out_a_whole_run(tmp_path):
+    out = tmp_path / "run"
+    command = [RUN, "--recipe", "cbst", "--smoke", "--out", out, "--devices", "cpu"]
+    with workers(command, command) as processes:
+        for process in processes:
+            finish(process)
+    assert set(json.loads((out / "state.json").read_text())["stages"]) == {"source", "statistics", "round_1"}
+    assert (out / "report" / "report.md").is_file()
+    assert (out / "model.onnx").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_worker_ends_the_run_with_a_sentence_and_it_resumes(lost, tmp_path):
+    out = tmp_path / "run"
+    command = [RUN, "--recipe", "source_only", "--smoke", "--set", "data.warm_up.steps=130", "--out", out]
+    with workers(command, command) as processes:
+        until(lambda: (out / "checkpoints" / "partial.sha256").exists(), processes)
+        processes[lost].send_signal(signal.SIGKILL)
+        said = processes[1 - lost].communicate(timeout=180)[0].decode()
+        assert processes[1 - lost].returncode == 2, said[-3000:]
+    assert "another worker of this run is gone" in said
+    assert f"--resume {out}" in said
+    run("--resume", out)
+    assert (out / "model.onnx").is_file()
+
+
+def until(happened, processes) -> None:
+    """Wait for `happened`, as long as all processes live."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        ended = [process for process in processes if process.poll() is not None]
+        assert not ended, ended[0].communicate()[0].decode()[-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

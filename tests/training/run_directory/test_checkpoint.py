@@ -1,0 +1,95 @@
+"""Partial checkpoints: the last two are kept, a damaged one is named and the one before it is used."""
+
+import numpy as np
+import pytest
+
+from tests.training.methods.tiny import batch, compiled, tiny_network
+from training.errors import UserError
+from training.methods.mean_teacher import MeanTeacher, teacher_of
+from training.methods.source_training import SourceTraining
+from training.methods.terms import CrossEntropy
+from training.run_directory.checkpoint import load_partial, save_partial
+from training.run_directory.paths import RunDirectory
+
+
+def method(seed=0):
+    network = tiny_network(seed, batch_norm=True)
+    return compiled(MeanTeacher(network, teacher_of(network), [CrossEntropy("target")], decay=0.9))
+
+
+def step(model, seed: int) -> None:
+    views = batch(seed)
+    model.train_step({"target": {**views, "weak": views["image"]}})
+
+
+def values(model) -> list[np.ndarray]:
+    return [np.array(variable) for variable in model.resumable_variables]
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """`(directory, {step: values})` of a stage saved after steps 1, 2 and 3."""
+    directory, model, states = RunDirectory(tmp_path), method(), {}
+    directory.checkpoints.mkdir()
+    for number in (1, 2, 3):
+        step(model, number)
+        save_partial(directory, model, "round_1", number)
+        states[number] = values(model)
+    return directory, states
+
+
+def restored(directory) -> tuple[int, list[np.ndarray]]:
+    model = method(seed=5)
+    return load_partial(directory, model, "round_1"), values(model)
+
+
+def damage(directory, number: int) -> str:
+    path = directory.partials / f"round_1-{number:07d}.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    return str(path)
+
+
+def test_student_teacher_and_optimiser_come_back_bit_for_bit(saved):
+    directory, states = saved
+    number, found = restored(directory)
+    assert number == 3
+    for ours, theirs in zip(found, states[3], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len(list(directory.partials.iterdir())) == 2
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(saved, capsys):
+    directory, states = saved
+    name = damage(directory, 3)
+    number, found = restored(directory)
+    assert (number, name in capsys.readouterr().out) == (2, True)
+    for ours, theirs in zip(found, states[2], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    damage(directory, 2)
+    assert restored(directory)[0] == 0
+
+
+def test_a_checkpoint_written_again_does_not_push_out_the_one_before(saved):
+    directory, _ = saved
+    damage(directory, 3)
+    model = method()
+    load_partial(directory, model, "round_1")
+    save_partial(directory, model, "round_1", 3)
+    damage(directory, 3)
+    assert restored(directory)[0] == 2
+
+
+def test_a_file_that_was_not_listed_before_the_kill_does_not_count(saved):
+    directory, _ = saved
+    (directory.partials / "round_1-0000009.npz").write_bytes(b"whole, but killed before its digest was written")
+    assert restored(directory)[0] == 3
+
+
+def test_of_another_stage_or_network(saved):
+    directory, _ = saved
+    assert load_partial(directory, method(), "round_2") == 0
+    other = compiled(SourceTraining(tiny_network(), [CrossEntropy("source")]))
+    with pytest.raises(UserError, match="does not fit this network"):
+        load_partial(directory, other, "round_1")

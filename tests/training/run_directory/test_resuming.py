@@ -1,0 +1,67 @@
+"""A run killed anywhere ends as the one that was never stopped; what is damaged is named and made again."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.training.small_runs import left_by, options
+from training.stages import fitting
+
+MEAN_TEACHER = (
+    *("hiast", "adversarial=off", "adaptation.rounds=1", "adaptation.strong_views=False"),
+    *("adaptation.mean_teacher.decay_steps=20", "adaptation.selector.initial=0.2", "data.warm_up.average_weights=0.9"),
+)
+ADVERSARIAL = ("advent", "adversarial.weight=0.5")
+
+
+class Killed(BaseException):
+    """Nothing of ours catches it, as nothing can catch SIGKILL."""
+
+
+def kill_when(monkeypatch, name: str) -> None:
+    """Kill at the moment when a file of this name is written but not in its place."""
+    replace = os.replace
+
+    def killed(source, destination):
+        if Path(destination).name == name:
+            raise Killed
+        replace(source, destination)
+
+    monkeypatch.setattr("training.files.atomic.os.replace", killed)
+
+
+def kill_in_metrics(monkeypatch, stage: str, step: int) -> None:
+    """Kill in the middle of a row of metrics.csv."""
+    append = fitting.append_metrics
+
+    def killed(path, of_stage, at_step, values):
+        append(path, of_stage, at_step, values)
+        if (of_stage, at_step) == (stage, step):
+            path.write_bytes(path.read_bytes()[:-7])
+            raise Killed
+
+    monkeypatch.setattr(fitting, "append_metrics", killed)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "places"),
+    [
+        (MEAN_TEACHER, ["recipe.json", "source-0000004.npz", "target2.png", ("round_1", 4), "state.json"]),
+        (ADVERSARIAL, ["partial.sha256", ("adversarial", 4)]),
+    ],
+    ids=["mean_teacher", "adversarial"],
+)
+def test_killed_again_and_again_it_ends_as_the_one_that_was_not(start, tmp_path, recipe, places):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    command = options(tmp_path, *recipe)
+    assert start([*command, "--out", str(whole)]) == 0
+    again = [*command, "--out", str(killed)]
+    for place in places:
+        with pytest.MonkeyPatch.context() as patch:
+            kill_in_metrics(patch, *place) if isinstance(place, tuple) else kill_when(patch, place)
+            with pytest.raises(Killed):
+                start(again)
+        again = ["--resume", str(killed)] if (killed / "recipe.json").exists() else again
+    assert start(again) == 0
+    assert left_by(killed) == left_by(whole)

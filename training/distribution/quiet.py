@@ -1,0 +1,37 @@
+"""TensorFlow without its start-up chatter: a dozen lines about drivers hide the one line a user needs."""
+
+import contextlib
+import gc
+import logging
+import os
+from collections.abc import Iterator
+
+from training.distribution.devices import Devices, open_devices
+
+
+@contextlib.contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Send file descriptor 2 nowhere: the C++ logger of TensorFlow 2.21 ignores TF_CPP_MIN_LOG_LEVEL while starting."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def start_tensorflow(devices: Devices | None = None):
+    """Import TensorFlow and look for devices in silence; errors of the import are raised as ever.
+
+    With `devices`, a run's: open them; their `tf.distribute` strategy.
+    """
+    with silent_stderr():
+        import tensorflow as tf
+
+        strategy = None if devices is None else open_devices(devices)
+        tf.config.list_logical_devices()
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    gc.freeze()  # 360,000 objects that live to the end: the collector need not look through them again and again
+    return strategy

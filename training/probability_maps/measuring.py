@@ -1,0 +1,69 @@
+"""From probability maps to what thresholds are made of: the ranked confidences of each image and their classes."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.distribution.threads import in_order
+from training.errors import UserError
+from training.probability_maps.enlarging import Enlarged
+from training.probability_maps.sampling import sample_per_class
+from training.probability_maps.scores import best_class, check_shapes
+
+MakeBatches = Callable[[], Iterable[np.ndarray | Enlarged]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One image: confidence float32 [m], class uint8 [m] and pool uint8 [m] (of `pools`) of its sampled pixels.
+
+    The pool is the ranking a pixel takes part in: that of its class, or the one of all classes. counts:
+    int64 [c], all pixels per arg-max class.
+    """
+
+    confidence: np.ndarray
+    label: np.ndarray
+    pool: np.ndarray
+    pools: int
+    counts: np.ndarray
+
+
+def measure_images(
+    make_batches: MakeBatches, stride: int, prior: np.ndarray | None, one_pool: bool, every_row: int = 1
+) -> Iterator[Measured]:
+    """Measure every image once, on a few threads, while the caller's generator makes the next one.
+
+    Arguments as for `thresholds_from_batches`; every_row = 7 looks at each seventh row only.
+    """
+
+    def measure(probs: np.ndarray | Enlarged, number: int) -> Measured:
+        score, label = best_class(probs[::every_row], None if prior is None else prior[::every_row])
+        if not score.min() >= 0:
+            raise UserError(f"Probability map {number} holds NaN or negative values: expected probabilities in 0..1.")
+        sampled, counts = sample_per_class(label, probs.shape[-1], stride)
+        confidence, label = score.reshape(-1)[sampled], label.reshape(-1)[sampled]
+        if one_pool:
+            return Measured(confidence, label, np.zeros_like(label), 1, counts)
+        return Measured(confidence, label, label, len(counts), counts)
+
+    def numbered() -> Iterator[tuple[np.ndarray | Enlarged, int]]:
+        for number, probs in enumerate(_single_images(make_batches())):
+            check_shapes(probs, prior)
+            yield probs, number
+
+    return in_order(measure, numbered())
+
+
+def _single_images(batches: Iterable[np.ndarray | Enlarged]) -> Iterator[np.ndarray | Enlarged]:
+    """Single images [h, w, c], all with the class count of the first."""
+    classes = None
+    for batch in batches:
+        maps = batch if isinstance(batch, Enlarged) else np.asarray(batch)
+        for probs in maps if len(maps.shape) == 4 else [maps]:
+            classes = probs.shape[-1] if classes is None else classes
+            if probs.shape[-1] != classes:
+                raise UserError(
+                    f"A probability map has {probs.shape[-1]} classes, the first has {classes}: expected the same."
+                )
+            yield probs

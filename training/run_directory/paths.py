@@ -1,0 +1,249 @@
+"""What a run writes, and how it resumes: one directory, self-describing.
+
+recipe.json         the resolved experiment (recipe, data, model, seed), the warm start and the command line
+environment.json    versions and machine, and what else it was continued with
+images.json         the images it began with, where they lie in folders of the user's
+state.json          finished stages with their figures, the warm start; state.previous.json is the one before
+lock                held while a run writes here
+metrics.csv         one row for every logged step and metric
+tensorboard/        the same, and pictures; only ever appended to
+checkpoints/        of each finished stage NAME (source, statistics, adversarial, round_1 ...)
+                      NAME.weights.h5           its result; with a mean teacher the teacher
+                      student/NAME.weights.h5   then the student
+                      NAME.look.npz             what the watch saw
+                      NAME.sha256               digests of all files of the stage, its pseudo-labels among them
+                    of the stage under way
+                      partial/NAME-STEP.npz     all that moves, at the last two checkpoints
+                      partial.sha256            their digests
+spatial_prior.npy   counted in round 1
+pseudo_labels/      round_N/*.png with manifest.json
+report/             report.md, summary.json, per_class_iou.csv, pictures
+final.weights.h5    the chosen round
+*.onnx, *.json, MODEL_CARD.md  the exports
+
+A run can be killed at any moment. Every file is written beside its place and moved there (`training/files/atomic.py`),
+and a stage is finished when state.json says so, after its files and their digests are on the disk. `--resume`
+(`resuming.py`)
+
+1. takes the lock, refuses a live run and a changed recipe, and says if another version began the run;
+2. removes half-written files, and checks the digests of the finished stages: at the first damaged file it goes back to
+   the stage before and says so;
+3. loads the last finished stage and begins the next one again, up to training: labels are made anew, from the same
+   weights;
+4. training goes on from the last sound partial checkpoint (`checkpoint.py`), and metrics.csv loses the rows after it.
+
+What a stage draws depends on seed, stage and step alone (`data/sampling.py`), so nothing else has to be kept. Report
+and exports are made afresh.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from training.errors import UserError
+from training.experiment_json import VERSION, experiment_from_json, experiment_to_json
+from training.files.atomic import PARTIAL, check_room, digest_of, whole_file, write_atomically
+from training.files.reading import read_json
+from training.run_directory.checks import check_links, checked_state
+from training.run_directory.digests import digests_of, read_digests, write_digests
+from training.run_directory.lock import LOCK, lock_run
+from training.settings import Experiment
+
+PACKAGES = ("keras", "tensorflow", "keras-cv", "numpy", "onnx", "onnxruntime-gpu", "tf2onnx", "gradio")
+HDF5_OVERHEAD = 8192  # bytes a variable, at most; HDF5 crashes the process when it meets a full disk
+STATE, STATE_BEFORE = "state.json", "state.previous.json"
+
+
+class RunDirectory:
+    """The paths of one run and its state.
+
+    Use `create` for a new run, `reopen` to read one, and `training.run_directory.resuming.resume` to go on with one.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.partials = self.checkpoints / "partial"
+        self.partial_digests = self.checkpoints / "partial.sha256"
+        self.pseudo_labels = path / "pseudo_labels"
+        self.report = path / "report"
+        self.tensorboard = path / "tensorboard"
+        self.metrics = path / "metrics.csv"
+        self.spatial_prior = path / "spatial_prior.npy"
+        self.final_weights = path / "final.weights.h5"
+        self._lock = None
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        experiment: Experiment,
+        arguments: Sequence[str] = (),
+        warm_start: dict[str, str | None] | None = None,
+    ) -> "RunDirectory":
+        """Make and lock the directory; refuse one that already holds something.
+
+        Args:
+            arguments: of the command line, for the record and to tell what a resumed run is asked differently.
+            warm_start: what the run begins with: {"path", "pixels"}, see `warm_start.py`.
+        """
+        run = cls(path)
+        run._check_empty()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to {path}: {error.strerror}; choose another --out") from error
+        run.lock()
+        run._check_empty()  # another run may just have begun here
+        run.write_json("recipe.json", {
+            "experiment": experiment_to_json(experiment),
+            "warm_start": warm_start,
+            "command": shlex.join(["python", "training/run.py", *arguments]),
+            "arguments": list(arguments),
+        })  # fmt: skip
+        run.begin()
+        return run
+
+    def _check_empty(self) -> None:
+        """What a run leaves that was killed before it wrote its recipe does not count."""
+        if self.path.exists() and (
+            not self.path.is_dir()
+            or any(entry.name != LOCK and not entry.name.startswith(PARTIAL) for entry in self.path.iterdir())
+        ):
+            raise UserError(
+                f"{self.path} already exists and is not empty: choose another --out, or continue with --resume"
+            )
+
+    def begin(self) -> None:
+        """Make what every run holds besides its recipe, where it is not there yet."""
+        self.checkpoints.mkdir(exist_ok=True)
+        if not (self.path / "environment.json").exists():
+            self.write_json("environment.json", environment())
+        if not (self.path / STATE).exists() and not (self.path / STATE_BEFORE).exists():
+            self.write_state({"version": VERSION, "stages": {}})
+
+    @classmethod
+    def reopen(cls, path: Path) -> tuple["RunDirectory", Experiment]:
+        """The directory and the experiment of an earlier run."""
+        run = cls(path)
+        if not (path / "recipe.json").is_file():
+            raise UserError(f"{path} is not a run: it holds no recipe.json; give the directory that --out named")
+        check_links(path)
+        return run, experiment_from_json(run.read_json("recipe.json").get("experiment"), str(path / "recipe.json"))
+
+    def lock(self) -> None:
+        """Keep other runs from writing here until `unlock` or the end of the process."""
+        self._lock = lock_run(self.path)
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    @property
+    def begun_by(self) -> str:
+        """Name and version of the program that began the run."""
+        return f"StreetShift {self.read_json('environment.json').get('streetshift', '?')}"
+
+    @property
+    def warm_start(self) -> dict[str, str | None] | None:
+        """What `--warm-start` asked for: {"path", "pixels"}, see `warm_start.py`; None without one."""
+        return self.read_json("recipe.json").get("warm_start")
+
+    def weights(self, stage: str) -> Path:
+        return self.checkpoints / f"{stage}.weights.h5"
+
+    def student_weights(self, stage: str) -> Path:
+        """Of the rounds whose result is a teacher."""
+        return self.checkpoints / "student" / f"{stage}.weights.h5"
+
+    def look(self, stage: str) -> Path:
+        """What the watch saw after a stage."""
+        return self.checkpoints / f"{stage}.look.npz"
+
+    def pasting_picture(self, stage: str) -> Path:
+        return self.report / f"copy_paste_{stage}.png"
+
+    def digests(self, stage: str) -> Path:
+        return self.checkpoints / f"{stage}.sha256"
+
+    def files_of(self, stage: str) -> list[Path]:
+        """The files that a finished stage has left and that later stages or the report need."""
+        files = [self.weights(stage), self.student_weights(stage), self.look(stage), self.pasting_picture(stage)]
+        files += [self.spatial_prior] if stage == "round_1" else []
+        return [path for path in [*files, *sorted((self.pseudo_labels / stage).glob("*"))] if path.is_file()]
+
+    def read_json(self, name: str) -> dict:
+        return read_json(self.path / name)
+
+    def write_json(self, name: str, value: dict) -> None:
+        write_atomically(self.path / name, (json.dumps(value, indent=2) + "\n").encode(), lasting=True)
+
+    @property
+    def stages(self) -> dict[str, dict]:
+        """Figures of the finished stages, by stage name."""
+        return self._state()["stages"]
+
+    def _state(self) -> dict:
+        return checked_state(self.read_json(STATE), self.path / STATE)
+
+    def note(self, key: str, value) -> None:
+        """Record something about the whole run in state.json, beside its stages."""
+        self.write_json(STATE, self._state() | {key: value})
+
+    def write_state(self, state: dict) -> None:
+        """Write state.json with its own digest."""
+        self.write_json(STATE, {**state, "sha256": digest_of_stages(state["stages"])})
+
+    def finish_stage(self, name: str, figures: dict) -> None:
+        """Record that a stage and all its files are complete; its partial checkpoints are no longer needed."""
+        write_digests(self.digests(name), digests_of(self.path, self.files_of(name)))
+        state = self._state()
+        self.write_json(STATE_BEFORE, state)
+        state["stages"][name] = {**figures, "digests": digest_of(self.digests(name))}
+        self.write_state(state)
+        self.remove_partials()
+
+    @property
+    def partial_stage(self) -> str | None:
+        """The stage that the partial checkpoints are of; None if none counts."""
+        names = [Path(name).stem.rsplit("-", 1)[0] for name in read_digests(self.partial_digests)]
+        return names[-1] if names else None
+
+    def remove_partials(self) -> None:
+        self.partial_digests.unlink(missing_ok=True)
+        shutil.rmtree(self.partials, ignore_errors=True)
+
+    def save_weights(self, network, path: Path) -> None:
+        """Write the network's weights (`.weights.h5`) atomically."""
+        path.parent.mkdir(exist_ok=True)
+        with whole_file(path, lasting=True) as partial:
+            check_room(partial, sum(weight.nbytes + HDF5_OVERHEAD for weight in network.get_weights()))
+            network.save_weights(partial)
+
+
+def digest_of_stages(stages: dict) -> str:
+    """SHA-256 of the stages' figures as JSON."""
+    return hashlib.sha256(json.dumps(stages).encode()).hexdigest()
+
+
+def environment() -> dict:
+    """Versions and machine, for the record."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "streetshift": VERSION,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "packages": versions,
+    }

@@ -1,0 +1,197 @@
+"""Going on with a run that was stopped, killed or finished: is it the same run, and what of it is whole?
+
+`run_directory.py` tells how a run resumes; this is what happens before the pipeline takes over.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from training.command_line import Arguments, experiment_of, parse
+from training.errors import UserError
+from training.experiment_json import VERSION, experiment_to_json
+from training.files.atomic import remove_leftovers
+from training.run_directory.digests import is_sound, read_digests
+from training.run_directory.paths import STATE, STATE_BEFORE, RunDirectory, digest_of_stages, environment
+from training.settings import Experiment
+
+SHOWN = 6  # differences
+
+
+def resume(path: Path, arguments: Sequence[str]) -> tuple[RunDirectory, Experiment]:
+    """The run in `path`, locked, at its last whole stage, and its experiment.
+
+    Args:
+        arguments: the command line, `--resume` in it.
+
+    Raises:
+        UserError: no run there, one that is at work, one of another version that does not fit, or options that ask for
+            another experiment than the one that was begun.
+    """
+    directory, experiment = RunDirectory.reopen(path)
+    directory.lock()
+    try:
+        directory.begin()
+        refuse_other_settings(directory, experiment)
+        state = sound_state(directory)
+        refuse_changes(directory, experiment, arguments)
+        mend(directory, state)
+        note_environment(directory)
+    except BaseException:
+        directory.unlock()
+        raise
+    return directory, experiment
+
+
+def refuse_changes(directory: RunDirectory, experiment: Experiment, arguments: Sequence[str]) -> None:
+    """Raise UserError, with the differences, if options beside `--resume` ask for something else than was begun."""
+    if sum(argument.startswith("--") for argument in arguments) < 2:
+        return
+    begun = parse(directory.read_json("recipe.json")["arguments"])
+    plain = replace(begun, out=directory.path, set=(), smoke=False, list=False, show=False)
+    given = parse(arguments, plain)  # what is not given is as it was begun
+    asked = replace(given, set=(*begun.set, *given.set), smoke=begun.smoke or given.smoke)
+    was = {"out": directory.path.resolve(), **_start(begun), **_flat(experiment)}
+    now = {"out": asked.out.resolve(), **_start(asked), **_flat(experiment_of(asked))}
+    if changes := differences(was, now):
+        raise UserError(
+            f"{directory.path} was begun with other settings than are asked for now ({changes}): give --resume alone "
+            "to go on as it was begun, or begin another run with --out"
+        )
+
+
+def refuse_another_run(path: Path, arguments: Sequence[str]) -> None:
+    """Raise UserError, with the differences, if the run in `path` is not the one that these options would begin."""
+    directory, begun = RunDirectory.reopen(path)
+    given = parse(arguments)
+    was = {"warm_start": directory.warm_start, **_flat(begun)}
+    now = {"warm_start": asked_start(given), **_flat(experiment_of(given))}
+    if changes := differences(was, now):
+        raise UserError(
+            f"{path} holds a run with other settings than are asked for now ({changes}): choose another --out"
+        )
+
+
+def differences(was: dict[str, object], now: dict[str, object]) -> str:
+    """What differs between two experiments' settings, the first few; "" if nothing does."""
+    changes = [f"{key}: {was.get(key)} -> {now.get(key)}" for key in {**was, **now} if was.get(key) != now.get(key)]
+    more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+    return "; ".join(changes[:SHOWN]) + more
+
+
+def asked_start(arguments: Arguments) -> dict[str, str | None] | None:
+    """`--warm-start` as recipe.json keeps it, see `warm_start_of`."""
+    if arguments.warm_start is None:
+        return None
+    return {"path": str(arguments.warm_start.expanduser().resolve()), "pixels": arguments.warm_start_pixels}
+
+
+def _start(arguments: Arguments) -> dict[str, object]:
+    return {"warm_start": arguments.warm_start, "warm_start_pixels": arguments.warm_start_pixels}
+
+
+def refuse_other_settings(directory: RunDirectory, experiment: Experiment) -> None:
+    """Raise UserError if the run was begun with a setting that this version does not have."""
+    unknown = _flat(directory.read_json("recipe.json")["experiment"]).keys() - _flat(experiment).keys()
+    if unknown:
+        raise UserError(
+            f"{directory.path} was begun by {directory.begun_by} with the setting '{min(unknown)}', which StreetShift "
+            f"{VERSION} does not know: finish it with the version that began it"
+        )
+
+
+def _flat(value: Experiment | dict, place: str = "") -> dict[str, object]:
+    """Settings by the keys that --set takes, the names of recipe, data and model first."""
+    if isinstance(value, Experiment):
+        settings = experiment_to_json(value)
+        return _flat({"names": settings.pop("names"), **settings})
+    if not isinstance(value, dict):
+        return {place.removeprefix("recipe."): value}
+    return {
+        key: setting
+        for name, part in value.items()
+        for key, setting in _flat(part, f"{place}.{name}" if place else name).items()
+    }
+
+
+def mend(directory: RunDirectory, state: dict) -> None:
+    """Bring the directory to its last whole stage, and say what was damaged."""
+    remove_leftovers(directory.path)
+    if state["version"] != VERSION:
+        _warn(f"{directory.path} was begun by StreetShift {state['version']}", f"version {VERSION} goes on with it")
+    for stage, figures in state["stages"].items():
+        name = damaged_file(directory, stage, figures)
+        if name is not None:
+            _warn(f"{directory.path / name} is damaged or missing", f"{stage} and what follows it are done again")
+            go_back(directory, state, stage)
+            return
+    if directory.partial_stage in (None, *state["stages"]):
+        directory.remove_partials()
+
+
+def sound_state(directory: RunDirectory) -> dict:
+    """What state.json says; if that is damaged the one before it, which takes its place.
+
+    Raises:
+        UserError: both are damaged, or were written by a version that kept no digests.
+    """
+    states = [_state(directory, name) for name in (STATE, STATE_BEFORE)]
+    if states[0] is not None:
+        return states[0]
+    path = directory.path / STATE
+    if states[1] is None:
+        raise UserError(
+            f"{path} is damaged or missing, or of an earlier StreetShift ({directory.begun_by} began this run), so it "
+            "cannot be resumed: begin a new run; the weights in checkpoints/ are as they were"
+        )
+    _warn(f"{path} is damaged or missing", "the one before it is used, and the stage after it is done again")
+    directory.write_state(states[1])
+    return states[1]
+
+
+def _state(directory: RunDirectory, name: str) -> dict | None:
+    try:
+        state = directory.read_json(name)
+        return state if state["sha256"] == digest_of_stages(state["stages"]) else None
+    except (UserError, KeyError, TypeError):
+        return None
+
+
+def damaged_file(directory: RunDirectory, stage: str, figures: dict) -> str | None:
+    """The first file of a finished stage that is missing or not as it was, relative to the run; None if all is well."""
+    listing = directory.digests(stage)
+    if not is_sound(listing, figures["digests"]):
+        return str(listing.relative_to(directory.path))
+    listed = read_digests(listing).items()
+    return next((name for name, digest in listed if not is_sound(directory.path / name, digest)), None)
+
+
+def go_back(directory: RunDirectory, state: dict, stage: str) -> None:
+    """Make `stage` and those after it unfinished, and remove what the stage has left."""
+    names = list(state["stages"])
+    kept = names[: names.index(stage)]
+    directory.write_state({**state, "stages": {name: state["stages"][name] for name in kept}})
+    directory.remove_partials()
+    for path in [*directory.files_of(stage), directory.digests(stage)]:
+        path.unlink(missing_ok=True)
+
+
+def note_environment(directory: RunDirectory) -> None:
+    """Say, and write down, that the run goes on with other versions or on another machine than it began."""
+    told, now = directory.read_json("environment.json"), environment()
+    begun, later = {**told}, told.get("continued_with", [])
+    begun.pop("continued_with", None)
+    last = later[-1] if later else begun
+    other = [key for key in {**last, **now} if last.get(key) != now.get(key)]
+    if other:
+        _warn(
+            f"{directory.path} was begun with other {', '.join(other)}",
+            "the result may differ in the last digits from that of a run that was never stopped",
+        )
+        directory.write_json("environment.json", {**begun, "continued_with": [*later, now]})
+
+
+def _warn(what: str, consequence: str) -> None:
+    from training.progress import console  # rich takes its time, and --help does not wait for it
+
+    console.print(f"{what}: {consequence}", style="yellow", markup=False)

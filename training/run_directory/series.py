@@ -1,0 +1,29 @@
+"""Runs of a series (a vote's candidates, a table's lines): carried out once, gone on with where they were stopped."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.errors import UserError
+from training.run_directory.resuming import refuse_another_run
+
+RUN_SCRIPT = Path(__file__).parents[1] / "run.py"
+
+
+def carried_out(path: Path, options: Sequence[str]) -> Path:
+    """`path`, with the run of these `options` of training/run.py in it, finished.
+
+    Raises:
+        UserError: it holds another run, or the run does not finish.
+    """
+    if not (path / "recipe.json").exists():
+        command = [*options, "--out", str(path)]
+    else:
+        refuse_another_run(path, options)
+        if (path / "final.weights.h5").exists() and (path / "report" / "summary.json").exists():
+            return path
+        command = ["--resume", str(path)]
+    if subprocess.run([sys.executable, str(RUN_SCRIPT), *command]).returncode != 0:
+        raise UserError(f"the run in {path} did not finish: mend what it says and give the same command again")
+    return path

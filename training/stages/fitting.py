@@ -1,0 +1,110 @@
+"""One stage of training: steps on all replicas, with progress, metrics and a checkpoint every so often.
+
+One loop for one device and for many (Keras' `fit` cannot train on several machines, see `distributed_step`).
+"""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from training.distribution.devices import is_chief, share_of_this_process
+from training.distribution.shares import Share
+from training.methods.optimizers import build_optimizer
+from training.progress import Meter
+from training.run_directory.checkpoint import load_partial, save_partial
+from training.run_directory.metrics import append_metrics, forget_metrics_after
+from training.run_directory.paths import RunDirectory
+from training.settings import Stage
+
+LOG_EVERY = 25  # steps
+
+
+class _StageCallback(keras.callbacks.Callback):
+    """Progress, metrics.csv, TensorBoard scalars and partial checkpoints of one stage; one worker writes for all."""
+
+    def __init__(self, directory: RunDirectory, stage: str, steps: int, first_step: int, checkpoint_every: int):
+        super().__init__()
+        self.directory, self.stage, self.first_step = directory, stage, first_step
+        self.steps, self.checkpoint_every = steps, checkpoint_every
+        self.meter = Meter(f"training {stage}", steps, first_step)
+
+    def on_train_begin(self, logs=None):
+        folder = str(self.directory.tensorboard / self.stage)
+        self.writer = tf.summary.create_file_writer(folder) if is_chief() else tf.summary.create_noop_writer()
+        self.meter.__enter__()
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = self.first_step + batch + 1
+        at_checkpoint = step % self.checkpoint_every == 0
+        if step % LOG_EVERY == 0 or at_checkpoint or step == self.steps:  # no mean reaches over a checkpoint
+            values = {name: float(_of_first_replica(value)) for name, value in logs.items()}
+            if is_chief():
+                self._record(step, values)
+            note = " ".join(f"{name} {value:.3f}" for name, value in values.items())
+            self.meter.advance(step - self.meter.done, note)
+            self.model.reset_metrics()  # on every worker: it reads what it resets, which sums over all of them
+        if at_checkpoint and step < self.steps and is_chief():
+            save_partial(self.directory, self.model, self.stage, step)
+
+    def _record(self, step: int, values: dict[str, float]) -> None:
+        append_metrics(self.directory.metrics, self.stage, step, values)
+        with self.writer.as_default():
+            for name, value in values.items():
+                tf.summary.scalar(name, value, step=step)
+
+    def on_train_end(self, logs=None):
+        self.writer.close()
+        self.meter.__exit__(None, None, None)
+
+
+def train_stage(
+    model,
+    stage: Stage,
+    name: str,
+    make_stream: Callable[[int, Share], tf.data.Dataset],
+    directory: RunDirectory,
+    head,
+    **compiled,
+) -> None:
+    """Train `model` (a method of `training/methods`) for `stage.steps` steps, from a partial checkpoint if any.
+
+    Args:
+        make_stream: `make_stream(first_step, share)` gives a share's part of the batches from that step on.
+        head: variables that learn with the head's multiple of the learning rate.
+        compiled: what else the method's `compile` takes.
+    """
+    optimizer = build_optimizer(stage.optimizer, stage.steps, head, stage.average_weights)
+    optimizer.build(model.network.trainable_variables)
+    model.compile(optimizer=optimizer, jit_compile=False, **compiled)
+    first_step = load_partial(directory, model, name)
+    forget_metrics_after(directory.metrics, directory.stages, name, first_step)
+    if first_step < stage.steps:
+        callback = _StageCallback(directory, name, stage.steps, first_step, stage.checkpoint_every)
+        train(model, make_stream(first_step, share_of_this_process()), callback)
+
+
+def train(model, stream: tf.data.Dataset, callback: keras.callbacks.Callback) -> None:
+    """A step of `model` for each global batch of `stream`, which holds this process' share of them."""
+    step = distributed_step(model)
+    callback.set_model(model)
+    callback.on_train_begin()
+    for number, batch in enumerate(tf.distribute.get_strategy().distribute_datasets_from_function(lambda _: stream)):
+        callback.on_train_batch_end(number, step(batch))
+    model.optimizer.finalize_variable_values(model.network.trainable_variables)  # the weights' average, if it is kept
+    callback.on_train_end()
+
+
+def distributed_step(model):
+    """`step(batch) -> logs`: one traced `train_step` on every replica of the strategy in scope.
+
+    Keras' `fit` builds models symbolically before its first step, which `MultiWorkerMirroredStrategy` does not bear.
+    """
+    strategy = tf.distribute.get_strategy()
+    step = lambda batch: strategy.run(model.train_step, args=(batch,))  # noqa: E731
+    return tf.function(step, reduce_retracing=True, autograph=False)
+
+
+def _of_first_replica(value):
+    """All replicas log the same."""
+    return tf.distribute.get_strategy().experimental_local_results(value)[0]

@@ -1,0 +1,133 @@
+"""`--warm-start`: what stands in for a run's own warm-up, or for the labeller of its first round.
+
+* A finished run of the same network and classes is gone on from: its weights take the place of the warm-up, and of the
+  adversarial stage if it was adapted. An .onnx file that lies in such a run's directory stands for the run.
+* Anything else that can segment - a run of another network, anybody's ONNX or Keras file - cannot be trained on as this
+  network. It is *distilled*: the network has its own warm-up on the source, then the other model labels the target for
+  round 1, by the recipe's selector, and the network learns from these labels (and LRENT's soft ones). From round 2 on
+  the network, by then adapted to the target, labels for itself. The other model never changes.
+
+What was found is recorded in state.json, with the SHA-256 of the file, so that a resumed run goes on from the same.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from training.data.classes import LabelSpace, load_label_space
+from training.errors import UserError
+from training.evaluation.watch import weights_stage
+from training.files.atomic import digest_of
+from training.prediction.foreign_predictor import SUFFIXES, ForeignPredictor
+from training.prediction.predictor import Predictor
+from training.prediction.trained_model import load_trained
+from training.run_directory.paths import STATE, RunDirectory
+from training.settings import Experiment
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """path: absolute, a run directory or a file; file: the one that is read, with its sha256.
+
+    role: "weights" = they take the place of the warm-up; "labeller" = it labels round 1. adapted: weights that were
+    trained on the target already (its batch-norm statistics alone do not count). pixels: see
+    `foreign_predictor.PIXELS`, None = the usual ones.
+    """
+
+    path: str
+    role: Literal["weights", "labeller"]
+    file: str
+    sha256: str
+    adapted: bool = False
+    pixels: str | None = None
+
+    def is_needed(self, stages: dict) -> bool:
+        """Are there unfinished stages that it serves?"""
+        return ("source" if self.role == "weights" else "round_1") not in stages
+
+
+def warm_start_of(directory: RunDirectory, experiment: Experiment, space: LabelSpace) -> WarmStart | None:
+    """What `--warm-start` of the run in `directory` is; None without one.
+
+    recipe.json holds what was asked for, {"path", "pixels"}; state.json all of `WarmStart` once it has been found.
+
+    Raises:
+        UserError: nothing usable there, other classes, a recipe without rounds to label for, or a file that is not the
+            recorded one any more and still needed.
+    """
+    asked, recorded = directory.warm_start, directory.read_json(STATE).get("warm_start")
+    if asked is None:
+        return None
+    if recorded is None:
+        start = _found(Path(asked["path"]), asked["pixels"], experiment, space)
+        directory.note("warm_start", asdict(start))
+        return start
+    start = WarmStart(**recorded)
+    if start.is_needed(directory.stages):
+        _check_unchanged(start)
+    return start
+
+
+def open_labeller(start: WarmStart, space: LabelSpace, size: tuple[int, int]) -> Predictor | ForeignPredictor:
+    """The model that labels round 1, of a `start` with that role."""
+    if Path(start.path).is_dir():
+        return Predictor(load_trained(Path(start.path)).network, flips=(False, True))
+    return ForeignPredictor(Path(start.file), space, size, start.pixels)
+
+
+def _found(path: Path, pixels: str | None, experiment: Experiment, space: LabelSpace) -> WarmStart:
+    run, stage = (path, "final") if path.is_dir() else _run_around(path)
+    if run is not None:
+        other, trained = RunDirectory.reopen(run)
+        if load_label_space(trained.data.label_space).names != space.names:
+            raise UserError(
+                f"--warm-start {path}: that run knows the classes of '{trained.data.label_space}', this one "
+                f"'{experiment.data.label_space}': choose one with the same --classes"
+            )
+        weights = other.final_weights if stage == "final" else other.weights(stage)
+        if not weights.is_file():
+            raise UserError(f"--warm-start {path}: that run is not finished; continue it with --resume first")
+        if _same_network(trained, experiment):
+            adapted = weights_stage(other.stages, stage) not in ("source", "statistics")
+            return WarmStart(str(path), "weights", str(weights), _sha256(weights), adapted)
+    if experiment.recipe.adaptation is None:
+        raise UserError(
+            f"--warm-start {path}: a model that is no run of {experiment.model.network} can only label for the "
+            f"rounds of a recipe, and '{experiment.names.get('recipe')}' has none: choose one that adapts, such as cbst"
+        )
+    file = weights if path.is_dir() else path
+    return WarmStart(str(path), "labeller", str(file), _sha256(file), pixels=pixels)
+
+
+def _run_around(path: Path) -> tuple[Path | None, str]:
+    """The run that exported the file into its directory, and the stage it did that of; `(None, "")` if none."""
+    description = path.with_suffix(".json")
+    if path.suffix != ".onnx" or not (path.parent / "recipe.json").is_file() or not description.is_file():
+        return None, ""
+    from training.prediction.model_metadata import ModelMetadata
+
+    return path.parent, ModelMetadata.from_json(description.read_text(), str(description)).stage
+
+
+def _same_network(trained: Experiment, experiment: Experiment) -> bool:
+    ours, theirs = (replace(each.model, weights="", precision="float32") for each in (experiment, trained))
+    return ours == theirs
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return digest_of(path)
+    except OSError as error:
+        raise UserError(
+            f"--warm-start {path}: {error.strerror}; give a finished run, or an {' or a '.join(SUFFIXES)} file"
+        ) from error
+
+
+def _check_unchanged(start: WarmStart) -> None:
+    if not Path(start.file).is_file():
+        raise UserError(f"this run began with --warm-start {start.path}, but {start.file} is gone: put it back there")
+    if _sha256(Path(start.file)) != start.sha256:
+        raise UserError(
+            f"this run began with --warm-start {start.path}, but {start.file} has changed since: put the former file "
+            "back, or start a new run"
+        )
