@@ -13,7 +13,7 @@ from training.prediction.model_metadata import ORDERED, ModelMetadata, RoundSele
 from training.probability_maps.map_files import load_prior
 from training.pseudo_labels.selectors import ORDERED_SELECTORS, PRIOR_SELECTORS
 from training.run_directory.paths import RunDirectory
-from training.settings import Domain, Experiment, InstanceAdaptive
+from training.settings import Domain, Experiment, InstanceAdaptive, LabelEntropy
 
 FIGURES = ("miou", "pixel_accuracy", "per_class_iou", "class_sets", "absent")
 
@@ -97,7 +97,7 @@ def selection(
     thresholds, adaptation = read_thresholds(directory.pseudo_labels / name), experiment.recipe.adaptation
     if len(thresholds.values) != classes:
         raise UserError(f"The manifest of {name} is for {len(thresholds.values)} classes, the run for {classes}")
-    lrent = adaptation.lrent if adaptation else None
+    lrent = adaptation.selector if adaptation and isinstance(adaptation.selector, LabelEntropy) else None
     weighted = thresholds.selector in PRIOR_SELECTORS
     return RoundSelection(
         round=name,

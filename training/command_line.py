@@ -16,7 +16,7 @@ from training.errors import UserError
 from training.experiment_json import experiment_from_json, experiment_to_json
 from training.presets import DATA, SUITED
 from training.recipes import RECIPES
-from training.settings import Data, Domain, Experiment, Model, Recipe, SourceShare
+from training.settings import Data, Domain, Experiment, Model, Recipe, Schedule, SourceShare
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Arguments:
     size: str | None = None
     """HEIGHTxWIDTH that images are brought to."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = ()
-    """Overrides, e.g. --set adaptation.rounds=5 data.warm_up.steps=2000; --show prints the keys."""
+    """Overrides, e.g. --set adaptation.rounds=5 data.schedules.warm_up.steps=2000; --show prints the keys."""
     list: bool = False
     """List recipes, data and models, and stop."""
     show: bool = False
@@ -250,7 +250,7 @@ def _split(override: str) -> tuple[str, str]:
 def _kinds(part, path: list[str]) -> dict[str, type | None]:
     """What a part of the experiment can be switched to, by name; empty where `path` names a plain value or nothing."""
     for name in path[:-1]:
-        part = getattr(part, name, None)
+        part = part.get(name) if isinstance(part, dict) else getattr(part, name, None)
     if not is_dataclass(part) or path[-1] not in {field.name for field in fields(part)}:
         return {}
     options = get_args(get_type_hints(type(part))[path[-1]])
@@ -267,6 +267,8 @@ def _has_defaults(kind: type) -> bool:
 def _replaced(part, path: list[str], value):
     """`part` with the value at `path` replaced."""
     first, *rest = path
+    if isinstance(part, dict):
+        return part | {first: _replaced(part[first], rest, value)}
     return replace(part, **{first: _replaced(getattr(part, first), rest, value) if rest else value})
 
 
@@ -304,9 +306,7 @@ def tiny(experiment: Experiment) -> Experiment:
         data,
         size=size,
         crop=size,
-        warm_up=_short(data.warm_up, 6),
-        adversarial=_short(data.adversarial, 3),
-        adaptation=_short(data.adaptation, 3),
+        schedules={name: _short(schedule, 6 if name == "warm_up" else 3) for name, schedule in data.schedules.items()},
         source=_few(data.source, 12),
         target=_few(data.target, 8),
         evaluation=_few(data.evaluation, 4),
@@ -319,8 +319,8 @@ def tiny(experiment: Experiment) -> Experiment:
     return replace(experiment, data=data, recipe=recipe)
 
 
-def _short(stage, steps: int):
-    return replace(stage, steps=steps, batch_size=min(stage.batch_size, 2))
+def _short(schedule: Schedule, steps: int) -> Schedule:
+    return replace(schedule, steps=steps, batch_size=min(schedule.batch_size, 2))
 
 
 def _few(domain: Domain | None, count: int) -> Domain | None:

@@ -6,36 +6,36 @@ photos; the others read the published data sets where they lie (`--source-root`,
 
 from dataclasses import replace
 
-from training.settings import Augmentation, Data, Domain, Optimizer, Stage
+from training.settings import Augmentation, Data, Domain, Optimizer, Schedule
 
-SMALL_WARM_UP = Stage(
+SMALL_WARM_UP = Schedule(
     steps=900,
     batch_size=12,
     optimizer=Optimizer(learning_rate=4e-3, ramp_steps=50, clip_norm=5.0),
     augmentation=Augmentation(scale=(0.7, 1.5)),
 )
-SMALL_ROUND = Stage(
+SMALL_ROUND = Schedule(
     steps=300,
     batch_size=8,
     optimizer=Optimizer(learning_rate=1e-3, ramp_steps=50, clip_norm=5.0),
     augmentation=Augmentation(scale=(0.7, 1.5), jitter=0.5),
     average_weights=0.98,
 )
-SMALL_ADVERSARIAL = Stage(
+SMALL_ALIGNMENT = Schedule(
     steps=200,
     batch_size=8,
     optimizer=Optimizer(learning_rate=5e-4, clip_norm=5.0),
     augmentation=Augmentation(scale=(0.7, 1.5), jitter=0.5),
     average_weights=0.98,
 )
-PHOTO_WARM_UP = Stage(
+PHOTO_WARM_UP = Schedule(
     steps=1200,
     batch_size=8,
     optimizer=Optimizer(learning_rate=5e-4, ramp_steps=50, clip_norm=5.0),
     augmentation=Augmentation(scale=(0.6, 1.6)),
     batch_norm="frozen",
 )
-PHOTO_ROUND = Stage(
+PHOTO_ROUND = Schedule(
     steps=250,
     batch_size=4,
     optimizer=Optimizer(learning_rate=5e-4, ramp_steps=50, clip_norm=5.0),
@@ -43,7 +43,7 @@ PHOTO_ROUND = Stage(
     batch_norm="frozen",
     average_weights=0.99,
 )
-PHOTO_ADVERSARIAL = Stage(
+PHOTO_ALIGNMENT = Schedule(
     steps=200,
     batch_size=4,
     optimizer=Optimizer(learning_rate=1e-4, clip_norm=5.0),
@@ -51,21 +51,21 @@ PHOTO_ADVERSARIAL = Stage(
     batch_norm="frozen",
     average_weights=0.98,
 )
-PAPER_WARM_UP = Stage(
+PAPER_WARM_UP = Schedule(
     steps=100_000,
     batch_size=4,
     optimizer=Optimizer("sgd", learning_rate=2.5e-4, head_multiple=10.0),
     augmentation=Augmentation(scale=(0.5, 1.5)),
     batch_norm="frozen",
 )
-PAPER_ADVERSARIAL = Stage(
+PAPER_ALIGNMENT = Schedule(
     steps=25_000,  # four passes over GTA5
     batch_size=4,
     optimizer=Optimizer(learning_rate=2e-6, schedule="constant", head_multiple=10.0),
     augmentation=Augmentation(scale=(0.5, 1.5)),
     batch_norm="frozen",
 )
-PAPER_ROUND = Stage(
+PAPER_ROUND = Schedule(
     steps=1250,  # two passes over 748 source and 505 target images, one of each a step
     batch_size=1,
     optimizer=Optimizer("sgd", learning_rate=5e-5, schedule="constant", head_multiple=10.0),
@@ -77,7 +77,7 @@ PAPER_ROUND = Stage(
 # Constants of a recipe that data unlike its paper's need, by (recipe, data), as `--set` takes them.
 _HIAST_ON_SMALL_DATA = (
     "adaptation.copy_paste.hard_classes=0.3",  # published 14 / 19: of CamVid's classes 8, and cars lost 7 to 10 IoU
-    "adaptation.mean_teacher.consistency=5",
+    "adaptation.losses.consistency.weight=5",
 )
 _IAST_ON_STREETS = (
     "adaptation.selector.gamma=0",  # 8 supposes confidences near 1: a network of minutes shows rare classes at 0.5,
@@ -89,8 +89,8 @@ _HIAST_ON_STREETS = (
     *_HIAST_ON_SMALL_DATA,
     *_IAST_ON_STREETS,
     "adaptation.selector.alpha=0.2",
-    "data.adaptation.steps=1300",  # published are 8000 a round, beside CBST's 1250: more than its rounds here too
-    "data.adaptation.optimizer.learning_rate=2e-3",
+    "data.schedules.rounds.steps=1300",  # published are 8000 a round, beside CBST's 1250: more than its rounds here too
+    "data.schedules.rounds.optimizer.learning_rate=2e-3",
 )
 
 
@@ -109,9 +109,7 @@ def _published(
         evaluation=evaluation,
         size=(1024, 2048),
         crop=(512, 1024),
-        warm_up=PAPER_WARM_UP,
-        adversarial=PAPER_ADVERSARIAL,
-        adaptation=PAPER_ROUND,
+        schedules={"warm_up": PAPER_WARM_UP, "alignment": PAPER_ALIGNMENT, "rounds": PAPER_ROUND},
         network="deeplab_v2_resnet101",
         weights="imagenet",
         output_stride=8,
@@ -129,9 +127,7 @@ DATA: dict[str, Data] = {
         evaluation=_streets("city", "val", 100),
         size=(128, 256),
         crop=(128, 256),
-        warm_up=SMALL_WARM_UP,
-        adversarial=SMALL_ADVERSARIAL,
-        adaptation=SMALL_ROUND,
+        schedules={"warm_up": SMALL_WARM_UP, "alignment": SMALL_ALIGNMENT, "rounds": SMALL_ROUND},
         most_rounds=1,  # the job shall end in ten minutes: a second costs more than one, for less than a point
         loss_stride=4,
         mined_crops=False,
@@ -148,9 +144,7 @@ DATA: dict[str, Data] = {
         evaluation=_streets("dusk", "val", 100),
         size=(128, 256),
         crop=(128, 256),
-        warm_up=SMALL_WARM_UP,
-        adversarial=SMALL_ADVERSARIAL,
-        adaptation=SMALL_ROUND,
+        schedules={"warm_up": SMALL_WARM_UP, "alignment": SMALL_ALIGNMENT, "rounds": SMALL_ROUND},
         most_rounds=1,  # the job shall end in ten minutes: a second costs more than one, for less than a point
         loss_stride=4,
         mined_crops=False,
@@ -166,9 +160,7 @@ DATA: dict[str, Data] = {
         target=Domain(reader="images"),
         size=(240, 320),
         crop=(240, 320),
-        warm_up=PHOTO_WARM_UP,
-        adversarial=PHOTO_ADVERSARIAL,
-        adaptation=replace(PHOTO_ROUND, steps=750),
+        schedules={"warm_up": PHOTO_WARM_UP, "alignment": PHOTO_ALIGNMENT, "rounds": replace(PHOTO_ROUND, steps=750)},
         most_rounds=1,  # the job shall end in 40 minutes on two cores; two rounds of 250 steps gained less
         mined_crops=False,
         minimum_source_images=400,
@@ -185,9 +177,7 @@ DATA: dict[str, Data] = {
         target=Domain(reader="images"),
         size=(256, 512),
         crop=(256, 512),
-        warm_up=PHOTO_WARM_UP,
-        adversarial=PHOTO_ADVERSARIAL,
-        adaptation=PHOTO_ROUND,
+        schedules={"warm_up": PHOTO_WARM_UP, "alignment": PHOTO_ALIGNMENT, "rounds": PHOTO_ROUND},
         mined_crops=False,
         minimum_source_images=400,
         keep_source=True,
@@ -239,14 +229,19 @@ DATA: dict[str, Data] = {
 
 # IAST and HIAST have schedules of their own on the published pairs, `PAPER_ROUND` is CBST's and CRST's.
 _AS_PUBLISHED = (
-    "data.adaptation.optimizer.name=adamw",
-    "data.adaptation.optimizer.learning_rate=3e-6",  # 3e-5 for the head
-    "data.adaptation.optimizer.schedule=cosine",
-    "adversarial.discriminator_beta_2=0.999",
+    "data.schedules.rounds.optimizer.name=adamw",
+    "data.schedules.rounds.optimizer.learning_rate=3e-6",  # 3e-5 for the head
+    "data.schedules.rounds.optimizer.schedule=cosine",
+    "alignment.discriminator_beta_2=0.999",
 )
-_IAST_AS_PUBLISHED = (*_AS_PUBLISHED, "data.adaptation.steps=6234", "data.adaptation.batch_size=8")  # GTA5, twice
-_HIAST_AS_PUBLISHED = (*_AS_PUBLISHED, "data.adaptation.steps=8000", "data.adaptation.batch_size=6")
-_PUBLISHED = [name for name, pair in DATA.items() if pair.adaptation is PAPER_ROUND]
+# Twice GTA5's images.
+_IAST_AS_PUBLISHED = (
+    *_AS_PUBLISHED,
+    "data.schedules.rounds.steps=6234",
+    "data.schedules.rounds.batch_size=8",
+)  # GTA5, twice
+_HIAST_AS_PUBLISHED = (*_AS_PUBLISHED, "data.schedules.rounds.steps=8000", "data.schedules.rounds.batch_size=6")
+_PUBLISHED = [name for name, pair in DATA.items() if pair.schedules["rounds"] is PAPER_ROUND]
 
 SUITED: dict[tuple[str, str], tuple[str, ...]] = {
     ("iast", "streetsim"): _IAST_ON_STREETS,
@@ -256,6 +251,6 @@ SUITED: dict[tuple[str, str], tuple[str, ...]] = {
     ("hiast", "streetsim_camvid"): _HIAST_ON_SMALL_DATA,
     **{("hiast", name): _HIAST_AS_PUBLISHED for name in _PUBLISHED},
     **{("iast", name): _IAST_AS_PUBLISHED for name in _PUBLISHED},
-    ("iast", "synthia_cityscapes"): (*_IAST_AS_PUBLISHED, "adversarial.weight=0.001"),
+    ("iast", "synthia_cityscapes"): (*_IAST_AS_PUBLISHED, "alignment.weight=0.001"),
 }
 """What `with_overrides` applies before the user's own."""

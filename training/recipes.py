@@ -4,20 +4,23 @@ Constants are the papers', in the papers' units; sizes, steps and learning rates
 """
 
 from training.settings import (
-    Adversarial,
+    Alignment,
+    ClassBalanced,
+    Consistency,
     CopyPaste,
+    GlobalThreshold,
     InstanceAdaptive,
-    Lrent,
+    LabelEntropy,
+    Losses,
     MeanTeacher,
     Mrkld,
     RareClassMining,
     Recipe,
     RegionRegularisation,
-    Selection,
-    SelfTraining,
+    Rounds,
     SourceShare,
-    SourceTraining,
     SpatialPrior,
+    WarmUp,
 )
 
 CBST = (
@@ -41,14 +44,14 @@ RECIPES: dict[str, Recipe] = {
     ),
     "oracle": Recipe(
         paper="trained with the target's labels: the number no recipe should be expected to reach",
-        warm_up=SourceTraining(domain="target"),
+        warm_up=WarmUp(domain="target"),
     ),
     "st": Recipe(
         paper=CBST,
         published="GTA5 -> Cityscapes 28.1 (FCN8s-VGG16); SYNTHIA 32.2 (ResNet-38)",
-        adaptation=SelfTraining(
+        adaptation=Rounds(
             rounds=3,
-            selector=Selection(kind="global", portion=0.20),
+            selector=GlobalThreshold(portion=0.20),
             mining=RareClassMining(),
             learning_rate_decay=HALVE_EVERY_TWO_ROUNDS,
         ),
@@ -56,9 +59,9 @@ RECIPES: dict[str, Recipe] = {
     "st_sp": Recipe(
         paper=CBST,
         published="GTA5 -> BDD100K 39.5 (ResNet-38)",
-        adaptation=SelfTraining(
+        adaptation=Rounds(
             rounds=3,
-            selector=Selection(kind="global", portion=0.15, spatial_prior=SpatialPrior()),
+            selector=GlobalThreshold(portion=0.15, spatial_prior=SpatialPrior()),
             mining=RareClassMining(),
             learning_rate_decay=HALVE_EVERY_TWO_ROUNDS,
         ),
@@ -66,9 +69,9 @@ RECIPES: dict[str, Recipe] = {
     "cbst": Recipe(
         paper=CBST,
         published="GTA5 -> Cityscapes 45.2 (ResNet-38), SYNTHIA 42.5 / 48.4",
-        adaptation=SelfTraining(
+        adaptation=Rounds(
             rounds=3,
-            selector=Selection(portion=0.20),
+            selector=ClassBalanced(portion=0.20),
             source_share=SourceShare(share=0.02),
             mining=RareClassMining(),
             learning_rate_decay=HALVE_EVERY_TWO_ROUNDS,
@@ -77,9 +80,9 @@ RECIPES: dict[str, Recipe] = {
     "cbst_sp": Recipe(
         paper=CBST,
         published="GTA5 -> Cityscapes 46.2 (ResNet-38), 47.0 with multi-scale testing",
-        adaptation=SelfTraining(
+        adaptation=Rounds(
             rounds=3,
-            selector=Selection(portion=0.15, spatial_prior=SpatialPrior()),
+            selector=ClassBalanced(portion=0.15, spatial_prior=SpatialPrior()),
             mining=RareClassMining(),
             learning_rate_decay=HALVE_EVERY_TWO_ROUNDS,
         ),
@@ -87,59 +90,60 @@ RECIPES: dict[str, Recipe] = {
     "lrent": Recipe(
         paper=CRST,
         published="GTA5 -> Cityscapes 46.5 (DeepLab-v2 ResNet-101)",
-        adaptation=SelfTraining(
+        adaptation=Rounds(
             rounds=3,
-            selector=Selection(portion=0.20),
+            selector=LabelEntropy(portion=0.20, alpha=0.25),
             source_share=CRST_SOURCE,
             mining=CRST_MINING,
-            lrent=Lrent(alpha=0.25),
         ),
     ),
     "mrkld": Recipe(
         paper=CRST,
         published="GTA5 -> Cityscapes 47.4 (DeepLab-v2 ResNet-101)",
-        adaptation=SelfTraining(
+        adaptation=Rounds(
             rounds=3,
-            selector=Selection(portion=0.20),
+            selector=ClassBalanced(portion=0.20),
             source_share=CRST_SOURCE,
             mining=CRST_MINING,
-            mrkld=Mrkld(weight=0.01),
+            losses=Losses(mrkld=Mrkld(weight=0.01)),
         ),
     ),
     "adaptseg": Recipe(
         paper=ADAPTSEG,
         published="GTA5 -> Cityscapes 41.4 (DeepLab-v2 ResNet-101, one level)",
-        adversarial=Adversarial(map="softmax", loss="bce", weight=0.001),
+        alignment=Alignment(map="softmax", loss="bce", weight=0.001),
     ),
     "advent": Recipe(
         paper=ADVENT,
         published="GTA5 -> Cityscapes 43.8 (DeepLab-v2 ResNet-101)",
-        adversarial=Adversarial(map="self_information", loss="bce", weight=0.001),
+        alignment=Alignment(map="self_information", loss="bce", weight=0.001),
     ),
     "iast": Recipe(
         paper=IAST,
         published="GTA5 -> Cityscapes 51.5, 52.2 with multi-scale testing (DeepLab-v2 ResNet-101)",
-        adversarial=Adversarial(discriminator_learning_rate=2e-5, first_kernel=3),
-        adaptation=SelfTraining(
+        alignment=Alignment(discriminator_learning_rate=2e-5, first_kernel=3),
+        adaptation=Rounds(
             rounds=3,
             selector=InstanceAdaptive(alpha=0.2, alpha_step=0.05),
             source_share=None,
-            regularisation=RegionRegularisation(divergence=0.1, entropy=3.0),
+            losses=Losses(regions=RegionRegularisation(divergence=0.1, entropy=3.0)),
             learning_rate_decay=IAST_DECAY,
         ),
     ),
     "hiast": Recipe(
         paper=HIAST,
         published="GTA5 -> Cityscapes 56.3, SYNTHIA 53.5 / 60.3 (DeepLab-v2 ResNet-101)",
-        adversarial=Adversarial(),
-        adaptation=SelfTraining(
+        alignment=Alignment(),
+        adaptation=Rounds(
             rounds=3,
             selector=InstanceAdaptive(alpha=0.5),
             source_share=None,
             copy_paste=CopyPaste(),
-            regularisation=RegionRegularisation(divergence=0.1, entropy=1.0),
             mean_teacher=MeanTeacher(),
             strong_views=True,
+            losses=Losses(
+                regions=RegionRegularisation(divergence=0.1, entropy=1.0), consistency=Consistency(weight=0.5)
+            ),
             learning_rate_decay=HIAST_DECAY,
         ),
     ),

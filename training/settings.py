@@ -22,7 +22,7 @@ Portion = Annotated[float, Interval(gt=0, le=1)]
 Weight = Annotated[float, Interval(ge=0, le=1e6)]
 Positive = Annotated[float, Interval(gt=0, le=1e6)]
 Scale = Annotated[float, Interval(ge=0.05, le=20)]
-Rounds = Annotated[int, Interval(ge=1, le=1000)]
+RoundCount = Annotated[int, Interval(ge=1, le=1000)]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stretch of training: the warm-up, or one round of adaptation."""
+class Schedule:
+    """How long and with which optimiser and augmentation a stage trains."""
 
     steps: Count
     batch_size: Images  # images a step, of each domain that takes part
@@ -90,12 +90,12 @@ class Data:
     target: Domain
     size: tuple[Side, Side]  # height, width an image is brought to before random scale and crop, and at prediction
     crop: tuple[Side, Side]
-    warm_up: Stage
-    adversarial: Stage
-    adaptation: Stage  # one round
+    schedules: dict[str, Schedule]  # by what a stage asks for: "warm_up", "alignment", "rounds" (one round)
     evaluation: Domain | None = None  # labelled images of the target, used for figures only
     source_evaluation: Domain | None = None  # labelled images of the source: how large the gap is
-    most_rounds: Rounds | None = None  # rounds of adaptation at most, whatever the recipe says: what a short job bears
+    most_rounds: RoundCount | None = (
+        None  # rounds of adaptation at most, whatever the recipe says: what a short job bears
+    )
     loss_stride: Annotated[int, Interval(ge=1, le=64)] = 1  # the loss looks at every n-th pixel of each row and column
     mined_crops: bool = True  # crops are small beside the frame, so that a recipe's rare-class mining makes sense
     minimum_source_images: AnyCount = 0  # a round's source subset holds at least this many (small source sets)
@@ -120,7 +120,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class SourceTraining:
+class WarmUp:
     """Supervised training, the start of every recipe. `domain="target"` makes it the oracle (needs target labels)."""
 
     domain: Literal["source", "target"] = "source"
@@ -135,18 +135,45 @@ class SpatialPrior:
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Which target pixels may teach: one confidence threshold a class (CBST), or one for all classes (ST).
+class GlobalThreshold:
+    """ST (ECCV 2018): the most confident target pixels teach, by one confidence threshold for all classes.
 
-    The kept portion grows by `portion_step` a round up to `portion_max` (self-paced learning, CBST section 3.2).
+    The kept portion grows by `portion_step` per round up to `portion_max` (self-paced learning, CBST section 3.2).
     """
 
-    kind: Literal["global", "class_balanced"] = "class_balanced"
+    kind: Literal["global_threshold"] = "global_threshold"
+    portion: Portion = 0.2
+    portion_step: Share = 0.05
+    portion_max: Portion = 0.5
+    stride: Count = 4  # every n-th confidence of an image enters the threshold
+    spatial_prior: SpatialPrior | None = None
+
+
+@dataclass(frozen=True)
+class ClassBalanced:
+    """CBST (ECCV 2018): one confidence threshold per class, so that every class keeps the same portion of its pixels.
+
+    The kept portion grows by `portion_step` per round up to `portion_max` (self-paced learning, CBST section 3.2).
+    """
+
+    kind: Literal["class_balanced"] = "class_balanced"
     portion: Portion = 0.2
     portion_step: Share = 0.05
     portion_max: Portion = 0.5
     stride: Count = 4  # every n-th confidence of a class in an image enters its threshold
     spatial_prior: SpatialPrior | None = None
+
+
+@dataclass(frozen=True)
+class LabelEntropy:
+    """LRENT (CRST, ICCV 2019, section 4.2): CBST's thresholds, and soft pseudo-labels of temperature `alpha`."""
+
+    kind: Literal["label_entropy"] = "label_entropy"
+    portion: Portion = 0.2
+    portion_step: Share = 0.05
+    portion_max: Portion = 0.5
+    stride: Count = 4
+    alpha: Positive = 0.25
 
 
 @dataclass(frozen=True)
@@ -157,6 +184,7 @@ class InstanceAdaptive:
     HIAST 0.5. The result depends on the order of the images: name order, `batch_size` at a time.
     """
 
+    kind: Literal["instance_adaptive"] = "instance_adaptive"
     alpha: Portion = 0.5
     alpha_step: Share = 0.0  # added from one round to the next
     beta: Share = 0.9
@@ -191,32 +219,30 @@ class RegionRegularisation:
 
 @dataclass(frozen=True)
 class MeanTeacher:
-    """HIAST, section 3.4: an average of the student over time teaches it on strongly changed images.
+    """HIAST, section 3.4: an average of the student over time, which becomes the result of the round.
 
     `decay` is stated for rounds of `decay_steps` steps; in shorter rounds the teacher forgets proportionally faster.
+    `ramp`: at step t the decay is at most 1 - 1 / (t + 1), so that the first steps count fully (DAFormer).
     """
 
     decay: Share = 0.999
     decay_steps: Count = 8000
-    consistency: Weight = 0.5
+    ramp: bool = False
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """HIAST, section 3.4: the student's prediction on the strong view follows the mean teacher's on the weak view."""
+
+    weight: Weight = 0.5
     region: Literal["ignored", "confident", "all"] = "ignored"
 
 
 @dataclass(frozen=True)
-class Adversarial:
-    """Alignment of the output maps of both domains by a discriminator, after the warm-up.
+class MinimumEntropy:
+    """MinEnt (AdvEnt, CVPR 2019): normalised entropy of the prediction on all target pixels."""
 
-    `map`: what the discriminator sees, soft-max (AdaptSeg, CVPR 2018) or weighted self-information (AdvEnt, CVPR 2019).
-    """
-
-    map: Literal["softmax", "self_information"] = "softmax"
-    loss: Literal["lsgan", "bce"] = "lsgan"
-    weight: Weight = 0.05
-    entropy: Weight = 0.0  # MinEnt on all target pixels
-    discriminator_learning_rate: Positive = 1e-4  # Adam, beta 0.9 and ...
-    discriminator_beta_2: Annotated[float, Interval(ge=0, lt=1)] = 0.99  # AdaptSeg, AdvEnt; IAST, HIAST: 0.999, which
-    # their published pairs have
-    first_kernel: Annotated[int, Interval(ge=1, le=16)] = 4  # of the discriminator: 3 in IAST, 4 in AdaptSeg and HIAST
+    weight: Weight = 0.001
 
 
 @dataclass(frozen=True)
@@ -246,13 +272,6 @@ class ImageSelection:
 
 
 @dataclass(frozen=True)
-class Lrent:
-    """CRST's label entropy regulariser: soft pseudo-labels of temperature `alpha` (ICCV 2019, section 4.2)."""
-
-    alpha: Positive = 0.25
-
-
-@dataclass(frozen=True)
 class Mrkld:
     """CRST's model regulariser: divergence from the uniform distribution on pseudo-labelled pixels.
 
@@ -260,6 +279,34 @@ class Mrkld:
     """
 
     weight: Weight = 0.01
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Loss terms beside the cross-entropy; a part that is None is not used. `training/methods/terms.py` builds them."""
+
+    mrkld: Mrkld | None = None
+    regions: RegionRegularisation | None = None
+    consistency: Consistency | None = None  # needs a mean teacher
+    minimum_entropy: MinimumEntropy | None = None
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """A discriminator pulls the output maps of the target towards those of the source, after the warm-up.
+
+    `map`: what the discriminator sees, soft-max (AdaptSeg, CVPR 2018) or weighted self-information (AdvEnt, CVPR 2019).
+    """
+
+    map: Literal["softmax", "self_information"] = "softmax"
+    loss: Literal["lsgan", "bce"] = "lsgan"
+    weight: Weight = 0.05
+    discriminator_learning_rate: Positive = 1e-4  # Adam, beta 0.9 and ...
+    discriminator_beta_2: Annotated[float, Interval(ge=0, lt=1)] = 0.99  # AdaptSeg, AdvEnt; IAST, HIAST: 0.999, which
+    # their published pairs have
+    first_kernel: Annotated[int, Interval(ge=1, le=16)] = 4  # of the discriminator: 3 in IAST, 4 in AdaptSeg and HIAST
+    rounds: RoundCount = 1  # each is a stage; discriminator and optimisers go on from one to the next
+    losses: Losses = Losses()
 
 
 @dataclass(frozen=True)
@@ -275,22 +322,21 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class SelfTraining:
-    """Rounds of labelling the target and training on it (CBST, CRST)."""
+class Rounds:
+    """Rounds of labelling the target and training on it (CBST, CRST, IAST, HIAST)."""
 
-    rounds: Rounds = 3
-    selector: Selection | InstanceAdaptive = Selection()
+    kind: Literal["rounds"] = "rounds"
+    rounds: RoundCount = 3
+    selector: GlobalThreshold | ClassBalanced | LabelEntropy | InstanceAdaptive = ClassBalanced()
     source_share: SourceShare | None = SourceShare()  # None: the source takes no part
     mining: RareClassMining | None = None
     image_selection: ImageSelection | None = None
-    lrent: Lrent | None = None
-    mrkld: Mrkld | None = None
     copy_paste: CopyPaste | None = None
-    regularisation: RegionRegularisation | None = None
     mean_teacher: MeanTeacher | None = None
     strong_views: bool = False  # the student sees the target through HIAST's strong augmentation
+    losses: Losses = Losses()
     target_weight: Weight = 1.0  # of the pseudo-labels beside the source's labels, 1 as published: of a pixel, or of
-    # the mean where each domain has its own (recipes that publish no source part, see `adaptation.round_terms`)
+    # the mean where each domain has its own (recipes that publish no source part); 0 = the control without labels
     learning_rate_decay: Positive = 1.0  # factor on the learning rate from one round to the next
 
 
@@ -299,16 +345,17 @@ class Recipe:
     """A method with the constants of its paper."""
 
     paper: str
-    warm_up: SourceTraining = SourceTraining()
-    adversarial: Adversarial | None = None
-    adaptation: SelfTraining | None = None
+    translation: None = None  # of the source, before the warm-up
+    warm_up: WarmUp = WarmUp()
+    alignment: Alignment | None = None
+    adaptation: Rounds | None = None
     watch: Watch = Watch()
     published: str = ""  # figures to expect in the paper's setting
 
     @property
     def adapts(self) -> bool:
         """Is there anything after the training with labels?"""
-        return self.adversarial is not None or self.adaptation is not None
+        return self.alignment is not None or self.adaptation is not None
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from tests.benchmarks.recipes import finished
 from training.errors import UserError
 
 RECIPE, WARM_UP, ALIGNED = "hiast", "warm-up", "adversarial"
-_REGIONS, _PASTE = "adaptation.regularisation=off", "adaptation.copy_paste=off"
-_CONSISTENCY = ("adaptation.mean_teacher=off", "adaptation.strong_views=False")
+_REGIONS, _PASTE = "adaptation.losses.regions=off", "adaptation.copy_paste=off"
+_CONSISTENCY = ("adaptation.mean_teacher=off", "adaptation.losses.consistency=off", "adaptation.strong_views=False")
 LEFT_OUT: dict[str, tuple[str, ...]] = {
     WARM_UP: ("adaptation=off",),
     "+ IAS": (_REGIONS, _PASTE, *_CONSISTENCY),

@@ -76,7 +76,7 @@ def first_steps(arguments: Arguments) -> None:
         "mean teacher (hiast)": round_method(network, RECIPES["hiast"].adaptation, data, 100, None),
     }
     for name, method in methods.items():
-        optimizer = build_optimizer(data.adaptation.optimizer, 100, [])
+        optimizer = build_optimizer(data.schedules["rounds"].optimizer, 100, [])
         optimizer.build(network.trainable_variables)
         method.compile(optimizer=optimizer, jit_compile=False)
         step = distributed_step(method)

@@ -37,7 +37,7 @@ def step_of(recipe: str, arguments: Workload, classes: int):
     from training.stages.adaptation import round_method
 
     experiment = experiment_of(parse(["--recipe", recipe, "--size", arguments.size]))
-    stage = experiment.data.adaptation
+    stage = experiment.data.schedules["rounds"]
     network = build_segmenter(arguments.network, classes)
     set_batch_norm(network, stage.batch_norm)
     method = round_method(network, experiment.recipe.adaptation, experiment.data, stage.steps, None)
@@ -65,7 +65,7 @@ def streams(arguments: Workload):
     confidence = np.linspace(0.9, 0.1, space.count)  # the last classes are the hard ones: people, cars, two-wheelers
     hard = max(1, round(settings.hard_classes * space.count))
     paste = CopyPaste(target, counts, confidence, hard, settings.donors, settings.stop_share)
-    common = (data.size, augmentation_of(data.adaptation, data), arguments.batch)
+    common = (data.size, augmentation_of(data.schedules["rounds"], data), arguments.batch)
     views = {"plain step": {}, "teacher's step": {"strong": data.strong_blend, "weak": True, "paste": paste}}
     return space.count, {
         name: lambda steps, extra=extra: tf.data.Dataset.zip(

@@ -10,7 +10,7 @@ from training.command_line import experiment_of, parse
 
 
 def parts(adaptation) -> tuple[bool, ...]:
-    switches = (adaptation.regularisation, adaptation.copy_paste, adaptation.mean_teacher, adaptation.strong_views)
+    switches = (adaptation.losses.regions, adaptation.copy_paste, adaptation.mean_teacher, adaptation.strong_views)
     return tuple(map(bool, switches))
 
 
@@ -20,7 +20,7 @@ def experiment(step: str, given=()):
 
 def test_each_step_adds_one_part():
     first, *others = (experiment(step).recipe for step in ablation.LEFT_OUT)
-    assert first.adversarial is not None
+    assert first.alignment is not None
     assert first.adaptation is None
     assert [sum(parts(recipe.adaptation)) for recipe in others] == [0, 1, 2, 4]
     assert all(type(recipe.adaptation.selector).__name__ == "InstanceAdaptive" for recipe in others)
@@ -53,7 +53,7 @@ def test_one_command_shares_the_warm_up_and_prints_means(tmp_path, monkeypatch, 
             rounds = [{"round": "statistics", **taken}, {"round": "adversarial", **after}]
             summary = {"after": taken, "rounds": rounds, "chosen_round": "statistics"}
             run.mkdir(parents=True)
-            (run / "adversarial.onnx").touch()
+            (run / "alignment.onnx").touch()
         (run / "report").mkdir(parents=True)
         (run / "report" / "summary.json").write_text(json.dumps(summary))
         return run
@@ -62,7 +62,7 @@ def test_one_command_shares_the_warm_up_and_prints_means(tmp_path, monkeypatch, 
     assert ablation.main(["--out", str(tmp_path), "--data", "streetsim_dusk", "--seeds", "0"]) == 0
     assert list(commands) == ["warm-up-0", "IAS-0", "regularisation-0", "copy-paste-0", "consistency-0"]
     assert all(more[:2] == ["--data", "streetsim_dusk"] for more in commands.values())
-    aligned = str(tmp_path / "warm-up-0" / "adversarial.onnx")
+    aligned = str(tmp_path / "warm-up-0" / "alignment.onnx")
     assert [more[2:4] for more in commands.values()][1:] == [["--warm-start", aligned]] * 4
     assert "--warm-start" not in commands["warm-up-0"]
     said = capsys.readouterr().out

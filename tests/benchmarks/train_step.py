@@ -122,7 +122,7 @@ def keras_turns(arguments: Arguments, data: Data, classes: int, batches) -> dict
     for name, make_step in makers.items():
         keras.config.set_dtype_policy("mixed_bfloat16" if "bfloat16" in name else "float32")
         network = build_segmenter(arguments.network, classes)
-        step = make_step(network, data.warm_up.optimizer, data.loss_stride)
+        step = make_step(network, data.schedules["warm_up"].optimizer, data.loss_stride)
         turns[name] = lambda step=step: timed(step, batches)
         timed(step, batches[:1])
     return turns
@@ -136,7 +136,7 @@ class TorchSteps:
     """
 
     def __init__(self, arguments: Arguments, data: Data, network):
-        settings, (height, width) = data.warm_up.optimizer, data.size
+        settings, (height, width) = data.schedules["warm_up"].optimizer, data.size
         script = pathlib.Path(__file__).with_name("torch_step.py")
         command = [arguments.torch_python, script, "--network", arguments.network, "--size", height, width]
         command += ["--batch", arguments.batch, "--classes", network.output["logits"].shape[-1]]
@@ -178,7 +178,11 @@ def main(argv: list[str] | None = None) -> int:
     space = LABEL_SPACES[data.label_space]
     dataset = load_domain(data.source_evaluation, space, data.size)
     stream_of = lambda steps: tf.data.Dataset.zip(  # noqa: E731
-        {"source": training_stream(dataset, data.size, augmentation_of(data.warm_up, data), arguments.batch, steps, 0)}
+        {
+            "source": training_stream(
+                dataset, data.size, augmentation_of(data.schedules["warm_up"], data), arguments.batch, steps, 0
+            )
+        }
     )
     batches = list(stream_of(STEPS_A_TURN))
     print(f"{arguments.network}, batch {arguments.batch}, {arguments.size}, {arguments.threads} threads")

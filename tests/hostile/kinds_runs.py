@@ -87,7 +87,7 @@ def overrides(random: np.random.Generator, folder: Path) -> None:
 def check_sane(experiment: Experiment) -> None:
     """What the pipeline takes for granted."""
     data, adaptation = experiment.data, experiment.recipe.adaptation
-    for stage in (data.warm_up, data.adversarial, data.adaptation):
+    for stage in (data.schedules["warm_up"], data.schedules["alignment"], data.schedules["rounds"]):
         assert 1 <= stage.steps <= 1e9
         assert 1 <= stage.batch_size <= 4096
         assert 0 < stage.optimizer.learning_rate < 1e9

@@ -33,10 +33,14 @@ def test_every_recipe_survives_json(name):
 
 def test_overrides_are_typed_and_reach_recipe_data_and_model():
     resolved = experiment(
-        "--set", "adaptation.rounds=5", "data.warm_up.steps=7", "adaptation.selector.portion=0.3", "data.crop=64,96"
+        "--set",
+        "adaptation.rounds=5",
+        "data.schedules.warm_up.steps=7",
+        "adaptation.selector.portion=0.3",
+        "data.crop=64,96",
     )
     assert resolved.recipe.adaptation.rounds == 5
-    assert resolved.data.warm_up.steps == 7
+    assert resolved.data.schedules["warm_up"].steps == 7
     assert resolved.recipe.adaptation.selector.portion == 0.3
     assert resolved.data.crop == (64, 96)
 
@@ -108,7 +112,7 @@ def test_parts_are_switched_on_off_and_exchanged():
     overrides = ("adaptation.mean_teacher=on", "adaptation.mean_teacher.decay=0.9", "adaptation.strong_views=True")
     recipe = experiment("--recipe", "cbst", "--set", *overrides).recipe
     assert (recipe.adaptation.mean_teacher.decay, recipe.adaptation.strong_views) == (0.9, True)
-    assert experiment("--recipe", "hiast", "--set", "adversarial=off").recipe.adversarial is None
+    assert experiment("--recipe", "hiast", "--set", "alignment=off").recipe.alignment is None
     exchanged = ("adaptation.selector=InstanceAdaptive", "adaptation.selector.alpha=0.3")
     assert experiment("--recipe", "cbst", "--set", *exchanged).recipe.adaptation.selector.alpha == 0.3
 
@@ -121,9 +125,19 @@ def test_an_unknown_kind_of_part_is_refused_with_those_there_are(override):
 
 def test_several_sets_are_as_one():
     resolved = experiment(
-        "--set", "adaptation.rounds=5", "--seed", "4", "--set=data.warm_up.steps=7", "--set", "data.crop=64,96"
+        "--set",
+        "adaptation.rounds=5",
+        "--seed",
+        "4",
+        "--set=data.schedules.warm_up.steps=7",
+        "--set",
+        "data.crop=64,96",
     )
-    assert (resolved.recipe.adaptation.rounds, resolved.data.warm_up.steps, resolved.data.crop) == (5, 7, (64, 96))
+    assert (resolved.recipe.adaptation.rounds, resolved.data.schedules["warm_up"].steps, resolved.data.crop) == (
+        5,
+        7,
+        (64, 96),
+    )
     assert resolved.seed == 4
 
 
@@ -144,12 +158,12 @@ def test_iast_and_hiast_have_their_own_schedules_on_the_published_pairs():
     pairs = {"gta5_cityscapes": 0.05, "synthia_cityscapes": 0.001}
     for data, weight in pairs.items():
         resolved = experiment("--recipe", "iast", "--data", data, "--source-root", ".", "--target-root", ".")
-        assert (resolved.recipe.adversarial.weight, resolved.data.adaptation.batch_size) == (weight, 8)
+        assert (resolved.recipe.alignment.weight, resolved.data.schedules["rounds"].batch_size) == (weight, 8)
     resolved = experiment("--recipe", "hiast", "--data", "cityscapes_rio", "--source-root", ".", "--target-root", ".")
-    stage, optimizer = resolved.data.adaptation, resolved.data.adaptation.optimizer
+    stage, optimizer = resolved.data.schedules["rounds"], resolved.data.schedules["rounds"].optimizer
     assert (stage.steps, stage.batch_size) == (8000, 6)
     assert (optimizer.name, optimizer.schedule, optimizer.learning_rate) == ("adamw", "cosine", 3e-6)
-    assert resolved.recipe.adversarial.discriminator_beta_2 == 0.999
+    assert resolved.recipe.alignment.discriminator_beta_2 == 0.999
 
 
 @pytest.mark.parametrize("share", ["0", "1", "1/0", "many"])
@@ -161,5 +175,5 @@ def test_impossible_labelled_shares_are_refused(share):
 def test_constants_that_suit_the_data_give_way_to_overrides_and_to_smoke():
     assert experiment("--recipe", "hiast").recipe.adaptation.selector.gamma == 0
     assert experiment("--recipe", "hiast", "--set", "adaptation.selector.gamma=8").recipe.adaptation.selector.gamma == 8
-    assert experiment("--recipe", "hiast", "--smoke").data.adaptation.steps < 10
+    assert experiment("--recipe", "hiast", "--smoke").data.schedules["rounds"].steps < 10
     assert experiment("--recipe", "cbst").recipe.adaptation == RECIPES["cbst"].adaptation

@@ -15,8 +15,8 @@ from tests.training.small_runs import left_by, options, write_data
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERYTHING = (
-    *("hiast", "adaptation.rounds=1", "adversarial.weight=0.5", "adaptation.mean_teacher.decay_steps=20"),
-    *("adaptation.selector.initial=0.2", "data.warm_up.average_weights=0.9"),
+    *("hiast", "adaptation.rounds=1", "alignment.weight=0.5", "adaptation.mean_teacher.decay_steps=20"),
+    *("adaptation.selector.initial=0.2", "data.schedules.warm_up.average_weights=0.9"),
 )
 PRIORS = ("cbst_sp", "adaptation.rounds=2")
 

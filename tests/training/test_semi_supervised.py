@@ -9,7 +9,7 @@ from training.evaluation.scoring import score
 from training.prediction.predictor import Predictor
 from training.run_directory.paths import RunDirectory
 
-RECIPE = ("hiast", "adversarial=off", "adaptation.rounds=1", "adaptation.selector.initial=0.2")
+RECIPE = ("hiast", "alignment=off", "adaptation.rounds=1", "adaptation.selector.initial=0.2")
 
 
 def test_half_of_the_photos_with_labels(start, tmp_path):

@@ -42,8 +42,8 @@ def test_a_whole_vote_and_what_is_in_the_way_of_another(tmp_path, monkeypatch, c
     monkeypatch.setattr(series.subprocess, "run", lambda command: pytest.fail(f"{command}: these are finished"))
     monkeypatch.setattr(vote, "start_tensorflow", lambda: None)
     write_data(tmp_path)
-    key, values = "data.warm_up.optimizer.learning_rate", ("0.001", "0.01", "0.02")
-    _, recipe, *more = options(tmp_path, "source_only", "data.warm_up.steps=1")
+    key, values = "data.schedules.warm_up.optimizer.learning_rate", ("0.001", "0.01", "0.02")
+    _, recipe, *more = options(tmp_path, "source_only", "data.schedules.warm_up.steps=1")
     for value in values:
         run = ["--recipe", recipe, *more, "--set", f"{key}={value}", "--out", str(tmp_path / "vote" / f"{key}={value}")]
         assert run_script.main(run) == 0
@@ -53,5 +53,5 @@ def test_a_whole_vote_and_what_is_in_the_way_of_another(tmp_path, monkeypatch, c
     said = capsys.readouterr().out
     assert f"The vote picks {key}=" in said
     assert "By the labels" in said
-    assert main([*asked, "--set", "data.warm_up.batch_size=3"]) == 2
-    assert "data.warm_up.batch_size: 2 -> 3" in capsys.readouterr().err
+    assert main([*asked, "--set", "data.schedules.warm_up.batch_size=3"]) == 2
+    assert "data.schedules.warm_up.batch_size: 2 -> 3" in capsys.readouterr().err

@@ -30,8 +30,8 @@ class Share:
         if batch_size % everywhere:
             raise UserError(
                 f"a batch of {batch_size} images cannot be divided evenly over {everywhere} devices: choose a batch "
-                f"size that is a multiple of {everywhere} (--set data.warm_up.batch_size=N, and so on), or other "
-                "--devices"
+                f"size that is a multiple of {everywhere} (--set data.schedules.warm_up.batch_size=N, and so on), or "
+                "other --devices"
             )
         return batch_size // everywhere
 

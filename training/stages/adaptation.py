@@ -24,8 +24,7 @@ from training.evaluation.panels import write_pasting
 from training.files.atomic import whole_file
 from training.methods.adversarial import AdversarialTraining
 from training.methods.mean_teacher import MeanTeacher, teacher_of
-from training.methods.self_training import SelfTraining as SelfTrainingStep
-from training.methods.self_training import SoftLabeller
+from training.methods.self_training import SelfTraining, SoftLabeller
 from training.methods.term_training import TermTraining
 from training.methods.terms import (
     ConfidentRegionKLD,
@@ -51,7 +50,17 @@ from training.pseudo_labels.portion import portion_at
 from training.pseudo_labels.selectors import lrent_select, select
 from training.pseudo_labels.spatial_prior import spatial_prior
 from training.run_directory.paths import RunDirectory
-from training.settings import Adversarial, Data, InstanceAdaptive, RareClassMining, SelfTraining, SourceShare, Stage
+from training.settings import (
+    Alignment,
+    Data,
+    GlobalThreshold,
+    InstanceAdaptive,
+    LabelEntropy,
+    RareClassMining,
+    Rounds,
+    Schedule,
+    SourceShare,
+)
 from training.settings import CopyPaste as CopyPasteSettings
 
 
@@ -66,56 +75,64 @@ class Labelled:
     found: LabelledImages
 
 
-def augmentation_of(stage: Stage, data: Data, mine: float = 0.0, rare_classes: tuple[int, ...] = ()) -> Augmentation:
-    return Augmentation(crop=data.crop, mine=mine, mine_classes=rare_classes, **asdict(stage.augmentation))
+def augmentation_of(
+    schedule: Schedule, data: Data, mine: float = 0.0, rare_classes: tuple[int, ...] = ()
+) -> Augmentation:
+    return Augmentation(crop=data.crop, mine=mine, mine_classes=rare_classes, **asdict(schedule.augmentation))
 
 
-def source_share_of(adaptation: SelfTraining, data: Data) -> SourceShare | None:
+def source_share_of(adaptation: Rounds, data: Data) -> SourceShare | None:
     """How much of the source a round sees: the recipe's share, all where only the data asks for it, or None."""
     everything = SourceShare(share=1.0, step=0.0, maximum=1.0)
     return adaptation.source_share or (everything if data.keep_source else None)
 
 
-def round_terms(adaptation: SelfTraining, with_source: bool) -> list:
+def round_terms(adaptation: Rounds, with_source: bool) -> list:
     """The loss of a round as a sum of named terms.
 
     A recipe that does without the source (IAST, HIAST) has terms that are means over the target: where the data adds
     the source all the same, it gets a mean of its own.
     """
     weight, own_mean = adaptation.target_weight, adaptation.source_share is None
-    target = SoftCrossEntropy(weight, own_mean) if adaptation.lrent else CrossEntropy("target", weight, own_mean)
+    target = (
+        SoftCrossEntropy(weight, own_mean)
+        if isinstance(adaptation.selector, LabelEntropy)
+        else CrossEntropy("target", weight, own_mean)
+    )
     source = [CrossEntropy("source", own_mean=own_mean)] if with_source else []
     terms = [*source, target]
-    if adaptation.mrkld is not None:
-        terms.append(ConfidentRegionKLD(adaptation.mrkld.weight))
-    if adaptation.regularisation is not None:
-        regions = adaptation.regularisation
+    losses = adaptation.losses
+    if losses.mrkld is not None:
+        terms.append(ConfidentRegionKLD(losses.mrkld.weight))
+    if losses.regions is not None:
+        regions = losses.regions
         terms += [ConfidentRegionKLD(regions.divergence, per_class=True), IgnoredRegionEntropy(regions.entropy)]
-    if adaptation.mean_teacher is not None:
-        terms.append(TeacherConsistency(adaptation.mean_teacher.consistency, adaptation.mean_teacher.region))
+    if losses.consistency is not None:
+        terms.append(TeacherConsistency(losses.consistency.weight, losses.consistency.region))
     return terms
 
 
 def round_method(
-    network: keras.Model, adaptation: SelfTraining, data: Data, steps: int, soft: SoftLabeller | None
+    network: keras.Model, adaptation: Rounds, data: Data, steps: int, soft: SoftLabeller | None
 ) -> TermTraining:
     """The `train_step` of a round: plain self-training, or with a mean teacher that starts as the student is now."""
     terms, teaching = round_terms(adaptation, source_share_of(adaptation, data) is not None), adaptation.mean_teacher
     if teaching is None:
-        return SelfTrainingStep(network, terms, data.loss_stride, soft)
+        return SelfTraining(network, terms, data.loss_stride, soft)
     forgetting = (1 - teaching.decay) * teaching.decay_steps / steps
     return MeanTeacher(network, teacher_of(network), terms, 1 - min(1.0, forgetting), data.loss_stride, soft)
 
 
 def adversarial_method(
-    network: keras.Model, settings: Adversarial, loss_stride: int, classes: int, seed: int
+    network: keras.Model, settings: Alignment, loss_stride: int, classes: int, seed: int
 ) -> AdversarialTraining:
-    terms = [CrossEntropy("source"), *([MinimumEntropy(settings.entropy)] if settings.entropy else [])]
+    least = settings.losses.minimum_entropy
+    terms = [CrossEntropy("source"), *([MinimumEntropy(least.weight)] if least else [])]
     discriminator = build_discriminator(classes, first_kernel=settings.first_kernel, seed=seed)
     return AdversarialTraining(network, discriminator, terms, settings.map, settings.loss, settings.weight, loss_stride)
 
 
-def prior_of(domains: Domains, adaptation: SelfTraining, directory: RunDirectory, size) -> np.ndarray | None:
+def prior_of(domains: Domains, adaptation: Rounds, directory: RunDirectory, size) -> np.ndarray | None:
     """The source's spatial prior `[h, w, classes]` at `size`, counted once a run; None if the method uses none."""
     settings = getattr(adaptation.selector, "spatial_prior", None)
     if settings is None:
@@ -133,7 +150,7 @@ def prior_of(domains: Domains, adaptation: SelfTraining, directory: RunDirectory
 
 
 def label_round(
-    predictor: Predictor, domains: Domains, adaptation: SelfTraining, data: Data, directory: RunDirectory, number: int
+    predictor: Predictor, domains: Domains, adaptation: Rounds, data: Data, directory: RunDirectory, number: int
 ) -> Labelled:
     """Label the target with what `predictor` says into `pseudo_labels/round_N/`."""
     dataset, folder = domains.target, directory.pseudo_labels / f"round_{number}"
@@ -174,7 +191,7 @@ def _predictions(predictor: Predictor, dataset: Dataset, data: Data) -> TargetPr
 def _label_by_portion(
     predictions: TargetPredictions,
     folder: Path,
-    adaptation: SelfTraining,
+    adaptation: Rounds,
     domains: Domains,
     directory: RunDirectory,
     number: int,
@@ -197,19 +214,19 @@ def _label_in_order(
     return label_images_in_order(predictions, folder, selector, settings.batch_size)
 
 
-def selector_of(adaptation: SelfTraining) -> str:
+def selector_of(adaptation: Rounds) -> str:
     """The name by which `training/pseudo_labels` knows the method's selector."""
     if isinstance(adaptation.selector, InstanceAdaptive):
         return "ias"
-    if adaptation.lrent is not None:
+    if isinstance(adaptation.selector, LabelEntropy):
         return "lrent"
-    base = "st" if adaptation.selector.kind == "global" else "cbst"
+    base = "st" if isinstance(adaptation.selector, GlobalThreshold) else "cbst"
     return f"{base}_sp" if adaptation.selector.spatial_prior is not None else base
 
 
-def _selection_of(adaptation: SelfTraining, prior: np.ndarray | None):
-    if adaptation.lrent is not None:
-        return lambda probs, thresholds: lrent_select(probs, thresholds, adaptation.lrent.alpha)[0]
+def _selection_of(adaptation: Rounds, prior: np.ndarray | None):
+    if isinstance(adaptation.selector, LabelEntropy):
+        return lambda probs, thresholds: lrent_select(probs, thresholds, adaptation.selector.alpha)[0]
     return lambda probs, thresholds: select(probs, thresholds, prior)
 
 
@@ -230,15 +247,15 @@ def _rare_classes(counts: np.ndarray, settings: RareClassMining | None) -> tuple
     return tuple(sorted(rare & set(np.flatnonzero(counts).tolist())))
 
 
-def soft_labeller(network, adaptation: SelfTraining, labelled: Labelled) -> SoftLabeller | None:
+def soft_labeller(network, adaptation: Rounds, labelled: Labelled) -> SoftLabeller | None:
     """LRENT's soft labels come from what labelled: a copy of the network as it is now, or another model that stays.
 
     Other methods need none.
     """
-    if adaptation.lrent is None:
+    if not isinstance(adaptation.selector, LabelEntropy):
         return None
     labeller = teacher_of(network) if isinstance(network, keras.Model) else network
-    return SoftLabeller(labeller, labelled.thresholds, adaptation.lrent.alpha)
+    return SoftLabeller(labeller, labelled.thresholds, adaptation.selector.alpha)
 
 
 def source_part(count: int, share: SourceShare, data: Data, number: int) -> np.ndarray:
@@ -250,9 +267,9 @@ def source_part(count: int, share: SourceShare, data: Data, number: int) -> np.n
 
 def round_streams(
     domains: Domains,
-    adaptation: SelfTraining,
+    adaptation: Rounds,
     data: Data,
-    stage: Stage,
+    schedule: Schedule,
     labelled: Labelled,
     number: int,
     seed: int,
@@ -261,14 +278,14 @@ def round_streams(
     """`make_stream(first_step, share)`: batches with a target and perhaps a source part, a function of seed, round and
     step alone."""
     mine = adaptation.mining.probability if labelled.rare_classes else 0.0
-    augmentation = augmentation_of(stage, data, mine, labelled.rare_classes)
-    common = (data.size, augmentation, stage.batch_size, stage.steps)
+    augmentation = augmentation_of(schedule, data, mine, labelled.rare_classes)
+    common = (data.size, augmentation, schedule.batch_size, schedule.steps)
     target_seed = 1000 * seed + 2 * number + 1
     paste = _copy_paste(adaptation, labelled, target_seed)
     if paste is not None:
         picture = directory.pasting_picture(f"round_{number}")
         on_chief(lambda: write_pasting(picture, _pasted(paste, labelled, data), domains.label_space))
-    weak = adaptation.mean_teacher is not None or adaptation.lrent is not None
+    weak = adaptation.mean_teacher is not None or isinstance(adaptation.selector, LabelEntropy)
     target_views = {"strong": data.strong_blend if adaptation.strong_views else 0.0, "weak": weak, "paste": paste}
     share = source_share_of(adaptation, data)
 
@@ -297,7 +314,7 @@ def _pasted(paste: CopyPaste, labelled: Labelled, data: Data, count: int = 4):
             return
 
 
-def _copy_paste(adaptation: SelfTraining, labelled: Labelled, seed: int) -> CopyPaste | None:
+def _copy_paste(adaptation: Rounds, labelled: Labelled, seed: int) -> CopyPaste | None:
     settings, found = adaptation.copy_paste, labelled.found
     if settings is None:
         return None
@@ -312,7 +329,7 @@ def _hard_count(settings: CopyPasteSettings, found: LabelledImages) -> int:
     return max(1, round(settings.hard_classes * np.isfinite(found.mean_confidence).sum()))
 
 
-def _pasted_classes(adaptation: SelfTraining, found: LabelledImages) -> dict[str, list[str]]:
+def _pasted_classes(adaptation: Rounds, found: LabelledImages) -> dict[str, list[str]]:
     """The names of the hard classes, hardest first, for the figures of a round; nothing without copy-paste."""
     settings = adaptation.copy_paste
     if settings is None:
@@ -322,10 +339,10 @@ def _pasted_classes(adaptation: SelfTraining, found: LabelledImages) -> dict[str
 
 
 def unlabelled_streams(
-    domains: Domains, data: Data, stage: Stage, seed: int
+    domains: Domains, data: Data, schedule: Schedule, seed: int
 ) -> Callable[[int, Share], tf.data.Dataset]:
     """`make_stream(first_step, share)`: batches of the labelled source and the unlabelled target, for alignment."""
-    common = (data.size, augmentation_of(stage, data), stage.batch_size, stage.steps)
+    common = (data.size, augmentation_of(schedule, data), schedule.batch_size, schedule.steps)
 
     def make_stream(first_step: int, share: Share) -> tf.data.Dataset:
         place = {"start_step": first_step, "share": share}

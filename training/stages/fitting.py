@@ -15,7 +15,7 @@ from training.progress import Meter
 from training.run_directory.checkpoint import load_partial, save_partial
 from training.run_directory.metrics import append_metrics, forget_metrics_after
 from training.run_directory.paths import RunDirectory
-from training.settings import Stage
+from training.settings import Schedule
 
 LOG_EVERY = 25  # steps
 
@@ -60,7 +60,7 @@ class _StageCallback(keras.callbacks.Callback):
 
 def train_stage(
     model,
-    stage: Stage,
+    stage: Schedule,
     name: str,
     make_stream: Callable[[int, Share], tf.data.Dataset],
     directory: RunDirectory,

@@ -34,7 +34,7 @@ from training.prediction.labelling import PREDICTION_BATCH
 from training.prediction.predictor import Predictor
 from training.progress import console
 from training.run_directory.paths import RunDirectory
-from training.settings import Experiment, Stage
+from training.settings import Experiment, Schedule
 from training.stages.adaptation import (
     adversarial_method,
     augmentation_of,
@@ -100,7 +100,7 @@ class Run:
         stream = evaluation_stream(part, self.size, STATISTICS_BATCH)
         self.estimator.take(batch["image"] for batch in readable(stream))
 
-    def follow_target(self, stage: Stage) -> None:
+    def follow_target(self, stage: Schedule) -> None:
         """After a stage that trains batch-norm: give the network the statistics of the target's images as they are."""
         if stage.batch_norm == "train":
             self.take_statistics(self.domains.target)
@@ -133,7 +133,7 @@ def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
         _warm_up(run)
         if experiment.recipe.adapts:
             _take_statistics(run)
-        if experiment.recipe.adversarial is not None:
+        if experiment.recipe.alignment is not None:
             _align(run)
         if experiment.recipe.adaptation is not None:
             _adapt(run)
@@ -145,7 +145,11 @@ def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
 def check_batches(experiment: Experiment) -> None:
     """Refuse, before anything is trained, a batch that the devices cannot share."""
     recipe, data = experiment.recipe, experiment.data
-    used = (True, data.warm_up), (recipe.adversarial, data.adversarial), (recipe.adaptation, data.adaptation)
+    used = (
+        (True, data.schedules["warm_up"]),
+        (recipe.alignment, data.schedules["alignment"]),
+        (recipe.adaptation, data.schedules["rounds"]),
+    )
     for stage in (stage for part, stage in used if part):
         share_of_this_process().replica_batch(stage.batch_size)
 
@@ -202,7 +206,7 @@ def _look_at_labeller(run: Run) -> dict:
 
 
 def _train_source(run: Run) -> None:
-    data, stage = run.experiment.data, run.experiment.data.warm_up
+    data, stage = run.experiment.data, run.experiment.data.schedules["warm_up"]
     dataset = run.domains.warm_up
     set_batch_norm(run.network, stage.batch_norm)
     console.print(f"Warm-up: {stage.steps} steps on {len(dataset)} labelled images ({dataset.name})", style="bold")
@@ -224,7 +228,7 @@ def _take_statistics(run: Run) -> None:
     Left out where the stages of adaptation keep them frozen.
     """
     name, started = "statistics", time.monotonic()
-    if run.experiment.data.adaptation.batch_norm != "train":
+    if run.experiment.data.schedules["rounds"].batch_norm != "train":
         return
     if name in run.directory.stages:
         run.network.load_weights(run.directory.weights(name))
@@ -248,7 +252,7 @@ def _align(run: Run) -> None:
     if run.directory.stages["source"].get("adapted"):
         console.print("No adversarial warm-up: the model that this run starts from was trained on the target already")
         return
-    stage, data, settings = experiment.data.adversarial, experiment.data, experiment.recipe.adversarial
+    stage, data, settings = experiment.data.schedules["alignment"], experiment.data, experiment.recipe.alignment
     console.print(f"Adversarial warm-up: {stage.steps} steps", style="bold")
     run.network.load_weights(run.directory.weights(run.before_rounds))
     set_batch_norm(run.network, stage.batch_norm)
@@ -288,7 +292,7 @@ def _round(run: Run, number: int) -> None:
     network.load_weights(run.directory.weights(previous))  # the state that labels, also when a round is resumed
     labeller = (run.first_labeller if number == 1 else None) or run.labeller
     labelled = label_round(labeller, run.domains, adaptation, data, run.directory, number)
-    stage = _decayed(data.adaptation, adaptation.learning_rate_decay ** (number - 1))
+    stage = _decayed(data.schedules["rounds"], adaptation.learning_rate_decay ** (number - 1))
     if adaptation.mean_teacher is not None:
         stage = replace(stage, average_weights=None)  # the teacher is the average
     set_batch_norm(network, stage.batch_norm)
@@ -311,7 +315,7 @@ def _round(run: Run, number: int) -> None:
     _record(run, name, started, figures)
 
 
-def _decayed(stage: Stage, factor: float) -> Stage:
+def _decayed(stage: Schedule, factor: float) -> Schedule:
     return replace(stage, optimizer=replace(stage.optimizer, learning_rate=stage.optimizer.learning_rate * factor))
 
 
@@ -340,7 +344,7 @@ def _write_down(run: Run, name: str, started: float, figures: dict) -> None:
 def _score_at_home(run: Run, name: str) -> dict:
     """Figures on the source; where the statistics are the target's, with those of the source in their place."""
     dataset, title = run.domains.source_evaluation, f"evaluating {name} on the source"
-    if name == "source" or run.experiment.data.adaptation.batch_norm != "train":
+    if name == "source" or run.experiment.data.schedules["rounds"].batch_norm != "train":
         return run.score(dataset, title)
     weights = run.network.get_weights()
     run.take_statistics(run.domains.source)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.training.distribution.test_devices import REPLICAS, ROOT, assert_same_training
 
+from tests.training.distribution.test_devices import REPLICAS, ROOT, assert_same_training
 from training.distribution.workers import on_chief, sum_over_workers
 
 RUN = ROOT / "training" / "run.py"
@@ -115,7 +115,7 @@ def test_two_workers_carry_out_a_whole_run(tmp_path):
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_lost_worker_ends_the_run_with_a_sentence_and_it_resumes(lost, tmp_path):
     out = tmp_path / "run"
-    command = [RUN, "--recipe", "source_only", "--smoke", "--set", "data.warm_up.steps=130", "--out", out]
+    command = [RUN, "--recipe", "source_only", "--smoke", "--set", "data.schedules.warm_up.steps=130", "--out", out]
     with workers(command, command) as processes:
         until(lambda: (out / "checkpoints" / "partial.sha256").exists(), processes)
         processes[lost].send_signal(signal.SIGKILL)

@@ -16,7 +16,7 @@ from training.errors import UserError
 from training.prediction.foreign_predictor import PIXELS, ForeignPredictor
 from training.prediction.model_metadata import METADATA_KEY
 from training.recipes import RECIPES
-from training.settings import Lrent
+from training.settings import LabelEntropy
 from training.stages.adaptation import soft_labeller
 
 SPACE = LabelSpace("four", ("a", "b", "c", "d"), ((0, 0, 0),) * 4, (255,) * 19, class_sets={"4": (0, 1, 2, 3)})
@@ -99,7 +99,7 @@ def test_every_form_gives_the_models_probabilities(form, tmp_path):
 def test_it_gives_lrents_soft_labels(tmp_path):
     """CRST's soft label is p / threshold at temperature alpha: alpha 1 and thresholds of 1 leave p."""
     predictor = ForeignPredictor(channels_first_logits(tmp_path / "a.onnx"), SPACE, SIZE, "bytes")
-    recipe = replace(RECIPES["lrent"].adaptation, lrent=Lrent(alpha=1.0))
+    recipe = replace(RECIPES["lrent"].adaptation, selector=LabelEntropy(alpha=1.0))
     labelled = SimpleNamespace(thresholds=np.ones(4, np.float32))
     soft = soft_labeller(predictor.network, recipe, labelled)
     label = tf.zeros((2, *SIZE), tf.uint8)

@@ -162,7 +162,7 @@ def test_two_that_begin_at_once(tmp_path):
         (["--recipe", "hiast"], "more"),
         (["--seed", "4"], "seed: 0 -> 4"),
         (["--set", "adaptation.rounds=3"], "adaptation.rounds: 2 -> 3"),
-        (["--set", "data.warm_up.steps=9", "adaptation.rounds=2"], "data.warm_up.steps: 6 -> 9"),
+        (["--set", "data.schedules.warm_up.steps=9", "adaptation.rounds=2"], "data.schedules.warm_up.steps: 6 -> 9"),
         (["--target-root", "/photos"], "data.target.root: None -> /photos"),
         (["--warm-start", "other"], "warm_start: None -> other"),
         (["--out", "elsewhere"], "out: "),

@@ -9,10 +9,14 @@ from tests.training.small_runs import left_by, options
 from training.stages import fitting
 
 MEAN_TEACHER = (
-    *("hiast", "adversarial=off", "adaptation.rounds=1", "adaptation.strong_views=False"),
-    *("adaptation.mean_teacher.decay_steps=20", "adaptation.selector.initial=0.2", "data.warm_up.average_weights=0.9"),
+    *("hiast", "alignment=off", "adaptation.rounds=1", "adaptation.strong_views=False"),
+    *(
+        "adaptation.mean_teacher.decay_steps=20",
+        "adaptation.selector.initial=0.2",
+        "data.schedules.warm_up.average_weights=0.9",
+    ),
 )
-ADVERSARIAL = ("advent", "adversarial.weight=0.5")
+ADVERSARIAL = ("advent", "alignment.weight=0.5")
 
 
 class Killed(BaseException):
