@@ -123,6 +123,7 @@ class Model:
 class WarmUp:
     """Supervised training, the start of every recipe. `domain="target"` makes it the oracle (needs target labels)."""
 
+    kind: Literal["warm_up"] = "warm_up"
     domain: Literal["source", "target"] = "source"
 
 
@@ -298,6 +299,7 @@ class Alignment:
     `map`: what the discriminator sees, soft-max (AdaptSeg, CVPR 2018) or weighted self-information (AdvEnt, CVPR 2019).
     """
 
+    kind: Literal["alignment"] = "alignment"
     map: Literal["softmax", "self_information"] = "softmax"
     loss: Literal["lsgan", "bce"] = "lsgan"
     weight: Weight = 0.05
@@ -316,8 +318,8 @@ class Watch:
     stop: bool = True  # stop at a clear collapse and return to the best earlier round
     images: Count = 100  # target images it looks at
     collapse_drift: Weight = 0.10
-    collapse_swell: Weight = 0.25
-    collapse_forgotten: Weight = 0.5  # points of mIoU on the source, together with the swell
+    collapse_share_excess: Weight = 0.25
+    collapse_source_loss: Weight = 0.5  # points of mIoU on the source, together with the share excess
     collapse_lost_share: Weight = 0.60
 
 

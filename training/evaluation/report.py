@@ -8,12 +8,13 @@ None or left out, and so is its part of the report.
 * before, after: `confusion.scores`, or None when the target has no labels
 * label_free: {"before", "after"}, each {label_free_score, consistency, agreement, drift, confidence ...: number,
   class_shares: {class: share of all pixels 0..1}}
-* rounds: [{round (1, 2 ..., "statistics" or "adversarial"), portion or alpha, kept_share, kept_share_per_class
-  {class: share}, thresholds {class: number or None}, threshold_trajectory [[number]], hard_classes [names of what
-  copy-paste took from donors], student_scores (as before and after: of the student whose teacher is the result),
-  label_free_score, consistency, agreement, drift, verdict "ok" or "collapse", sentence, miou, per_class_iou}]
+* stages, after the model before adaptation: [{stage (its name), title, phrase and way (see `stages/stage.py`), portion
+  or alpha, kept_share, kept_share_per_class {class: share}, thresholds {class: number or None}, threshold_trajectory
+  [[number]], hard_classes [names of what copy-paste took from donors], student_scores (as before and after: of the
+  student whose teacher is the result), label_free_score, consistency, agreement, drift, verdict "ok" or "collapse",
+  sentence, miou, per_class_iou}]
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
-* chosen_round (as `round`; 0 = the model before adaptation), watch [sentences]
+* chosen (name of the stage whose model is the result; none of `stages` = that before adaptation), watch [sentences]
 * seconds, seconds_per_stage {stage: seconds}, peak_rss_bytes
 """
 
@@ -37,16 +38,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-_KEYS = ("recipe", "data", "model", "seed", "class_set", "before", "after", "rounds", "seconds", "peak_rss_bytes")
-
-
-FIRST_STAGES = {
-    "statistics": "before the rounds, with the target's batch-norm statistics",
-    "adversarial": "of the adversarial warm-up",
-}
-"""How the stages between the warm-up and the rounds are called in the sentence that names the chosen one."""
-WAYS = {"statistics": "by its batch-norm statistics", "adversarial": "by adversarial alignment"}
-"""How these stages adapt."""
+_KEYS = ("recipe", "data", "model", "seed", "class_set", "before", "after", "stages", "seconds", "peak_rss_bytes")
 
 
 def write_report(
@@ -78,9 +70,9 @@ def write_report(
 
 
 def completed(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The summary as plain JSON values with every key that summary.json promises; unknown ones None, no rounds []."""
+    """The summary as plain JSON values with every key that summary.json promises; unknown ones None, no stages []."""
     whole = plain({**dict.fromkeys(_KEYS), **summary})
-    return {**whole, "rounds": whole["rounds"] or []}
+    return {**whole, "stages": whole["stages"] or []}
 
 
 def plain(value: Any) -> Any:
@@ -118,7 +110,7 @@ def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels:
         *headline(summary),
         *_scores_section(summary, pictures),
         *_label_free_section(summary, pictures),
-        *_rounds_section(summary, pictures),
+        *_stages_section(summary, pictures),
         *_confusion_section(pictures),
         *_training_section(pictures),
         *_pictures_section(panels, legend),
@@ -131,10 +123,8 @@ def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels:
 
 
 def _what_was_run(summary: Mapping[str, Any]) -> str:
-    stages = [entry["round"] for entry in summary["rounds"]]
-    count = sum(isinstance(stage, int) for stage in stages)
     source, target = summary.get("source") or "the source", summary.get("target") or "the target"
-    ways = [WAYS[stage] for stage in stages if stage in WAYS] + [f"in {count} round{'s' * (count > 1)}"] * (count > 0)
+    ways = dict.fromkeys(entry["way"] for entry in summary["stages"] if entry.get("way"))
     adapted = f"adapted to {target} {', '.join(ways)}, without its labels" if ways else "not adapted"
     return (
         f"Recipe `{summary.get('recipe')}`: model `{summary.get('model')}`, trained on {source} with labels and "
@@ -170,15 +160,12 @@ def _labeller_sentence(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _chosen_sentence(summary: Mapping[str, Any]) -> list[str]:
-    chosen, rounds = summary.get("chosen_round"), summary["rounds"]
-    if chosen is None or not rounds:
+    if not summary["stages"] or summary.get("chosen") is None:
         return []
-    if chosen == 0:
-        return ["No round was kept: the model is the one before adaptation."]
-    if isinstance(chosen, str):
-        return [f"The model is that {FIRST_STAGES[chosen]}, chosen by the label-free watch."]
-    count = sum(isinstance(entry["round"], int) for entry in rounds)
-    return [f"The model is that of round {chosen} of {count}, chosen by the label-free watch."]
+    chosen = [entry for entry in summary["stages"] if entry["stage"] == summary.get("chosen")]
+    if not chosen:
+        return ["No stage was kept: the model is the one before adaptation."]
+    return [f"The model is that {chosen[0]['phrase']}, chosen by the label-free watch."]
 
 
 def _scores_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
@@ -207,20 +194,18 @@ def _label_free_section(summary: Mapping[str, Any], pictures: Mapping[str, str])
     return [*parts, *_picture(pictures, "class_shares", "Predicted share of each class, before and after")]
 
 
-def _rounds_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
-    rounds = summary["rounds"]
-    if not rounds:
+def _stages_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
+    stages = summary["stages"]
+    if not stages:
         return []
-    parts = ["## Rounds", tables.round_table(summary)]
-    parts += _bullets(
-        [f"{tables.round_words(entry['round'])}: {entry['sentence']}." for entry in rounds if entry.get("sentence")]
-    )
-    parts += _picture(pictures, "rounds", "The rounds")
+    parts = ["## Stages", tables.stage_table(summary)]
+    parts += _bullets([f"{entry['title']}: {entry['sentence']}." for entry in stages if entry.get("sentence")])
+    parts += _picture(pictures, "stages", "The stages")
     parts += _picture(pictures, "kept", "Share of each class' pixels that every round kept")
     parts += _picture(pictures, "thresholds", "How the thresholds moved")
-    thresholds = tables.threshold_table(rounds[-1])
+    thresholds = tables.threshold_table(stages[-1])
     if thresholds:
-        parts += [f"### Thresholds of round {rounds[-1]['round']}, the last", thresholds]
+        parts += [f"### Thresholds of {stages[-1]['title'].lower()}, the last", thresholds]
     return parts
 
 

@@ -92,11 +92,6 @@ def words(key: str) -> str:
     return key.replace("_", " ").replace("label free", "label-free")
 
 
-def round_words(label: int | str) -> str:
-    """ "Round 2", or "Adversarial warm-up"."""
-    return f"{label} warm-up".capitalize() if isinstance(label, str) else f"Round {label}"
-
-
 def scored_on(summary: Mapping[str, Any]) -> str:
     """On what the figures were measured, in words."""
     size = summary.get("resolution")
@@ -124,14 +119,14 @@ def class_rows(summary: Mapping[str, Any]) -> list[ClassRow]:
 
 def hard_names(summary: Mapping[str, Any]) -> list[str]:
     """The classes with the least confident labels in the last round that pasted them, hardest first (HIAST)."""
-    pasted = [entry["hard_classes"] for entry in summary.get("rounds") or [] if entry.get("hard_classes")]
+    pasted = [entry["hard_classes"] for entry in summary.get("stages") or [] if entry.get("hard_classes")]
     return pasted[-1] if pasted else []
 
 
 def compares(summary: Mapping[str, Any]) -> bool:
     """Whether the run has a before and an after that can differ (a recipe that does not adapt has one score)."""
     before, after = summary.get("before"), summary.get("after")
-    return bool(before and after and (summary.get("rounds") or before != after))
+    return bool(before and after and (summary.get("stages") or before != after))
 
 
 def miou_words(summary: Mapping[str, Any]) -> str | None:
@@ -242,13 +237,13 @@ def class_set_table(summary: Mapping[str, Any], compare: bool) -> str:
     return markdown_table(("score in %", "before", "after", "change"), cells)
 
 
-def round_table(summary: Mapping[str, Any]) -> str:
-    """One line per round, the model before adaptation first, then another model that labelled for round 1 if one did;
-    columns that no round knows are left out."""
+def stage_table(summary: Mapping[str, Any]) -> str:
+    """One line per stage, the model before adaptation first, then another model that labelled for round 1 if one did;
+    columns that no stage knows are left out."""
     start = {"miou": (summary.get("before") or {}).get("miou"), **single_numbers(summary, "before")}
-    first = {**start, "round": "before"}
-    rounds = [{**entry, "student": (entry.get("student_scores") or {}).get("miou")} for entry in summary["rounds"]]
-    entries = [first, *rounds]
+    first = {**start, "title": "before"}
+    stages = [{**entry, "student": (entry.get("student_scores") or {}).get("miou")} for entry in summary["stages"]]
+    entries = [first, *stages]
     columns = [
         ("portion", "portion", percent),
         ("alpha", "alpha", lambda value: number(value, 2)),
@@ -261,24 +256,24 @@ def round_table(summary: Mapping[str, Any]) -> str:
         ("student", "its student's", number),
         ("verdict", "watch", lambda value: value or ""),
     ]
-    shown = [column for column in columns if any(entry.get(column[0]) is not None for entry in rounds)]
-    chosen = chosen_line(summary["rounds"], summary.get("chosen_round"))
+    shown = [column for column in columns if any(entry.get(column[0]) is not None for entry in stages)]
+    chosen = chosen_line(summary["stages"], summary.get("chosen"))
     rows = []
     for index, entry in enumerate(entries):
         mark = " (chosen)" if index == chosen else ""
-        rows.append((f"{entry['round']}{mark}", *(form(entry.get(key)) for key, _, form in shown)))
+        rows.append((f"{entry['title'].lower()}{mark}", *(form(entry.get(key)) for key, _, form in shown)))
     labeller = summary.get("labeller")
     if labeller:
         known = {"miou": (labeller.get("scores") or {}).get("miou")}
         rows.insert(1, ("labeller of round 1", *(form(known.get(key)) for key, _, form in shown)))
     last = len(shown) if shown and shown[-1][0] == "verdict" else 0
-    return markdown_table(("round", *(title for _, title, _ in shown)), rows, (0, last))
+    return markdown_table(("stage", *(title for _, title, _ in shown)), rows, (0, last))
 
 
-def chosen_line(rounds: Sequence[Mapping[str, Any]], chosen: int | None) -> int | None:
-    """Position of the chosen round when the model before adaptation has position 0; None if it is not known."""
-    numbers = [0, *(entry["round"] for entry in rounds)]
-    return numbers.index(chosen) if chosen in numbers else None
+def chosen_line(stages: Sequence[Mapping[str, Any]], chosen: str | None) -> int | None:
+    """Position of the chosen stage when the model before adaptation has position 0; None if it is not known."""
+    names = [entry["stage"] for entry in stages]
+    return None if chosen is None else names.index(chosen) + 1 if chosen in names else 0
 
 
 def threshold_table(entry: Mapping[str, Any]) -> str | None:

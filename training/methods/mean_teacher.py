@@ -60,6 +60,13 @@ class MeanTeacher(TermTraining):
     def resumable_variables(self) -> list:
         return [*super().resumable_variables, *self.teacher.weights]
 
+    @property
+    def lasting_variables(self) -> dict[str, list]:
+        return {"student": self.network.weights}
+
+    def result_weights(self) -> list:
+        return self.teacher.get_weights()
+
     def look(self, batch) -> Step:
         step, weak = predict_domains(self.network, batch, self.loss_stride), batch["target"]["weak"]
         label = step.target.label

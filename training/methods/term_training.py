@@ -37,6 +37,13 @@ class TermTraining(keras.Model):
         """Everything that a stage under way must find again after a restart; the optimiser must be built."""
         return [*self.network.weights, *self.optimizer.variables]
 
+    @property
+    def lasting_variables(self) -> dict[str, list]:
+        return {}
+
+    def result_weights(self) -> list:
+        return self.network.get_weights()
+
     def train_step(self, batch):
         with tf.GradientTape() as tape:
             values, loss = self.sum_of_terms(self.look(batch))

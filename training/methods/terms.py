@@ -141,3 +141,17 @@ class Adversarial:
 
     def __call__(self, step):
         return self.domain_loss(step.target.scores, SOURCE)
+
+
+def terms_of(losses) -> list:
+    terms = []
+    if losses.mrkld is not None:
+        terms.append(ConfidentRegionKLD(losses.mrkld.weight))
+    if losses.regions is not None:
+        regions = losses.regions
+        terms += [ConfidentRegionKLD(regions.divergence, per_class=True), IgnoredRegionEntropy(regions.entropy)]
+    if losses.consistency is not None:
+        terms.append(TeacherConsistency(losses.consistency.weight, losses.consistency.region))
+    if losses.minimum_entropy is not None:
+        terms.append(MinimumEntropy(losses.minimum_entropy.weight))
+    return terms

@@ -61,3 +61,25 @@ def _restore(path: Path, model) -> None:
             raise UserError(f"{path} does not fit this network: it was written by another version of StreetShift")
         for index, variable in enumerate(variables):
             variable.assign(arrays[f"variable_{index}"])
+
+
+def save_lasting(path: Path, groups: dict[str, list]) -> None:
+    """Write variables by group, as `read_lasting` reads them."""
+    arrays = {f"{name}/{index}": np.asarray(each) for name, group in groups.items() for index, each in enumerate(group)}
+    with whole_file(path, lasting=True) as partial:
+        np.savez(partial, **arrays)
+
+
+def read_lasting(path: Path) -> dict[str, list[np.ndarray]]:
+    """The arrays of each group, in their order."""
+    groups: dict[str, list[np.ndarray]] = {}
+    with np.load(path) as arrays:
+        for name in arrays.files:
+            groups.setdefault(name.split("/")[0], []).append(arrays[name])
+    return groups
+
+
+def lasting_groups(path: Path) -> set[str]:
+    """The names of the groups in a file of `save_lasting`, without reading their arrays."""
+    with np.load(path) as arrays:
+        return {name.split("/")[0] for name in arrays.files}

@@ -31,3 +31,9 @@ def read_digests(listing: Path) -> dict[str, str]:
 def is_sound(path: Path, digest: str) -> bool:
     """Is the file there, and as it was when its digest was taken?"""
     return path.is_file() and digest_of(path) == digest
+
+
+def is_inside(name: str) -> bool:
+    """Does a listed name stay below the root of its list?"""
+    path = Path(name)
+    return not path.is_absolute() and ".." not in path.parts

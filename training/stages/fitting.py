@@ -65,6 +65,7 @@ def train_stage(
     make_stream: Callable[[int, Share], tf.data.Dataset],
     directory: RunDirectory,
     head,
+    lasting=None,
     **compiled,
 ) -> None:
     """Train `model` (a method of `training/methods`) for `stage.steps` steps, from a partial checkpoint if any.

@@ -30,15 +30,15 @@ def begun(path: Path) -> RunDirectory:
 def three_stages(tmp_path_factory) -> Path:
     """A run with three finished stages, whose files hold their own names, and nobody at work."""
     directory = begun(tmp_path_factory.mktemp("runs") / "run")
-    (directory.checkpoints / "student").mkdir()
     for stage in STAGES:
-        files = [directory.weights(stage), directory.student_weights(stage), directory.look(stage)]
+        files = [directory.weights(stage), directory.lasting(stage), directory.observation(stage)]
         if stage != "source":
             (directory.pseudo_labels / stage).mkdir(parents=True)
             files += [directory.pseudo_labels / stage / name for name in ("a.png", "b.png", "manifest.json")]
         for path in [*files, directory.spatial_prior]:
             write_atomically(path, path.name.encode())
-        directory.finish_stage(stage, {"stage": stage})
+        more = [directory.spatial_prior] if stage == "round_1" else []
+        directory.finish_stage(stage, {"stage": stage}, more)
     directory.unlock()
     return directory.path
 
@@ -78,8 +78,8 @@ def test_sha256sum_reads_the_digests(run):
     [
         ("checkpoints/source.weights.h5", []),
         ("checkpoints/round_1.weights.h5", ["source"]),
-        ("checkpoints/student/round_2.weights.h5", ["source", "round_1"]),
-        ("checkpoints/round_1.look.npz", ["source"]),
+        ("checkpoints/round_2.lasting.npz", ["source", "round_1"]),
+        ("checkpoints/round_1.watch.npz", ["source"]),
         ("pseudo_labels/round_1/b.png", ["source"]),
         ("pseudo_labels/round_2/manifest.json", ["source", "round_1"]),
         ("checkpoints/round_2.sha256", ["source", "round_1"]),
@@ -108,7 +108,7 @@ def test_a_damaged_state_is_replaced_by_the_one_before(run, capsys):
 
 
 def test_leftovers_of_killed_writes_are_removed(run):
-    for folder in (run, run / "checkpoints" / "student", run / "pseudo_labels" / "round_1"):
+    for folder in (run, run / "checkpoints", run / "pseudo_labels" / "round_1"):
         (folder / ".partial-x.png").write_bytes(b"half")
     resumed(run)
     assert not list(run.rglob(".partial-*"))
