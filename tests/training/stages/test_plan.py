@@ -137,9 +137,9 @@ def test_a_run_of_other_kinds_is_carried_out_reported_and_resumed(kinds, start, 
     begun = experiment_of(parse(options(tmp_path, "cbst")))
     settings, directory = with_other_kinds(begun), RunDirectory.create(tmp_path / "run", begun)
     summary = run_experiment(settings, directory)
-    assert list(directory.stages) == ["translation", "source", "statistics", "online"]
+    assert list(directory.stages) == ["translation", "source", "online"]
     assert directory.stages["online"]["steps"] == 5
-    assert [entry["title"] for entry in summary["stages"]] == ["Statistics", "Online"]
+    assert [entry["title"] for entry in summary["stages"]] == ["Online"]
     assert "online, without its labels" in (directory.report / "report.md").read_text()
     assert "translated.txt" in directory.digests("translation").read_text()
     # A second call finds everything finished and makes the same report.
