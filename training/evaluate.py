@@ -91,7 +91,7 @@ def _dataset(arguments: Arguments, trained):
     space = load_label_space(arguments.classes) if arguments.classes else trained.label_space
     if space.names != trained.label_space.names:
         raise UserError(
-            f"the labels speak '{space.name}' but the model was trained on '{trained.label_space.name}': "
+            f"the labels are in '{space.name}' but the model was trained on '{trained.label_space.name}': "
             "score it in its own label space"
         )
     return image_and_label_folders(arguments.images, arguments.labels, space)

@@ -82,7 +82,7 @@ def overrides(step: str, given: list[str]) -> list[str]:
 
 
 def step_table(summaries: dict[str, list[dict]]) -> str:
-    """A line a step: mIoU of the model that was taken, what the step added, the hard classes, each seed's rounds."""
+    """One line per step: mIoU of the model that was taken, what the step added, the hard classes, rounds per seed."""
     lines = ["| step | mIoU | added | hard classes | each seed | its rounds | taken |", "|---|---|---|---|---|---|---|"]
     before: list[float] | None = None
     for step, runs in summaries.items():

@@ -76,7 +76,7 @@ def threshold_chart(path: Path, trajectories: Mapping[str, np.ndarray], space: L
 
 
 def kept_share_chart(path: Path, rounds: Sequence[Mapping[str, Any]], space: LabelSpace) -> Path:
-    """How much of each class' pixels every round kept, in percent: a class a line of cells, a round a column."""
+    """How much of each class' pixels every round kept, in percent: one row per class, one column per round."""
     shares = np.array([[entry["kept_share_per_class"].get(name) or 0.0 for name in space.names] for entry in rounds])
     with canvas.style():
         figure = canvas.figure(2.4 + 0.9 * len(rounds), 1.0 + 0.27 * space.count)

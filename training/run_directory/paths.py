@@ -56,7 +56,7 @@ from training.run_directory.lock import LOCK, lock_run
 from training.settings import Experiment
 
 PACKAGES = ("keras", "tensorflow", "keras-cv", "numpy", "onnx", "onnxruntime-gpu", "tf2onnx", "gradio")
-HDF5_OVERHEAD = 8192  # bytes a variable, at most; HDF5 crashes the process when it meets a full disk
+HDF5_OVERHEAD = 8192  # bytes per variable, at most; HDF5 crashes the process when it meets a full disk
 STUDENT = "student/"  # before the name of a stage whose result is its teacher: the student
 STATE, STATE_BEFORE = "state.json", "state.previous.json"
 
