@@ -3,7 +3,6 @@
 Each stage ends in files and figures recorded in `state.json`; a resumed run reads those and goes on after them.
 """
 
-import resource
 import shutil
 import time
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from training.data.domains import Domains, load_domains
 from training.data.fixed_lists import with_fixed_lists
 from training.data.input_pipeline import evaluation_stream, readable, reraise_as_user_error, training_stream
 from training.distribution.devices import share_of_this_process
+from training.distribution.memory import peak_memory
 from training.distribution.workers import chief_first, on_chief
 from training.errors import UserError
 from training.evaluation.scoring import score
@@ -365,5 +365,5 @@ def _finish(run: Run) -> dict:
     chosen = chosen_stage(stages)
     run.network.load_weights(run.directory.weights(chosen))
     _save_weights(run, run.directory.final_weights)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_memory()
     return on_chief(lambda: report_run(run.predictor, run.experiment, run.domains, run.directory, chosen, peak))
