@@ -49,7 +49,7 @@ def weights_of(directory: RunDirectory, stage: str) -> Path:
     weights = directory.final_weights if stage == "final" else directory.weights(stage)
     if not weights.is_file():
         files = sorted(directory.checkpoints.rglob("*.weights.h5"))
-        stages = [str(file.relative_to(directory.checkpoints)).removesuffix(".weights.h5") for file in files]
+        stages = [file.relative_to(directory.checkpoints).as_posix().removesuffix(".weights.h5") for file in files]
         finished = ", ".join(stages) or "nothing yet"
         raise UserError(f"{directory.path} has no weights of stage '{stage}': it holds {finished}")
     return weights
