@@ -1,5 +1,6 @@
 """What a run says while it works: one line of progress with the time left, on a terminal or in a log."""
 
+import io
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -9,6 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 console = Console(highlight=False, soft_wrap=True, markup=False)  # names of files and classes may hold [brackets]
 LOG_SECONDS = 20.0
+
+# A log file on Windows has the machine's code page, which lacks "→": such a sign must not end the run.
+if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors="replace")
 
 
 class Meter:

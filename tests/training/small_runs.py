@@ -12,7 +12,7 @@ from models.batch_norm import BatchNormalization
 
 CLASSES = ("ground", "wall", "sky")
 TIMES = ("seconds", "seconds_per_stage", "peak_rss_bytes", "sha256")  # of two equal runs, what may differ
-OWN = ("lock", "environment.json")
+OWN = ("lock", "lock.json", "environment.json")
 
 
 def write_data(root: Path) -> None:

@@ -1,15 +1,15 @@
-"""Memory of this process."""
+"""What a process holds in memory."""
 
 import sys
 
 
 def peak_memory() -> int:
-    """The largest resident memory of the process so far, in bytes."""
-    import psutil
+    """The most memory that this process has held at once, in bytes; child processes do not count."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        import psutil  # which has no peak elsewhere
 
-    if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -23,9 +23,11 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -51,7 +53,8 @@ def write_report(
 ) -> Path:
     """Write the report of one run into `folder` (made if need be) and return the path of report.md.
 
-    `panels` are picture files, absolute or relative to `folder`; a `legend.png` in `folder` is shown above them.
+    `panels` are picture files, where the process finds them (absolute, or relative to the working directory); a
+    `legend.png` in `folder` is shown above them.
     `confusion` holds the counts of the model that is kept; without it there is no confusion.png.
     `metrics` is the run's metrics.csv, for the curves. Figures are written
     before pictures, so what has been measured is on disk even if a picture fails. Existing files of an earlier report
@@ -63,7 +66,7 @@ def write_report(
     write_atomically(folder / "summary.json", told.encode())
     write_atomically(folder / "per_class_iou.csv", per_class_csv(summary, label_space).encode())
     pictures = charts.write_charts(folder, summary, label_space, confusion, metrics)
-    names = [os.path.relpath(panel, folder) if Path(panel).is_absolute() else str(panel) for panel in panels]
+    names = [Path(os.path.relpath(panel, folder)).as_posix() for panel in panels]
     path = folder / "report.md"
     write_atomically(path, report_text(summary, pictures, names, (folder / "legend.png").exists()).encode())
     return path
@@ -103,7 +106,10 @@ def per_class_csv(summary: Mapping[str, Any], label_space: LabelSpace) -> str:
 
 
 def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels: Sequence[str], legend: bool) -> str:
-    """report.md as text. `pictures`: file names by kind; `panels`: file names; `legend`: is there a legend.png."""
+    """report.md as text.
+
+    `pictures`: file names by kind; `panels`: file names relative to the report; `legend`: is there a legend.png.
+    """
     sections = [
         f"# StreetShift: {summary.get('recipe')} on {summary.get('data')}",
         _what_was_run(summary),
@@ -226,8 +232,13 @@ def _pictures_section(panels: Sequence[str], legend: bool) -> list[str]:
     return [
         "## Pictures",
         *key,
-        *(f"![{Path(name).stem.removeprefix('panel_')}]({name.replace(' ', '%20')})" for name in panels),
+        *(f"![{_link_text(name)}]({quote(os.fsencode(name))})" for name in panels),
     ]
+
+
+def _link_text(name: str) -> str:
+    """What a picture shows, from its file name; brackets would end the text of a Markdown link."""
+    return re.sub(r"([\\\[\]])", r"\\\1", Path(name).stem.removeprefix("panel_"))
 
 
 def _cost_section(summary: Mapping[str, Any]) -> list[str]:

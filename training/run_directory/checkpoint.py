@@ -27,7 +27,7 @@ def save_partial(directory: RunDirectory, model, stage: str, step: int) -> None:
     kept = {**dict(earlier[-1:]), **new}
     write_digests(directory.partial_digests, kept)
     for old in directory.partials.iterdir():
-        if str(old.relative_to(directory.path)) not in kept:
+        if old.relative_to(directory.path).as_posix() not in kept:
             old.unlink()
 
 

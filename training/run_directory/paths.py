@@ -4,7 +4,7 @@ recipe.json         the resolved experiment (recipe, data, model, seed), the war
 environment.json    versions and machine, and what else it was continued with
 images.json         the images it began with, where they lie in folders of the user's
 state.json          finished stages with their figures, the warm start; state.previous.json is the one before
-lock                held while a run writes here
+lock                held while a run writes here; lock.json says by whom
 metrics.csv         one row for every logged step and metric
 tensorboard/        the same, and pictures; only ever appended to
 checkpoints/        of each finished stage NAME (see `training/stages/plan.py`)
@@ -52,12 +52,12 @@ from training.files.atomic import PARTIAL, check_room, digest_of, whole_file, wr
 from training.files.reading import read_json
 from training.run_directory.checks import check_links, checked_state
 from training.run_directory.digests import digests_of, read_digests, write_digests
-from training.run_directory.lock import LOCK, lock_run
+from training.run_directory.lock import HOLDER, LOCK, lock_run
 from training.settings import Experiment
 
-PACKAGES = ("keras", "tensorflow", "keras-cv", "numpy", "onnx", "onnxruntime-gpu", "tf2onnx", "gradio")
 HDF5_OVERHEAD = 8192  # bytes per variable, at most; HDF5 crashes the process when it meets a full disk
 STUDENT = "student/"  # before the name of a stage whose result is its teacher: the student
+PACKAGES = ("keras", "tensorflow", "keras-cv", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "tf2onnx", "gradio")
 STATE, STATE_BEFORE = "state.json", "state.previous.json"
 
 
@@ -115,7 +115,9 @@ class RunDirectory:
         """What a run leaves that was killed before it wrote its recipe does not count."""
         if self.path.exists() and (
             not self.path.is_dir()
-            or any(entry.name != LOCK and not entry.name.startswith(PARTIAL) for entry in self.path.iterdir())
+            or any(
+                entry.name not in (LOCK, HOLDER) and not entry.name.startswith(PARTIAL) for entry in self.path.iterdir()
+            )
         ):
             raise UserError(
                 f"{self.path} already exists and is not empty: choose another --out, or continue with --resume"
@@ -144,7 +146,7 @@ class RunDirectory:
 
     def unlock(self) -> None:
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
 
     @property
     def begun_by(self) -> str:

@@ -161,7 +161,7 @@ def damaged_file(directory: RunDirectory, stage: str, figures: dict) -> str | No
     """The first file of a finished stage that is missing or not as it was, relative to the run; None if all is well."""
     listing = directory.digests(stage)
     if not is_sound(listing, figures["digests"]):
-        return str(listing.relative_to(directory.path))
+        return listing.relative_to(directory.path).as_posix()
     listed = read_digests(listing).items()
     return next((name for name, digest in listed if not is_sound(directory.path / name, digest)), None)
 

@@ -116,7 +116,7 @@ def _run_around(path: Path) -> tuple[Path | None, str]:
         return None, ""
     from training.prediction.model_metadata import ModelMetadata
 
-    return path.parent, ModelMetadata.from_json(description.read_text(), str(description)).stage
+    return path.parent, ModelMetadata.from_json(description.read_text(encoding="utf-8"), str(description)).stage
 
 
 def _same_network(trained: Experiment, experiment: Experiment) -> bool:

@@ -120,8 +120,8 @@ def test_a_run_that_returned_to_its_start_says_so(tmp_path, summary, label_space
 
 
 def test_a_report_can_be_written_again(tmp_path, summary, label_space):
-    first = written(tmp_path, summary, ["a.png"], label_space)
-    assert written(tmp_path, summary, ["a.png"], label_space) == first
+    first = written(tmp_path, summary, [tmp_path / "a.png"], label_space)
+    assert written(tmp_path, summary, [tmp_path / "a.png"], label_space) == first
     assert linked_pictures(written(tmp_path, summary, [tmp_path / "deep" / "b.png"], label_space))[-1] == "deep/b.png"
 
 

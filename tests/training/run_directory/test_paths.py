@@ -1,9 +1,7 @@
 """One run a directory, nothing of another run in it, and a way back from damaged files."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +60,7 @@ def refusal(run: Path, *more: str) -> str:
 
 
 def test_a_sound_run_is_left_as_it_is(run, capsys):
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "lock"}
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.stem != "lock"}
     assert list(resumed(run).stages) == list(STAGES)
     assert {path: path.read_bytes() for path in before} == before
     assert capsys.readouterr().out == ""
@@ -117,7 +115,7 @@ def test_leftovers_of_killed_writes_are_removed(run):
 @pytest.mark.parametrize("last", ["recipe.json", "environment.json"])
 def test_a_run_killed_at_its_very_beginning_can_be_begun_or_resumed(run, last):
     for path in run.iterdir():
-        if path.name not in ("lock", last, "recipe.json"):
+        if path.name not in ("lock", "lock.json", last, "recipe.json"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert list(resumed(run).stages) == []
     shutil.rmtree(run / "checkpoints")
@@ -140,7 +138,7 @@ def test_a_second_run_on_a_directory_is_refused_until_the_first_is_killed(run):
             begun(run)
         assert RunDirectory.reopen(run)[0].stages.keys() == set(STAGES), "reading is free"
     finally:
-        os.kill(first.pid, signal.SIGKILL)
+        first.kill()
         first.wait()
     assert list(resumed(run).stages) == list(STAGES)
 
