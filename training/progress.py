@@ -7,8 +7,18 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from training.errors import printable
+
 console = Console(highlight=False, soft_wrap=True, markup=False)  # names of files and classes may hold [brackets]
 LOG_SECONDS = 20.0
+_said: set[str] = set()
+
+
+def say_once(sentence: str) -> None:
+    """Print a sentence that several steps of one process come upon, the first time."""
+    if sentence not in _said:
+        _said.add(sentence)
+        console.print(printable(sentence))
 
 
 class Meter:

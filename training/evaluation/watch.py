@@ -53,7 +53,8 @@ class Look:
     """What one state of the network says of the watched images.
 
     prediction: uint8 `[n, h, w]` labels; view: uint8 `[n, h, w]` labels predicted from the mirrored smaller view, in
-    the same places; confidence: mean largest probability; source_miou: on held-out source images, in percent.
+    the same places; confidence: mean largest probability; source_miou: on held-out source images, in percent,
+    NaN where none of their pixels has a label.
     """
 
     prediction: np.ndarray
@@ -83,14 +84,17 @@ class Look:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The watch's figures for one round; `sentence` says in words what was seen."""
+    """The watch's figures for one round; `sentence` says in words what was seen.
+
+    home: points of mIoU gained on held-out source images since round 0; None where none of their pixels has a label.
+    """
 
     score: float
     drift: float
     swell: float
     lost: float
     lost_class: int | None
-    home: float
+    home: float | None
     agreement: float
     consistency: float
     confidence: float
@@ -116,7 +120,7 @@ def other_view(predictor: Predictor) -> Predictor:
     return predictor.with_views(scales=(VIEW_SCALE,), flips=(True,))
 
 
-def look_at(predictor: Predictor, other: Predictor, dataset, size, images: int, source_miou: float) -> Look:
+def look_at(predictor: Predictor, other: Predictor, dataset, size, images: int, source_miou: float | None) -> Look:
     """Predict `images` evenly spaced images of `dataset` with `predictor`, and with `other_view` of its network."""
     predictions, views, confidences = [], [], []
     for batch in evaluation_stream(dataset.evenly_spaced(images), size, WATCH_BATCH):
@@ -126,7 +130,10 @@ def look_at(predictor: Predictor, other: Predictor, dataset, size, images: int, 
         views.append(enlarged_label(other.coarse_probs(batch["image"]), grid).numpy())
         confidences.append(np.max(probs, axis=-1).mean(axis=(1, 2)))
     return Look(
-        np.concatenate(predictions), np.concatenate(views), float(np.mean(np.concatenate(confidences))), source_miou
+        np.concatenate(predictions),
+        np.concatenate(views),
+        float(np.mean(np.concatenate(confidences))),
+        np.nan if source_miou is None else source_miou,
     )
 
 
@@ -201,7 +208,8 @@ def judge(
     lost, lost_class = lost_share(shares, first_shares, source_shares)
     agreement = float(np.nanmean(ious_between(look.prediction, previous.prediction, classes)))
     consistency = float(np.nan_to_num(ious_between(look.prediction, look.view, classes)).mean())
-    home = look.source_miou - first.source_miou
+    gained = look.source_miou - first.source_miou
+    home = float(gained) if np.isfinite(gained) else None
     reasons = _reasons(drift, swell, home, lost, lost_class, names, limits)
     return Verdict(
         score=consistency - DRIFT_WEIGHT * drift,
@@ -219,18 +227,25 @@ def judge(
     )
 
 
-def _fine(drift: float, swell: float, home: float, limits) -> str:
-    seen = f"shares drifted by {drift:.3f}, swelled by {swell:.2f}, {home:+.1f} points on the source"
-    if swell > limits.collapse_swell / 2 and home < -limits.collapse_forgotten:
+def _fine(drift: float, swell: float, home: float | None, limits) -> str:
+    on_source = "no labelled pixel on the source" if home is None else f"{home:+.1f} points on the source"
+    seen = f"shares drifted by {drift:.3f}, swelled by {swell:.2f}, {on_source}"
+    if swell > limits.collapse_swell / 2 and _forgets(home, limits):
         return f"no clear collapse, but rare classes swell while the source is forgotten, look at the panels: {seen}"
     return f"no collapse: {seen}"
 
 
-def _reasons(drift: float, swell: float, home: float, lost: float, lost_class: int | None, names, limits) -> list[str]:
+def _forgets(home: float | None, limits) -> bool:
+    return home is not None and home < -limits.collapse_forgotten
+
+
+def _reasons(
+    drift: float, swell: float, home: float | None, lost: float, lost_class: int | None, names, limits
+) -> list[str]:
     reasons = []
     if drift > limits.collapse_drift:
         reasons.append(f"class shares drifted by {drift:.3f} (limit {limits.collapse_drift})")
-    if swell > limits.collapse_swell and home < -limits.collapse_forgotten:
+    if swell > limits.collapse_swell and _forgets(home, limits):
         reasons.append(
             f"rare classes swelled by {swell:.2f} (limit {limits.collapse_swell}) while the network lost "
             f"{-home:.1f} points on the source (limit {limits.collapse_forgotten})"

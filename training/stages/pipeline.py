@@ -25,6 +25,7 @@ from training.distribution.devices import share_of_this_process
 from training.distribution.workers import chief_first, on_chief
 from training.errors import UserError
 from training.evaluation.scoring import score
+from training.evaluation.tables import score_or_none
 from training.evaluation.watch import Look, Verdict, chosen_stage, judge, look_at, other_view, predicted_shares
 from training.methods.optimizers import Adam
 from training.methods.source_training import SourceTraining
@@ -126,7 +127,7 @@ def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
     keras.utils.set_random_seed(experiment.seed)
     keras.mixed_precision.set_dtype_policy(experiment.model.precision)
     found = load_domains(experiment)
-    domains = chief_first(lambda: with_fixed_lists(found, experiment, directory.path / "images.json"))
+    domains = chief_first(lambda: with_fixed_lists(found, experiment, directory.images))
     start = on_chief(lambda: warm_start_of(directory, experiment, domains.label_space))
     run = Run(experiment, directory, domains, build_network(experiment, domains.label_space.count), start)
     try:
@@ -196,7 +197,7 @@ def _look_at_labeller(run: Run) -> dict:
         console.print(f"  {labeller.understood}", markup=False)
     scores = run.score(run.domains.evaluation, "evaluating the labeller", labeller)
     if scores:
-        console.print(f"  its mIoU: {scores['miou']:.1f}")
+        console.print(f"  its mIoU: {score_or_none(scores['miou'])}")
     shares = predicted_shares(labeller, watched, run.size, run.domains.label_space.count)
     return {"labeller": {"path": run.warm_start.path, "scores": scores, "shares": shares.tolist()}}
 
@@ -334,7 +335,7 @@ def _write_down(run: Run, name: str, started: float, figures: dict) -> None:
     figures["seconds"] = time.monotonic() - started
     run.directory.finish_stage(name, figures)
     if figures["scores"]:
-        console.print(f"  {name}: mIoU {figures['scores']['miou']:.1f}")
+        console.print(f"  {name}: mIoU {score_or_none(figures['scores']['miou'])}")
 
 
 def _score_at_home(run: Run, name: str) -> dict:
