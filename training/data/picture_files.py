@@ -29,8 +29,9 @@ NO_PICTURES = (
 )
 """First bytes of files that are often taken for a picture, and what to say of them."""
 
-HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
-AVIF_BRANDS = (b"avif", b"avis")
+HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
+AVIF_BRANDS = {b"avif", b"avis"}
+HEAD_BYTES = 64  # in which a file says what it is
 
 _bomb_limit = threading.Lock()
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `check_pixels` says it in a sentence
@@ -55,7 +56,7 @@ def _opened(file: BinaryIO, path: Path, max_pixels: int) -> Image.Image:
         return _unlimited(file) if max_pixels > MAX_PIXELS else _open(file)
     except UnidentifiedImageError as error:
         file.seek(0)
-        raise no_picture(path, file.read(64)) from error
+        raise no_picture(path, file.read(HEAD_BYTES)) from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{path} is far too large ({error}): shrink it first.") from error
     except Exception as error:  # on damaged headers Pillow's plugins raise nearly anything
@@ -77,17 +78,20 @@ def _unlimited(file: BinaryIO) -> Image.Image:
 
 
 def no_picture(name: Path | str, start: bytes) -> UserError:
-    """The sentence for a file that no reader knows: what it is, where its first 64 bytes tell, and what to do."""
+    """The sentence for a file that no reader knows: what it is, where its first bytes tell, and what to do."""
+    what = told_by(start)
+    return UserError(f"{name} {what}" if what else f"{name} is damaged or no image: replace the file or remove it.")
+
+
+def told_by(start: bytes) -> str | None:
+    """What a file that is not read is, by its first HEAD_BYTES bytes; None where they do not tell."""
     if start[4:8] == b"ftyp":
         brands = {start[8:12], *(start[place : place + 4] for place in range(16, len(start), 4))}
-        if brands & set(AVIF_BRANDS) and "AVIF" not in READABLE:
-            return UserError(f"{name} is an AVIF photo, which is not read here. {AVIF_ADVICE}.")
-        if brands & set(HEIC_BRANDS) and "HEIF" not in READABLE:
-            return UserError(f"{name} is a HEIC photo, which is not read here. {HEIC_ADVICE}.")
-    for first, sentence in NO_PICTURES:
-        if start.startswith(first):
-            return UserError(f"{name} {sentence}")
-    return UserError(f"{name} is damaged or no image: replace the file or remove it.")
+        if brands & AVIF_BRANDS and "AVIF" not in READABLE:
+            return f"is an AVIF photo, which is not read here. {AVIF_ADVICE}."
+        if brands & HEIC_BRANDS and "HEIF" not in READABLE:
+            return f"is a HEIC photo, which is not read here. {HEIC_ADVICE}."
+    return next((sentence for first, sentence in NO_PICTURES if start.startswith(first)), None)
 
 
 def damaged(path: Path | str, error: Exception) -> UserError:
