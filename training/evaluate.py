@@ -95,7 +95,7 @@ def _dataset(arguments: Arguments, trained):
             "score it in its own label space"
         )
     dataset = image_and_label_folders(arguments.images, arguments.labels, space)
-    require_labelled_pixels(dataset, "The images of", "")
+    require_labelled_pixels(dataset, "The evaluation data", "")
     return dataset.with_sixteen_bit_range(trained.sixteen_bit_range)
 
 
