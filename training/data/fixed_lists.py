@@ -59,7 +59,7 @@ def target_range(path: Path) -> Range | None:
 
 def _range(recorded: dict, name: str, path: Path) -> Range | None:
     ranges = recorded.get(RANGES, {})
-    found = ranges.get(name) if isinstance(ranges, dict) else ranges
+    found = ranges.get(name) if isinstance(ranges, dict) else ()
     if found is None:
         return None
     if not isinstance(found, list) or len(found) != 2 or not all(type(n) is int for n in found) or found[0] >= found[1]:

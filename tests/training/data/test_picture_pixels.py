@@ -1,15 +1,21 @@
 """Orientation and 16 bits: the same for training, predict.py and the page."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from export.pictures import load_picture
+from training.command_line import experiment_of, parse
 from training.data.classes import LABEL_SPACES
 from training.data.datasets import image_folder
+from training.data.domains import load_domains
+from training.data.fixed_lists import target_range, with_fixed_lists
 from training.data.images import image_size, read_image
 from training.data.picture_pixels import deep_colors, range_of_files, to_8_bits, turned
+from training.errors import UserError
 
 RANDOM = np.random.default_rng(0)
 PICTURE = RANDOM.integers(0, 256, (6, 10, 3), dtype=np.uint8)
@@ -109,3 +115,36 @@ def test_signed_values_are_stretched(tmp_path):
     assert grey[0] == 0
     assert grey[-1] == 255
     assert (np.diff(grey) >= 0).all()
+
+
+def test_a_run_keeps_the_range_it_began_with(tmp_path):
+    """A resumed run and label.py stretch as the run began, whatever photos came later; evaluation as the target."""
+    for part in ("images", "labels"):
+        (tmp_path / "source" / part).mkdir(parents=True)
+        Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / "source" / part / "a.png")
+    (tmp_path / "target").mkdir()
+    (tmp_path / "val" / "images").mkdir(parents=True)
+    (tmp_path / "val" / "labels").mkdir()
+    thermal(tmp_path / "target")
+    thermal(tmp_path / "val" / "images", 7300, 7400, count=1)
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / "val" / "labels" / "0.png")
+    places = {"source": tmp_path / "source", "target": tmp_path / "target", "eval": tmp_path / "val"}
+    roots = [text for name, place in places.items() for text in (f"--{name}-root", str(place))]
+    experiment = experiment_of(parse(["--data", "folders", "--classes", "camvid11", "--model", "compact", *roots]))
+    path = tmp_path / "images.json"
+    begun = with_fixed_lists(load_domains(experiment), experiment, path)
+    assert begun.evaluation.sixteen_bit_range == begun.target.sixteen_bit_range == target_range(path) is not None
+    assert begun.source.sixteen_bit_range is None
+    Image.fromarray(np.full((20, 30), 20_000, np.uint16)).save(tmp_path / "target" / "later.png")
+    found = load_domains(experiment)
+    assert found.target.sixteen_bit_range != begun.target.sixteen_bit_range
+    resumed = with_fixed_lists(found, experiment, path)
+    assert resumed.target.sixteen_bit_range == resumed.evaluation.sixteen_bit_range == begun.target.sixteen_bit_range
+    assert target_range(tmp_path / "none.json") is None
+
+
+@pytest.mark.parametrize("ranges", [{"target": [5, 5]}, {"target": "x"}, [1, 2], {"target": [1.5, 2]}])
+def test_a_bent_range_is_refused(tmp_path, ranges):
+    (tmp_path / "images.json").write_text(json.dumps({"target": [], "sixteen_bit_ranges": ranges}))
+    with pytest.raises(UserError, match="range of 16-bit images"):
+        target_range(tmp_path / "images.json")
