@@ -43,12 +43,6 @@ AVIF_ADVICE = "AVIF photos are read by Pillow 11.3 or newer; or convert them to 
 OTHER_ADVICE = "Convert what of it is a photo to PNG or JPEG"
 
 
-def is_photo(name: str) -> bool:
-    """Does a file of this name count as a photo? Of a path only the last part is looked at."""
-    name = os.path.basename(name)
-    return not is_junk(name) and name.lower().endswith(IMAGE_SUFFIXES)
-
-
 def is_junk(name: str) -> bool:
     """Is a file or folder of this name hidden, or one that a system puts among photos?"""
     return name.startswith(".") or name in JUNK_FOLDERS

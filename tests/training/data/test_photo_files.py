@@ -11,7 +11,7 @@ from PIL import Image
 from training.data import photo_files, picture_files
 from training.data.classes import LABEL_SPACES
 from training.data.datasets import image_folder
-from training.data.photo_files import is_photo, left_out_sentence, photos_in
+from training.data.photo_files import left_out_sentence, photos_in
 from training.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,10 +35,13 @@ def junk(tmp_path) -> Path:
     [
         ("a.jpg", True), ("deeper/A.PNG", True), ("a.jfif", True), ("a.avif", True), ("a.gif", True),
         ("a.jpg.part", False), ("._a.jpg", False), ("a.txt", False), ("jpg", False), ("a.jpg.crdownload", False),
+        (".hidden/a.jpg", False), ("$RECYCLE.BIN/a.jpg", False),
     ],
 )  # fmt: skip
-def test_what_a_photo_is(name, expected):
-    assert is_photo(name) is expected
+def test_what_a_photo_is(tmp_path, name, expected):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"x")
+    assert photos_in(tmp_path)[0] == ([tmp_path / name] if expected else [])
 
 
 def test_photos_and_what_is_left_out(junk):
