@@ -5,6 +5,7 @@ from typing import Any
 
 from models.catalogue import NETWORKS
 from training.data.classes import LabelSpace
+from training.data.fixed_lists import target_range
 from training.errors import UserError
 from training.evaluation.watch import scored_stages, weights_stage
 from training.experiment_json import VERSION
@@ -45,6 +46,7 @@ def metadata_of_run(
         selection=selection(directory, experiment, space.count, stages, stage),
         version=VERSION,
         licence=licence(experiment),
+        sixteen_bit_range=target_range(directory.images),
     )
 
 

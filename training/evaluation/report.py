@@ -161,8 +161,9 @@ def _labeller_sentence(summary: Mapping[str, Any]) -> list[str]:
     labeller = summary.get("labeller")
     if not labeller:
         return []
-    scores = f", which scores {tables.number(labeller['scores']['miou'])} itself" if labeller.get("scores") else ""
-    return [f"Round 1 was labelled by {labeller['file']}{scores}; later rounds by the model."]
+    scores = labeller.get("scores")
+    itself = f", which scores {tables.score_or_none(scores['miou'])} itself" if scores else ""
+    return [f"Round 1 was labelled by {labeller['file']}{itself}; later rounds by the model."]
 
 
 def _chosen_sentence(summary: Mapping[str, Any]) -> list[str]:
@@ -297,7 +298,8 @@ def _terminal_table(summary: Mapping[str, Any]) -> "Table":
         table.add_row(*_terminal_cells(row, compare))
     table.add_section()
     means = [(summary[side] or {}).get("miou") for side in ("before", "after")]
-    table.add_row(*_terminal_cells(tables.ClassRow("mIoU", *means, None), compare), style="bold")
+    cells = _terminal_cells(tables.ClassRow("mIoU", *means, None), compare)
+    table.add_row(*("none" if cell == tables.UNKNOWN else cell for cell in cells), style="bold")
     return table
 
 

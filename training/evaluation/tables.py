@@ -50,6 +50,16 @@ def number(value: float | None, digits: int = 1, signed: bool = False) -> str:
     return f"{0:.{digits}f}" if signed and float(text) == 0 else text
 
 
+def percent_or_none(value: float | None, digits: int = 1) -> str:
+    """A score in per cent, "none" where nothing had a label to score on."""
+    return "none" if value is None else f"{value:.{digits}f} %"
+
+
+def score_or_none(value: float | None) -> str:
+    """As `percent_or_none`, without the unit."""
+    return "none" if value is None else number(value)
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """A share 0..1 as per cent."""
     return UNKNOWN if share is None else f"{100 * share:.{digits}f} %"
@@ -133,10 +143,10 @@ def miou_words(summary: Mapping[str, Any]) -> str | None:
     """`mIoU 22.0 → 40.9 (+18.9)`, one figure for a run that does not compare, None without target labels."""
     before, after = summary.get("before"), summary.get("after")
     if not compares(summary):
-        return f"mIoU {number((after or before)['miou'])}" if after or before else None
+        return f"mIoU {score_or_none((after or before)['miou'])}" if after or before else None
     old, new = before["miou"], after["miou"]
     change = "" if None in (old, new) else f" ({number(new - old, signed=True)})"
-    return f"mIoU {number(old)} → {number(new)}{change}"
+    return f"mIoU {score_or_none(old)} → {score_or_none(new)}{change}"
 
 
 def is_worse(summary: Mapping[str, Any]) -> bool:
@@ -229,9 +239,10 @@ def class_set_table(summary: Mapping[str, Any], compare: bool) -> str:
     ]
     lines.append(("pixel accuracy", before.get("pixel_accuracy"), after.get("pixel_accuracy")))
     if not compare:
-        return markdown_table(("score", "%"), [(name, number(old if new is None else new)) for name, old, new in lines])
+        single = [(name, score_or_none(old if new is None else new)) for name, old, new in lines]
+        return markdown_table(("score", "%"), single)
     cells = [
-        (name, number(old), number(new), number(None if None in (old, new) else new - old, signed=True))
+        (name, score_or_none(old), score_or_none(new), number(None if None in (old, new) else new - old, signed=True))
         for name, old, new in lines
     ]
     return markdown_table(("score in %", "before", "after", "change"), cells)

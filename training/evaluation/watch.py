@@ -50,7 +50,8 @@ class Observation:
     """What one state of the network says of the watched images.
 
     prediction: uint8 `[n, h, w]` labels; view: uint8 `[n, h, w]` labels predicted from the mirrored smaller view, in
-    the same places; confidence: mean largest probability; source_miou: on held-out source images, in percent.
+    the same places; confidence: mean largest probability; source_miou: on held-out source images, in percent,
+    NaN where none of their pixels has a label.
     """
 
     prediction: np.ndarray
@@ -80,14 +81,18 @@ class Observation:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The watch's figures for one stage; `sentence` says them in words."""
+    """The watch's figures for one stage; `sentence` says them in words.
+
+    source_change: points of mIoU gained on held-out source images since the reference; None where none of their pixels
+    has a label.
+    """
 
     score: float
     drift: float
     share_excess: float
     lost: float
     lost_class: int | None
-    source_change: float
+    source_change: float | None
     agreement: float
     consistency: float
     confidence: float
@@ -113,7 +118,9 @@ def second_view(predictor: Predictor) -> Predictor:
     return predictor.with_views(scales=(VIEW_SCALE,), flips=(True,))
 
 
-def observe(predictor: Predictor, other: Predictor, dataset, size, images: int, source_miou: float) -> Observation:
+def observe(
+    predictor: Predictor, other: Predictor, dataset, size, images: int, source_miou: float | None
+) -> Observation:
     """Predict `images` evenly spaced images of `dataset` with `predictor`, and with `second_view` of its network."""
     predictions, views, confidences = [], [], []
     for batch in evaluation_stream(dataset.evenly_spaced(images), size, WATCH_BATCH):
@@ -123,7 +130,10 @@ def observe(predictor: Predictor, other: Predictor, dataset, size, images: int, 
         views.append(enlarged_label(other.coarse_probs(batch["image"]), grid).numpy())
         confidences.append(np.max(probs, axis=-1).mean(axis=(1, 2)))
     return Observation(
-        np.concatenate(predictions), np.concatenate(views), float(np.mean(np.concatenate(confidences))), source_miou
+        np.concatenate(predictions),
+        np.concatenate(views),
+        float(np.mean(np.concatenate(confidences))),
+        np.nan if source_miou is None else source_miou,
     )
 
 
@@ -204,7 +214,8 @@ def judge(
     lost, lost_class = lost_share(shares, reference_shares, source_shares)
     agreement = float(np.nanmean(ious_between(observation.prediction, previous.prediction, classes)))
     consistency = float(np.nan_to_num(ious_between(observation.prediction, observation.view, classes)).mean())
-    source_change = observation.source_miou - reference.source_miou
+    gained = observation.source_miou - reference.source_miou
+    source_change = float(gained) if np.isfinite(gained) else None
     reasons = _reasons(drift, share_excess, source_change, lost, lost_class, names, limits)
     return Verdict(
         score=consistency - DRIFT_WEIGHT * drift,
@@ -222,20 +233,27 @@ def judge(
     )
 
 
-def _no_collapse(drift: float, share_excess: float, source_change: float, limits) -> str:
-    seen = f"class-share drift {drift:.3f}, share excess {share_excess:.2f}, {source_change:+.1f} points on the source"
-    if share_excess > limits.collapse_share_excess / 2 and source_change < -limits.collapse_source_loss:
+def _no_collapse(drift: float, share_excess: float, source_change: float | None, limits) -> str:
+    source = (
+        "no labelled pixel on the source" if source_change is None else f"{source_change:+.1f} points on the source"
+    )
+    seen = f"class-share drift {drift:.3f}, share excess {share_excess:.2f}, {source}"
+    if share_excess > limits.collapse_share_excess / 2 and _forgets(source_change, limits):
         return f"no clear collapse, but rare classes grow while the source is forgotten, check the panels: {seen}"
     return f"no collapse: {seen}"
 
 
+def _forgets(source_change: float | None, limits) -> bool:
+    return source_change is not None and source_change < -limits.collapse_source_loss
+
+
 def _reasons(
-    drift: float, share_excess: float, source_change: float, lost: float, lost_class: int | None, names, limits
+    drift: float, share_excess: float, source_change: float | None, lost: float, lost_class: int | None, names, limits
 ) -> list[str]:
     reasons = []
     if drift > limits.collapse_drift:
         reasons.append(f"class-share drift {drift:.3f} (limit {limits.collapse_drift})")
-    if share_excess > limits.collapse_share_excess and source_change < -limits.collapse_source_loss:
+    if share_excess > limits.collapse_share_excess and _forgets(source_change, limits):
         reasons.append(
             f"rare classes grew, share excess {share_excess:.2f} (limit {limits.collapse_share_excess}), while the "
             f"network lost {-source_change:.1f} points on the source (limit {limits.collapse_source_loss})"

@@ -1,6 +1,7 @@
 """A finished (or stopped) run as something to predict with."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import keras
@@ -8,6 +9,8 @@ import keras
 from models.segmenter import build_segmenter
 from models.weights import WeightsError, shapes_in, shapes_of
 from training.data.classes import LabelSpace, load_label_space
+from training.data.fixed_lists import target_range
+from training.data.picture_pixels import Range
 from training.errors import UserError
 from training.run_directory.checkpoint import lasting_groups, read_lasting
 from training.run_directory.paths import STUDENT, RunDirectory
@@ -24,6 +27,11 @@ class TrainedModel:
     experiment: Experiment
     label_space: LabelSpace
     directory: RunDirectory
+
+    @cached_property
+    def sixteen_bit_range(self) -> Range | None:
+        """What 16-bit images are stretched from, as those of the target were; None: the run had none to stretch."""
+        return target_range(self.directory.images)
 
     def take(self, stage: str) -> None:
         """Give the network the weights of another stage; raises as `load_trained` does."""

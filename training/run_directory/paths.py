@@ -2,7 +2,7 @@
 
 recipe.json         the resolved experiment (recipe, data, model, seed), the warm start and the command line
 environment.json    versions and machine, and what else it was continued with
-images.json         the images it began with, where they lie in folders of the user's
+images.json         the images it began with, where they lie in folders of the user's; the range of 16-bit ones
 state.json          finished stages with their figures, the warm start; state.previous.json is the one before
 lock                held while a run writes here; lock.json says by whom
 metrics.csv         one row for every logged step and metric
@@ -76,6 +76,7 @@ class RunDirectory:
         self.report = path / "report"
         self.tensorboard = path / "tensorboard"
         self.metrics = path / "metrics.csv"
+        self.images = path / "images.json"
         self.spatial_prior = path / "spatial_prior.npy"
         self.final_weights = path / "final.weights.h5"
         self._lock = None

@@ -24,6 +24,7 @@ from training.distribution.devices import share_of_this_process
 from training.distribution.memory import peak_memory
 from training.distribution.workers import chief_first, on_chief
 from training.errors import UserError
+from training.evaluation.tables import score_or_none
 from training.evaluation.watch import Observation, Verdict, chosen_stage, judge, observe
 from training.progress import console
 from training.run_directory.paths import RunDirectory
@@ -58,7 +59,7 @@ def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
     keras.utils.set_random_seed(experiment.seed)
     keras.mixed_precision.set_dtype_policy(experiment.model.precision)
     found = load_domains(experiment)
-    domains = chief_first(lambda: with_fixed_lists(found, experiment, directory.path / "images.json"))
+    domains = chief_first(lambda: with_fixed_lists(found, experiment, directory.images))
     baseline, labelled = next(each.name for each in stages if each.scored), _first_labelled(stages)
     start = on_chief(lambda: warm_start_of(directory, experiment, domains.label_space, baseline, labelled))
     network = build_network(experiment, domains.label_space.count)
@@ -153,7 +154,7 @@ def _record(run: Run, stage: Stage, started: float, figures: dict) -> None:
     figures["seconds"] = time.monotonic() - started
     run.directory.finish_stage(stage.name, figures, stage.files(run))
     if figures.get("scores"):
-        console.print(f"  {stage.name}: mIoU {figures['scores']['miou']:.1f}")
+        console.print(f"  {stage.name}: mIoU {score_or_none(figures['scores']['miou'])}")
 
 
 def _verdict(run: Run, stage: Stage, observation: Observation) -> Verdict:

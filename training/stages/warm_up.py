@@ -11,6 +11,7 @@ import tensorflow as tf
 from models.batch_norm import set_batch_norm
 from models.heads import head_variables
 from training.distribution.workers import on_chief
+from training.evaluation.tables import score_or_none
 from training.evaluation.watch import predicted_shares
 from training.methods.source_training import SourceTraining
 from training.methods.terms import CrossEntropy
@@ -80,6 +81,6 @@ def _score_labeller(run: Run) -> dict:
         console.print(f"  {labeller.understood}", markup=False)
     scores = run.score(run.domains.evaluation, "evaluating the labeller", labeller)
     if scores:
-        console.print(f"  its mIoU: {scores['miou']:.1f}")
+        console.print(f"  its mIoU: {score_or_none(scores['miou'])}")
     shares = predicted_shares(labeller, watched, run.size, run.domains.label_space.count)
     return {"labeller": {"path": run.warm_start.path, "scores": scores, "shares": shares.tolist()}}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from training.evaluation.confusion import Confusion
 from training.evaluation.panels import Example, write_panels
 from training.evaluation.report import plain, print_summary, report_text, write_report
 
@@ -161,3 +162,16 @@ def test_another_labeller_has_a_sentence_and_a_row_but_no_number_among_the_round
     assert "Round 1 was labelled by theirs.onnx, which scores" in text
     rows = [line.split("|")[1].strip() for line in text.split("## Stages")[1].split("\n\n")[1].splitlines()[2:]]
     assert rows == ["before", "labeller of round 1", "round 1 (chosen)", "round 2"]
+
+
+def test_a_miou_that_does_not_exist_is_none(tmp_path, summary, label_space):
+    """Labelled images whose pixels are all ignored, as another version may have scored them."""
+    nothing = Confusion(label_space.count).scores(label_space)
+    assert nothing["miou"] is None
+    summary = {**summary, "before": nothing, "after": nothing}
+    text = written(tmp_path, summary, [], label_space, Confusion(label_space.count))
+    assert "mIoU none → none" in text
+    assert re.search(r"mIoU, 4 classes \| +none \| +none", text)
+    terminal = io.StringIO()
+    print_summary(summary, Console(file=terminal, width=100), tmp_path / "report.md")
+    assert re.search(r"mIoU +│ +none │ +none", terminal.getvalue())

@@ -1,5 +1,6 @@
 """The label-free watch tells a collapse from progress."""
 
+import json
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from training.evaluation.watch import (
     Observation,
+    Verdict,
     chosen_index,
     class_shares,
     ious_between,
@@ -139,3 +141,13 @@ def test_an_observation_survives_the_disk(tmp_path):
     assert np.array_equal(before.view, after.view)
     assert after.confidence == before.confidence
     assert after.source_miou == before.source_miou
+
+
+def test_a_source_without_labelled_pixels_has_no_figure_and_is_no_collapse():
+    result = verdict(observed(picture(SHARES, 1), source_miou=math.nan))
+    assert result.source_change is None
+    assert not result.collapse
+    assert "no labelled pixel on the source" in result.sentence
+    assert Verdict.from_json(json.loads(json.dumps(result.as_json())), "round_1") == Verdict.from_json(
+        result.as_json(), "round_1"
+    )
