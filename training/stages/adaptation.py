@@ -23,17 +23,10 @@ from training.distribution.workers import on_chief, sum_over_workers
 from training.evaluation.panels import write_pasting
 from training.files.atomic import whole_file
 from training.methods.adversarial import AdversarialTraining
-from training.methods.mean_teacher import MeanTeacher, teacher_of
+from training.methods.mean_teacher import MeanTeacherTraining, decay_of, teacher_of
+from training.methods.method import Method
 from training.methods.self_training import SelfTraining, SoftLabeller
-from training.methods.term_training import TermTraining
-from training.methods.terms import (
-    ConfidentRegionKLD,
-    CrossEntropy,
-    IgnoredRegionEntropy,
-    MinimumEntropy,
-    SoftCrossEntropy,
-    TeacherConsistency,
-)
+from training.methods.terms import CrossEntropyTerm, SoftCrossEntropyTerm, terms_of
 from training.prediction.image_selection import best_images, class_balanced_score
 from training.prediction.labelling import (
     PREDICTION_BATCH,
@@ -57,6 +50,7 @@ from training.settings import (
     InstanceAdaptive,
     LabelEntropy,
     RareClassMining,
+    Recipe,
     Rounds,
     Schedule,
     SourceShare,
@@ -95,39 +89,44 @@ def round_terms(adaptation: Rounds, with_source: bool) -> list:
     """
     weight, own_mean = adaptation.target_weight, adaptation.source_share is None
     target = (
-        SoftCrossEntropy(weight, own_mean)
+        SoftCrossEntropyTerm(weight, own_mean)
         if isinstance(adaptation.selector, LabelEntropy)
-        else CrossEntropy("target", weight, own_mean)
+        else CrossEntropyTerm("target", weight, own_mean)
     )
-    source = [CrossEntropy("source", own_mean=own_mean)] if with_source else []
-    terms = [*source, target]
-    losses = adaptation.losses
-    if losses.mrkld is not None:
-        terms.append(ConfidentRegionKLD(losses.mrkld.weight))
-    if losses.regions is not None:
-        regions = losses.regions
-        terms += [ConfidentRegionKLD(regions.divergence, per_class=True), IgnoredRegionEntropy(regions.entropy)]
-    if losses.consistency is not None:
-        terms.append(TeacherConsistency(losses.consistency.weight, losses.consistency.region))
-    return terms
+    source = [CrossEntropyTerm("source", own_mean=own_mean)] if with_source else []
+    return [*source, target, *terms_of(adaptation.losses)]
 
 
-def round_method(
-    network: keras.Model, adaptation: Rounds, data: Data, steps: int, soft: SoftLabeller | None
-) -> TermTraining:
+def method_of(adaptation: Rounds) -> type[Method]:
+    """What trains the rounds."""
+    return SelfTraining if adaptation.mean_teacher is None else MeanTeacherTraining
+
+
+def check_losses(recipe: Recipe) -> None:
+    """Refuse, before anything is trained, losses that a stage cannot compute.
+
+    Raises:
+        UserError: a loss needs what its stage does not have.
+    """
+    if recipe.alignment is not None:
+        AdversarialTraining.check_terms(terms_of(recipe.alignment.losses))
+    if recipe.adaptation is not None:
+        method_of(recipe.adaptation).check_terms(terms_of(recipe.adaptation.losses))
+
+
+def round_method(network: keras.Model, adaptation: Rounds, data: Data, steps: int, soft: SoftLabeller | None) -> Method:
     """The `train_step` of a round: plain self-training, or with a mean teacher that starts as the student is now."""
     terms, teaching = round_terms(adaptation, source_share_of(adaptation, data) is not None), adaptation.mean_teacher
     if teaching is None:
         return SelfTraining(network, terms, data.loss_stride, soft)
-    forgetting = (1 - teaching.decay) * teaching.decay_steps / steps
-    return MeanTeacher(network, teacher_of(network), terms, 1 - min(1.0, forgetting), data.loss_stride, soft)
+    decay = decay_of(teaching, steps)
+    return MeanTeacherTraining(network, teacher_of(network), terms, decay, data.loss_stride, soft)
 
 
 def adversarial_method(
     network: keras.Model, settings: Alignment, loss_stride: int, classes: int, seed: int
 ) -> AdversarialTraining:
-    least = settings.losses.minimum_entropy
-    terms = [CrossEntropy("source"), *([MinimumEntropy(least.weight)] if least else [])]
+    terms = [CrossEntropyTerm("source"), *terms_of(settings.losses)]
     discriminator = build_discriminator(classes, first_kernel=settings.first_kernel, seed=seed)
     return AdversarialTraining(network, discriminator, terms, settings.map, settings.loss, settings.weight, loss_stride)
 

@@ -28,7 +28,7 @@ from training.evaluation.scoring import score
 from training.evaluation.watch import Look, Verdict, chosen_stage, judge, look_at, other_view, predicted_shares
 from training.methods.optimizers import Adam
 from training.methods.source_training import SourceTraining
-from training.methods.terms import CrossEntropy
+from training.methods.terms import CrossEntropyTerm
 from training.prediction.foreign_predictor import ForeignPredictor
 from training.prediction.labelling import PREDICTION_BATCH
 from training.prediction.predictor import Predictor
@@ -38,6 +38,7 @@ from training.settings import Experiment, Schedule
 from training.stages.adaptation import (
     adversarial_method,
     augmentation_of,
+    check_losses,
     label_round,
     round_method,
     round_streams,
@@ -123,6 +124,7 @@ class Run:
 def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
     """Carry out an experiment from wherever `directory` stands; the summary that the report shows."""
     check_batches(experiment)
+    check_losses(experiment.recipe)
     keras.utils.set_random_seed(experiment.seed)
     keras.mixed_precision.set_dtype_policy(experiment.model.precision)
     found = load_domains(experiment)
@@ -218,8 +220,8 @@ def _train_source(run: Run) -> None:
         )  # fmt: skip
         return tf.data.Dataset.zip({"source": stream})
 
-    method = SourceTraining(run.network, [CrossEntropy("source")], data.loss_stride)
-    train_stage(method, stage, "source", make_stream, run.directory, head_variables(run.network))
+    method = SourceTraining(run.network, [CrossEntropyTerm("source")], data.loss_stride)
+    train_stage(method, stage, "source", make_stream, run.directory, head_variables(run.network), run.experiment.seed)
 
 
 def _take_statistics(run: Run) -> None:
@@ -260,7 +262,9 @@ def _align(run: Run) -> None:
     make_stream = unlabelled_streams(run.domains, data, stage, experiment.seed)
     discriminator_optimizer = Adam(settings.discriminator_learning_rate, 0.9, settings.discriminator_beta_2)
     compiled = {"discriminator_optimizer": discriminator_optimizer}
-    train_stage(method, stage, name, make_stream, run.directory, head_variables(run.network), **compiled)
+    train_stage(
+        method, stage, name, make_stream, run.directory, head_variables(run.network), experiment.seed, **compiled
+    )
     run.follow_target(stage)
     _save_weights(run, run.directory.weights(name))
     _record(run, name, started, {})
@@ -303,13 +307,13 @@ def _round(run: Run, number: int) -> None:
     make_stream = round_streams(
         run.domains, adaptation, data, stage, labelled, number, run.experiment.seed, run.directory
     )
-    train_stage(method, stage, name, make_stream, run.directory, head_variables(network))
+    train_stage(method, stage, name, make_stream, run.directory, head_variables(network), run.experiment.seed)
     figures = dict(labelled.figures)
     if adaptation.mean_teacher is not None:
         run.follow_target(stage)
         _save_weights(run, run.directory.student_weights(name))
         figures["student_scores"] = run.score(run.domains.evaluation, f"evaluating the student of {name}")
-        network.set_weights(method.teacher.get_weights())
+        network.set_weights(method.result_weights())
     run.follow_target(stage)
     _save_weights(run, run.directory.weights(name))
     _record(run, name, started, figures)

@@ -5,16 +5,16 @@ import pytest
 
 from tests.training.methods.tiny import batch, compiled, tiny_network
 from training.errors import UserError
-from training.methods.mean_teacher import MeanTeacher, teacher_of
+from training.methods.mean_teacher import MeanTeacherTraining, teacher_of
 from training.methods.source_training import SourceTraining
-from training.methods.terms import CrossEntropy
+from training.methods.terms import CrossEntropyTerm
 from training.run_directory.checkpoint import load_partial, save_partial
 from training.run_directory.paths import RunDirectory
 
 
 def method(seed=0):
     network = tiny_network(seed, batch_norm=True)
-    return compiled(MeanTeacher(network, teacher_of(network), [CrossEntropy("target")], decay=0.9))
+    return compiled(MeanTeacherTraining(network, teacher_of(network), [CrossEntropyTerm("target")], decay=0.9))
 
 
 def step(model, seed: int) -> None:
@@ -90,6 +90,6 @@ def test_a_file_that_was_not_listed_before_the_kill_does_not_count(saved):
 def test_of_another_stage_or_network(saved):
     directory, _ = saved
     assert load_partial(directory, method(), "round_2") == 0
-    other = compiled(SourceTraining(tiny_network(), [CrossEntropy("source")]))
+    other = compiled(SourceTraining(tiny_network(), [CrossEntropyTerm("source")]))
     with pytest.raises(UserError, match="does not fit this network"):
         load_partial(directory, other, "round_1")
