@@ -11,15 +11,8 @@ from models.replicas import over_replicas
 from training.errors import UserError
 from training.methods.step import Step
 
-HOW_TO_GET = {
-    "pseudo_labels": "pseudo-labels, which only adaptation has",
-    "soft_label": "adaptation.selector=label_entropy",
-    "teacher_probs": "adaptation.mean_teacher=on",
-    "scores": "alignment=on",
-    "target": "images of the target",
-    "mixed": "adaptation=online",
-}
-"""By what a term needs: what the user has to ask for."""
+NEEDS = {"pseudo_labels": "the pseudo-labels of adaptation", "teacher_probs": "adaptation.mean_teacher=on"}
+"""What a user has to ask for, by `Term.needs`; what no setting decides has its own name."""
 
 
 class Method(keras.Model):
@@ -61,9 +54,8 @@ class Method(keras.Model):
         for term in terms:
             for need in term.needs:
                 if need not in cls.provides:
-                    raise UserError(
-                        f"{term.setting or term.name} needs {HOW_TO_GET.get(need, need)}: {cls.title} does not have it"
-                    )
+                    asked = term.setting or term.name
+                    raise UserError(f"{asked} needs {NEEDS.get(need, need)}: {cls.title} cannot compute it")
 
     @property
     def metrics(self):

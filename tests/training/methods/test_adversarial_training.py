@@ -129,6 +129,17 @@ def test_it_fits_on_a_thinned_grid_and_finds_its_state_again():
     assert_weights(resumed.discriminator, straight.discriminator.get_weights())
 
 
+def test_discriminator_and_its_optimiser_last():
+    method = ready(optimizer=ADAM)
+    method.train_step(domains())
+    lasting = method.lasting_variables
+    assert list(lasting) == ["discriminator", "discriminator_optimizer"]
+    assert [id(variable) for variable in lasting["discriminator"]] == [id(w) for w in method.discriminator.weights]
+    assert int(lasting["discriminator_optimizer"][0]) == 1  # its iterations
+    for found, weight in zip(method.result_weights(), method.network.get_weights(), strict=True):
+        assert (found == weight).all()
+
+
 @pytest.mark.parametrize("choice", [{"discriminator_input": "logits"}, {"loss": "hinge"}])
 def test_an_unknown_choice_is_refused(choice):
     with pytest.raises(ValueError, match="choose from"):

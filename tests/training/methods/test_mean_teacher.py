@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from models.batch_norm import BatchNormalization
 from tests.training.methods.tiny import CLASSES, assert_weights, batch, compiled, optimizer_for, tiny_network
-from training.methods.mean_teacher import MeanTeacherTraining, teacher_of
+from training.methods.mean_teacher import MeanTeacherTraining, decay_of, ramped, teacher_of
 from training.methods.self_training import SelfTraining, SoftLabeller
 from training.methods.terms import (
     ConfidentRegionKLDTerm,
@@ -16,6 +16,7 @@ from training.methods.terms import (
     SoftCrossEntropyTerm,
     TeacherConsistencyTerm,
 )
+from training.settings import MeanTeacher
 
 SGD = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0}
 
@@ -184,6 +185,59 @@ def test_its_variables_are_all_that_a_resumed_stage_needs():
         method.train_step(both(5))
     assert_weights(resumed.network, straight.network.get_weights())
     assert_weights(resumed.teacher, straight.teacher.get_weights())
+
+
+def ramped_method(decay=0.9):
+    network = tiny_network()
+    terms = [CrossEntropyTerm("target"), TeacherConsistencyTerm(0.5)]
+    return compiled(MeanTeacherTraining(network, teacher_of(tiny_network(1)), terms, ramped(decay)))
+
+
+def test_with_a_ramp_the_teacher_is_the_student_after_one_step_and_the_mean_of_all_after_more():
+    method, students = ramped_method(), []
+    step = tf.function(method.train_step)
+    for number in range(3):
+        step(both(number))
+        students.append(method.network.get_weights())
+        mean = [np.mean(weights, axis=0) for weights in zip(*students, strict=True)]
+        assert_weights(method.teacher, mean, atol=1e-6 if number else 0)
+
+
+def test_a_ramp_ends_at_the_constant_decay():
+    assert [float(ramped(0.75)(step)) for step in (0, 1, 2, 3, 100)] == pytest.approx([0, 1 / 2, 2 / 3, 0.75, 0.75])
+
+
+def test_a_ramp_goes_on_where_a_resumed_stage_goes_on():
+    straight, resumed = ramped_method(), ramped_method()
+    straight.train_step(both(0))
+    straight.train_step(both(1))
+    for variable, value in zip(resumed.resumable_variables, straight.resumable_variables, strict=True):
+        variable.assign(value)
+    before = resumed.teacher.get_weights()
+    for method in (straight, resumed):
+        method.train_step(both(2))
+    for first, second in zip(straight.teacher.weights, resumed.teacher.weights, strict=True):
+        np.testing.assert_array_equal(first, second)
+    third = zip(before, resumed.network.get_weights(), strict=True)
+    assert_weights(resumed.teacher, [2 / 3 * old + 1 / 3 * new for old, new in third], atol=1e-6)
+
+
+def test_decay_is_stated_for_rounds_of_other_lengths():
+    assert decay_of(MeanTeacher(decay=0.999, decay_steps=8000), 8000) == pytest.approx(0.999)
+    assert decay_of(MeanTeacher(decay=0.999, decay_steps=8000), 800) == pytest.approx(0.99)
+    assert decay_of(MeanTeacher(decay=0.9, decay_steps=100), 1) == 0.0
+    with_ramp = decay_of(MeanTeacher(decay=0.999, decay_steps=8000, ramp=True), 800)
+    assert [float(with_ramp(step)) for step in (0, 1, 1000)] == pytest.approx([0.0, 0.5, 0.99])
+
+
+def test_the_student_lasts_and_the_teacher_is_the_result():
+    network, teacher = tiny_network(), teacher_of(tiny_network(1))
+    method = MeanTeacherTraining(network, teacher, hiast_terms())
+    assert list(method.lasting_variables) == ["student"]
+    for variable, weight in zip(method.lasting_variables["student"], network.weights, strict=True):
+        assert variable is weight
+    for found, weight in zip(method.result_weights(), teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, weight)
 
 
 def test_soft_labels_come_from_the_weak_view():
