@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from models.generators import restart_generators
 from models.replicas import over_replicas, replica_number, replicas
 
 STATISTICS = ("train", "batch", "frozen")
@@ -146,12 +147,14 @@ class StatisticsEstimator:
     def __init__(self, model: keras.Model):
         self.layers = batch_norm_layers(model)
         self.moving = [value for layer in self.layers for value in (layer.moving_mean, layer.moving_variance)]
+        self.model = model
         forward = lambda image: model(image, training=True)  # noqa: E731
         images = tf.TensorSpec(model.input_shape, tf.float32)
         self.forward = tf.function(forward, input_signature=[images], autograph=False)
 
     def take(self, batches) -> None:
         """The statistics of `batches`: iterable of float32 `[b, h, w, 3]` in [0, 255]; every batch weighs the same."""
+        restart_generators(self.model, 0)  # with dropout, too, the result depends on the images alone
         policies = [(layer.statistics, layer.momentum) for layer in self.layers]
         for layer in self.layers:
             layer.statistics, layer.momentum = "train", 0.0  # each batch leaves its own statistics

@@ -60,7 +60,7 @@ def first_steps(arguments: Arguments) -> None:
     from training.data.classes import LABEL_SPACES
     from training.methods.optimizers import build_optimizer
     from training.methods.source_training import SourceTraining
-    from training.methods.terms import CrossEntropy
+    from training.methods.terms import CrossEntropyTerm
     from training.presets import DATA
     from training.recipes import RECIPES
     from training.stages.fitting import distributed_step
@@ -71,7 +71,7 @@ def first_steps(arguments: Arguments) -> None:
     batch = {"source": domain, "target": {**domain, "weak": domain["image"]}}
     network = build_segmenter(arguments.network, LABEL_SPACES[data.label_space].count)
     methods = {
-        "source training": SourceTraining(network, [CrossEntropy("source")], data.loss_stride),
+        "source training": SourceTraining(network, [CrossEntropyTerm("source")], data.loss_stride),
         "self-training (cbst_sp)": round_method(network, RECIPES["cbst_sp"].adaptation, data, 100, None),
         "mean teacher (hiast)": round_method(network, RECIPES["hiast"].adaptation, data, 100, None),
     }

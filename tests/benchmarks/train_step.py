@@ -95,9 +95,9 @@ def bare_step(network, settings: Optimizer, stride: int):
 
 def our_step(network, settings: Optimizer, stride: int):
     from training.methods.source_training import SourceTraining
-    from training.methods.terms import CrossEntropy
+    from training.methods.terms import CrossEntropyTerm
 
-    return compiled_step(SourceTraining(network, [CrossEntropy("source")], stride), settings)
+    return compiled_step(SourceTraining(network, [CrossEntropyTerm("source")], stride), settings)
 
 
 def compiled_step(method, settings: Optimizer):

@@ -12,6 +12,7 @@ from models.batch_norm import (
     moving_statistics_kept,
     set_batch_norm,
 )
+from models.layers import Dropout
 
 
 def with_random_weights(layer, channels: int, seed: int = 1):
@@ -165,6 +166,19 @@ def test_a_pass_can_leave_the_moving_statistics_to_another():
         np.testing.assert_array_equal(old, new)
     np.testing.assert_array_equal(normalised, model(images, training=True))
     assert not np.array_equal(before[2], model.get_weights()[2])
+
+
+def test_estimated_statistics_with_dropout_depend_on_the_images_alone():
+    images = np.random.default_rng(0).normal(3.0, 2.0, (1, 8, 8, 2)).astype("float32")
+    model = keras.Sequential([keras.Input(images.shape[1:]), Dropout(0.5), BatchNormalization()])
+    found = []
+    for passes in (0, 3):
+        for _ in range(passes):
+            model(images, training=True)
+        StatisticsEstimator(model).take([images])
+        found.append(model.get_weights())
+    for first, second in zip(*found, strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
 def test_estimated_statistics_are_the_mean_over_the_batches():

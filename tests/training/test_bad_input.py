@@ -60,6 +60,12 @@ def test_devices_that_do_not_exist(folders, capsys):
     assert not (folders / "out").exists()
 
 
+def test_a_loss_that_needs_a_teacher_without_one(folders, capsys):
+    words = said(capsys, folders, "--set", "adaptation.losses.consistency=on")
+    assert "losses.consistency needs adaptation.mean_teacher=on" in words
+    assert not list((folders / "out" / "checkpoints").iterdir())
+
+
 def test_empty_target(folders, capsys):
     for path in (folders / "target").iterdir():
         path.unlink()

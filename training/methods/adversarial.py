@@ -1,13 +1,14 @@
-"""Adversarial warm-up in the output space: AdaptSegNet, AdvEnt, and the first stage of IAST and HIAST (section 3.1).
+"""Adversarial alignment in the output space: AdaptSegNet, AdvEnt, and the first stage of IAST and HIAST (section 3.1).
 
-1. Draw a labelled source batch and a target batch; predict each in a pass of its own in training mode.
+1. Draw a labelled source batch and a target batch; predict each in a forward pass of its own in training mode.
 2. Turn the logits, on the loss grid, into maps: the soft-max, or AdvEnt's weighted self-information.
 3. The discriminator scores both maps; the source's enters without gradient.
-4. The segmenter descends cross-entropy on the source, `weight` times the loss of calling the target's map source, and
-   other terms (AdvEnt's MinEnt). The discriminator's variables stay.
-5. The discriminator descends `0.5 * [loss(source map, 0) + loss(target map, 1)]`. The segmenter's variables stay.
+4. The segmenter descends cross-entropy on the source, `weight` times the discriminator's loss of the target's map with
+   the source's domain label, and other terms (AdvEnt's MinEnt). The discriminator's variables do not change.
+5. The discriminator descends `0.5 * [loss(source map, 0) + loss(target map, 1)]`. The segmenter's variables do not
+   change.
 
-Both gradients are taken before either network moves, so the same passes serve both updates.
+Both gradients are taken before either network is updated, so both use the same forward passes.
 """
 
 from dataclasses import replace
@@ -17,27 +18,33 @@ import tensorflow as tf
 
 from models.replicas import over_replicas
 from training.losses import DOMAIN_LOSSES, discriminator_loss, self_information
+from training.methods.method import Method
 from training.methods.step import Step, predict_together
-from training.methods.term_training import TermTraining
-from training.methods.terms import Adversarial
+from training.methods.terms import AdversarialTerm
 
 DISCRIMINATOR_INPUTS = {"softmax": tf.nn.softmax, "self_information": self_information}
-"""By name: logits `[b, h, w, classes]` -> what the discriminator sees, of the same shape."""
+"""By name: logits `[b, h, w, classes]` -> the input of the discriminator, of the same shape."""
 
 
-class AdversarialTraining(TermTraining):
-    """Batches: `{"source": {"image", "label"}, "target": {"image", "label"}}`; the target's label gives only the grid.
+class AdversarialTraining(Method):
+    """Batches: `{"source": {"image", "label"}, "target": {"image", "label"}}`.
+
+    Of the target's label only the size is used.
 
     Args:
         discriminator: see `models.discriminator.build_discriminator`.
-        terms: beside the adversarial one, usually `CrossEntropy("source")` and for AdvEnt `MinimumEntropy(weight)`.
+        terms: beside the adversarial one: `CrossEntropyTerm("source")`, for AdvEnt `MinimumEntropyTerm(weight)` too.
         discriminator_input: "softmax" or "self_information".
         loss: "lsgan" or "bce".
         weight: of the adversarial term.
 
     Raises:
         ValueError: an unknown input or loss.
+        UserError: a term needs what this method does not provide.
     """
+
+    title = "alignment"
+    provides = frozenset({"features", "target", "scores"})
 
     def __init__(
         self,
@@ -52,7 +59,7 @@ class AdversarialTraining(TermTraining):
         if discriminator_input not in DISCRIMINATOR_INPUTS:
             names = ", ".join(DISCRIMINATOR_INPUTS)
             raise ValueError(f"no discriminator input {discriminator_input!r}: choose from {names}")
-        super().__init__(network, [*terms, Adversarial(weight, loss)], loss_stride)
+        super().__init__(network, [*terms, AdversarialTerm(weight, loss)], loss_stride)
         self.discriminator = discriminator
         self.as_map, self.domain_loss = DISCRIMINATOR_INPUTS[discriminator_input], DOMAIN_LOSSES[loss]
         self.trackers.append(keras.metrics.Mean("discriminator"))
@@ -64,12 +71,23 @@ class AdversarialTraining(TermTraining):
         discriminator_optimizer.build(self.discriminator.trainable_variables)
 
     @property
-    def resumable_variables(self) -> list:
-        rival = [*self.discriminator.weights, *self.discriminator_optimizer.variables]
-        return [*super().resumable_variables, *rival]
+    def networks(self) -> list[keras.Model]:
+        return [self.network, self.discriminator]
 
-    def look(self, batch) -> Step:
-        step = predict_together(self.network, batch["source"], batch["target"], self.loss_stride)
+    @property
+    def resumable_variables(self) -> list:
+        return [*super().resumable_variables, *self.discriminator_optimizer.variables]
+
+    @property
+    def lasting_variables(self) -> dict[str, list]:
+        """The discriminator and its optimiser: a further round of alignment continues with both."""
+        return {
+            "discriminator": self.discriminator.weights,
+            "discriminator_optimizer": self.discriminator_optimizer.variables,
+        }
+
+    def forward(self, batch) -> Step:
+        step = predict_together(self.network, batch["source"], batch["target"], self.loss_stride, self.needs)
         source_map = tf.stop_gradient(self.as_map(step.source.logits))
         return Step(
             source=replace(step.source, scores=self.discriminator(source_map)),
@@ -77,14 +95,17 @@ class AdversarialTraining(TermTraining):
         )
 
     def train_step(self, batch):
+        # one forward pass and both losses
         with tf.GradientTape(persistent=True) as tape:
-            step = self.look(batch)
+            step = self.forward(batch)
             values, loss = self.sum_of_terms(step)
-            rival_value = discriminator_loss(self.domain_loss, step.source.scores, step.target.scores)
-            rival_loss = self.discriminator_optimizer.scale_loss(rival_value)
-        rival_variables = self.discriminator.trainable_variables
-        rival_gradients = over_replicas(tape.gradient(rival_loss, rival_variables))
+            discriminator_value = discriminator_loss(self.domain_loss, step.source.scores, step.target.scores)
+            discriminator_scaled = self.discriminator_optimizer.scale_loss(discriminator_value)
+        # the discriminator's gradients, before the segmenter is updated
+        variables = self.discriminator.trainable_variables
+        gradients = over_replicas(tape.gradient(discriminator_scaled, variables))
+        # update the segmenter, then the discriminator
         self.descend(tape, loss)
-        self.discriminator_optimizer.apply(rival_gradients, rival_variables)
+        self.discriminator_optimizer.apply(gradients, variables)
         del tape  # a persistent tape keeps the activations of an eager step
-        return self.logged([*values, rival_value])
+        return self.logged([*values, discriminator_value])

@@ -1,80 +1,91 @@
-"""Self-training with a mean teacher (HIAST, TPAMI 2025, section 4.4; IAST where no term asks the teacher).
+"""Self-training with a mean teacher (HIAST, TPAMI 2025, section 4.4).
 
 1. Draw a target batch in two pixel-aligned views, weak (geometry only) and strong (colours changed too), which share
    this round's pseudo-labels; draw a labelled source batch too where the method uses one.
-2. The student predicts the source and the strong view, each in a pass of its own in training mode.
-3. The teacher predicts the weak view in inference mode, without gradient; skipped where no term needs it. Where
-   batch-norm is trained it takes the statistics of the weak views themselves: the student's are of strong ones.
+2. The student predicts the source and the strong view, each in a forward pass of its own in training mode.
+3. The teacher predicts the weak view in inference mode, without gradient; skipped if no term needs it. Where batch-norm
+   is trained, it normalises with the statistics of the weak views: the student's moving ones are of strong views.
 4. Sum the terms: hard labels on the confident pixels, entropy and the teacher's soft-max on the ignored ones.
-5. Descend: the student's weights move, the teacher's do not.
-6. Move the teacher: trained weights by `teacher = decay * teacher + (1 - decay) * student`, batch-norm statistics and
+5. Descend: the optimiser moves the student's weights, not the teacher's.
+6. Update the teacher: trained weights by `teacher = decay * teacher + (1 - decay) * student`, batch-norm statistics and
    frozen weights by copying.
-7. The next round labels with the teacher and starts a new one from the student.
+7. The next round labels with the teacher, trains the student on and starts a new teacher from it.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from models.batch_norm import batch_norm_layers
+from training.methods.method import Method
 from training.methods.self_training import SoftLabeller
 from training.methods.step import Step, on_grid_of, predict_domains
-from training.methods.term_training import TermTraining
+from training.settings import MeanTeacher
+
+Decay = float | Callable[[tf.Tensor], tf.Tensor]
+"""Of a moving average: a constant, or a function of the step (int scalar, 0 = the first of the stage)."""
 
 
-class MeanTeacher(TermTraining):
+class MeanTeacherTraining(Method):
     """Batches: `{"source": {"image", "label"}, "target": {"image", "weak", "label"}}`; "source" may be left out.
 
     `image` is the strong view, `weak` the weak one, both float32 `[b, h, w, 3]` in [0, 255]. Pixels beyond the
     frame belong to no region.
 
     Args:
-        teacher: the same network, another object, see `teacher_of`; its weights move with the student's.
-        terms: as in `TermTraining`; one that needs the teacher and has weight 0 is left out, with the teacher's pass.
-        decay: of the teacher's moving average, a step.
+        teacher: a copy of the network, see `teacher_of`; its weights follow the student's.
+        terms: as in `Method`; one that needs the teacher and has weight 0 is left out, and so is the teacher's pass.
+        decay: of the teacher's moving average, per step, see `decay_of`.
         soft_labeller: LRENT's soft labels, recomputed on the weak view.
 
     Raises:
         ValueError: a teacher that is not a copy of the network.
+        UserError: a term needs what this method does not provide.
     """
+
+    title = "self-training with a mean teacher"
+    provides = frozenset({"features", "target", "pseudo_labels", "soft_label", "teacher_probs"})
 
     def __init__(
         self,
         network: keras.Model,
         teacher: keras.Model,
         terms,
-        decay: float = 0.999,
+        decay: Decay = 0.999,
         loss_stride: int = 1,
         soft_labeller: SoftLabeller | None = None,
     ):
         _check_teacher(network, teacher)
-        super().__init__(network, [term for term in terms if term.weight or not needs_teacher(term)], loss_stride)
+        used = [term for term in terms if term.weight or "teacher_probs" not in term.needs]
+        super().__init__(network, used, loss_stride)
         self.teacher, self.decay, self.soft_labeller = teacher, decay, soft_labeller
         self.teacher.trainable = False
         for layer in batch_norm_layers(teacher):
             layer.statistics = "batch" if layer.statistics == "train" else layer.statistics
-        self.asks_teacher = any(needs_teacher(term) for term in self.terms)
 
     @property
-    def resumable_variables(self) -> list:
-        return [*super().resumable_variables, *self.teacher.weights]
+    def networks(self) -> list[keras.Model]:
+        return [self.network, self.teacher]
 
     @property
     def lasting_variables(self) -> dict[str, list]:
+        """The student, which the next round trains on; the teacher is the result."""
         return {"student": self.network.weights}
 
-    def result_weights(self) -> list:
+    def result_weights(self) -> list[np.ndarray]:
         return self.teacher.get_weights()
 
-    def look(self, batch) -> Step:
-        step, weak = predict_domains(self.network, batch, self.loss_stride), batch["target"]["weak"]
-        label = step.target.label
+    def forward(self, batch) -> Step:
+        step = predict_domains(self.network, batch, self.loss_stride, self.needs)
+        weak, label = batch["target"]["weak"], step.target.label
         soft_label = self.soft_labeller(weak, label) if self.soft_labeller else None
-        teacher_probs = self.ask_teacher(weak, label) if self.asks_teacher else None
+        teacher_probs = self.predict_with_teacher(weak, label) if "teacher_probs" in self.needs else None
         return replace(step, target=replace(step.target, soft_label=soft_label, teacher_probs=teacher_probs))
 
-    def ask_teacher(self, weak, label):
+    def predict_with_teacher(self, weak, label):
         """The teacher's soft-max on the grid of `label`: float32 `[batch, height, width, classes]`."""
         logits = on_grid_of(label, self.teacher(weak, training=False)["logits"])
         return tf.stop_gradient(tf.nn.softmax(logits))
@@ -85,23 +96,31 @@ class MeanTeacher(TermTraining):
         return logs
 
     def move_teacher(self) -> None:
-        """One step of the moving average; what training does not move by gradient is copied."""
+        """One step of the moving average, after the optimiser's; weights without a gradient are copied."""
+        decay = self.decay(tf.maximum(self.optimizer.iterations - 1, 0)) if callable(self.decay) else self.decay
         trained = {id(variable) for variable in self.network.trainable_variables}
         for ours, student in zip(self.teacher.weights, self.network.weights, strict=True):
-            averaged = self.decay * ours + (1.0 - self.decay) * student
+            averaged = decay * ours + (1.0 - decay) * student
             ours.assign(averaged if id(student) in trained else student)
 
 
 def teacher_of(network: keras.Model) -> keras.Model:
-    """A copy of a functional `network`, with its weights, that no optimiser will train."""
+    """A copy of a functional `network`, with its weights, that no optimiser trains."""
     teacher = keras.models.clone_model(network)
     teacher.set_weights(network.get_weights())
     teacher.trainable = False
     return teacher
 
 
-def needs_teacher(term) -> bool:
-    return getattr(term, "needs_teacher", False)
+def decay_of(settings: MeanTeacher, steps: int) -> Decay:
+    """The decay per step in a stage of `steps` steps: in shorter stages the teacher forgets proportionally faster."""
+    constant = 1 - min(1.0, (1 - settings.decay) * settings.decay_steps / steps)
+    return ramped(constant) if settings.ramp else constant
+
+
+def ramped(decay: float) -> Decay:
+    """`min(1 - 1 / (t + 1), decay)` at step t (DAFormer, CVPR 2022): at first the mean of all students so far."""
+    return lambda step: tf.minimum(1.0 - 1.0 / (tf.cast(step, tf.float32) + 1.0), decay)
 
 
 def _check_teacher(network: keras.Model, teacher: keras.Model) -> None:

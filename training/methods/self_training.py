@@ -1,10 +1,10 @@
 """One round of self-training: real labels on the source, pseudo-labels on the target (CBST, CRST).
 
 1. Draw a source batch with labels and a target batch with this round's pseudo-labels (255 = not selected).
-2. Predict each in a pass of its own: trained batch-norm sees one domain at a time, and its moving statistics follow
-   the target's, which predictions are made with.
-3. LRENT only: the network as it was when it labelled predicts the target crops, their colours unchanged, once more
-   without gradient; its probabilities over the round's thresholds give the soft labels, which are never stored.
+2. Predict each in a forward pass of its own: trained batch-norm normalises one domain at a time, and its moving
+   statistics, which predictions use, follow the target's.
+3. LRENT only: a copy of the network from before the round predicts the target crops, their colours unchanged, without
+   gradient. Its probabilities, divided by the round's thresholds, give the soft labels, which are never stored.
 4. Sum the terms and descend.
 """
 
@@ -14,8 +14,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from training.methods.method import Method
 from training.methods.step import Step, on_grid_of, predict_domains
-from training.methods.term_training import TermTraining
 
 
 class SoftLabeller:
@@ -23,8 +23,8 @@ class SoftLabeller:
 
     Args:
         network: a copy of the network that made the round's labels; never trained.
-        thresholds: float `[classes]`, lambda of the round, 1 for a class without pixels.
-        alpha: temperature; towards 0 the label becomes CBST's hard one.
+        thresholds: float `[classes]`, lambda of the round per class, 1 for a class without pixels.
+        alpha: temperature; as it goes to 0 the soft label becomes CBST's hard one.
     """
 
     def __init__(self, network: keras.Model, thresholds, alpha: float):
@@ -38,19 +38,22 @@ class SoftLabeller:
         return tf.stop_gradient(ops.softmax((log_probs - self.log_thresholds) / self.alpha, axis=-1))
 
 
-class SelfTraining(TermTraining):
-    """Batches: `{"source": {"image", "label"}, "target": {"image", "label"}}`, equal sizes within a batch.
+class SelfTraining(Method):
+    """Batches: `{"source": {"image", "label"}, "target": {"image", "label"}}`, all images of a batch of one size.
 
-    "source" may be left out (IAST). LRENT's target has "weak" too, the view without changes of colour, which the soft
-    labels are made from.
+    "source" may be left out (IAST). LRENT's target has "weak" too, the view without changes of colour, from which the
+    soft labels are made.
     """
+
+    title = "self-training without a mean teacher"
+    provides = frozenset({"features", "target", "pseudo_labels", "soft_label"})
 
     def __init__(self, network, terms, loss_stride: int = 1, soft_labeller: SoftLabeller | None = None):
         super().__init__(network, terms, loss_stride)
         self.soft_labeller = soft_labeller
 
-    def look(self, batch) -> Step:
-        step = predict_domains(self.network, batch, self.loss_stride)
+    def forward(self, batch) -> Step:
+        step = predict_domains(self.network, batch, self.loss_stride, self.needs)
         if self.soft_labeller is None:
             return step
         soft_label = self.soft_labeller(batch["target"]["weak"], step.target.label)

@@ -5,12 +5,14 @@
 3. Sum the terms (cross-entropy) and descend.
 """
 
+from training.methods.method import Method
 from training.methods.step import Step, predict_view
-from training.methods.term_training import TermTraining
 
 
-class SourceTraining(TermTraining):
+class SourceTraining(Method):
     """Batches: `{"source": {"image": float32 [b, h, w, 3], "label": uint8 [b, h, w]}}`."""
 
-    def look(self, batch) -> Step:
-        return Step(source=predict_view(self.network, batch["source"], self.loss_stride))
+    title = "supervised training"
+
+    def forward(self, batch) -> Step:
+        return Step(source=predict_view(self.network, batch["source"], self.loss_stride, self.needs))

@@ -1,4 +1,4 @@
-"""What a training step shows to the loss terms, and the passes of the network that most methods make."""
+"""What a training step hands to the loss terms, and the forward passes that most methods make."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,19 @@ class View:
 
     logits: float32 `[batch, height, width, classes]`.
     label: integer `[batch, height, width]`, 255 = ignored.
+    weight: float32 `[batch, height, width]`, how much a pixel counts in the cross-entropy, see `losses.cross_entropy`.
+    features: float32 `[batch, h, w, channels]`, the network's "features", on their own grid; kept if a term needs them.
+    positions: int64 `[batch]`, places of the rows in the stream: what a step draws at random is a function of them.
     soft_label: float32 `[batch, height, width, classes]`, LRENT's.
     teacher_probs: float32 `[batch, height, width, classes]`, a mean teacher's soft-max on the weak view, no gradient.
-    scores: float32 `[batch, ?, ?, 1]`, a discriminator's opinion of the logits.
+    scores: float32 `[batch, ?, ?, 1]`, a discriminator's output for the logits.
     """
 
     logits: tf.Tensor
     label: tf.Tensor
+    weight: tf.Tensor | None = None
+    features: tf.Tensor | None = None
+    positions: tf.Tensor | None = None
     soft_label: tf.Tensor | None = None
     teacher_probs: tf.Tensor | None = None
     scores: tf.Tensor | None = None
@@ -28,14 +34,18 @@ class View:
 
 @dataclass(frozen=True)
 class Step:
-    """The domains of one step; a method that does not use a domain leaves it None."""
+    """The views of one step; a method that does not use a domain leaves it None.
+
+    mixed: images of both domains pasted together (ClassMix).
+    """
 
     source: View | None = None
     target: View | None = None
+    mixed: View | None = None
 
 
 def thin_label(label, stride: int):
-    """Every `stride`-th pixel of the label, from the middle of each cell: the grid on which the loss is taken."""
+    """Every `stride`-th pixel of `[b, h, w]`, from the middle of each cell: the grid on which the loss is taken."""
     return label[:, stride // 2 :: stride, stride // 2 :: stride]
 
 
@@ -44,25 +54,38 @@ def on_grid_of(label, logits):
     return tf.image.resize(ops.cast(logits, "float32"), tf.shape(label)[1:3])
 
 
-def predict_view(network, domain, stride: int) -> View:
-    """The view of one domain, `{"image": float32 [b, h, w, 3], "label": uint8 [b, h, w]}`, in training mode."""
-    label = thin_label(domain["label"], stride)
-    return View(on_grid_of(label, network(domain["image"], training=True)["logits"]), label)
+def predict_view(network, domain, stride: int, needs=frozenset()) -> View:
+    """The view of one domain by a forward pass in training mode.
+
+    Args:
+        domain: `{"image": float32 [b, h, w, 3], "label": uint8 [b, h, w]}`; "weight", float32 `[b, h, w]`, and
+            "position", int64 `[b]`, where the batch has them.
+        needs: what the terms need; the features are kept only if they are among it.
+    """
+    label, outputs = thin_label(domain["label"], stride), network(domain["image"], training=True)
+    return View(
+        logits=on_grid_of(label, outputs["logits"]),
+        label=label,
+        weight=thin_label(domain["weight"], stride) if "weight" in domain else None,
+        features=outputs["features"] if "features" in needs else None,
+        positions=domain.get("position"),
+    )
 
 
-def predict_together(network, source, target, stride: int) -> Step:
-    """Both domains in training mode, each in a pass of its own: where batch-norm is trained, each domain is normalised
-    by its own statistics, and the moving ones, which predictions are made with, follow the target's alone.
+def predict_together(network, source, target, stride: int, needs=frozenset()) -> Step:
+    """Both domains in training mode, each in a forward pass of its own.
 
-    A common pass would teach the network to see a mixture that it never meets again.
+    Where batch-norm is trained, each domain is normalised by its own statistics, and the moving statistics, which
+    predictions use, follow the target's alone. In a common pass the network would learn on statistics of a mixture
+    that no prediction has.
     """
     with moving_statistics_kept():
-        source_view = predict_view(network, source, stride)
-    return Step(source_view, predict_view(network, target, stride))
+        source_view = predict_view(network, source, stride, needs)
+    return Step(source_view, predict_view(network, target, stride, needs))
 
 
-def predict_domains(network, batch, stride: int) -> Step:
+def predict_domains(network, batch, stride: int, needs=frozenset()) -> Step:
     """The target in training mode, and the source where the batch has one."""
     if "source" in batch:
-        return predict_together(network, batch["source"], batch["target"], stride)
-    return Step(target=predict_view(network, batch["target"], stride))
+        return predict_together(network, batch["source"], batch["target"], stride, needs)
+    return Step(target=predict_view(network, batch["target"], stride, needs))

@@ -1,12 +1,15 @@
-"""Loss terms: small callables `term(step) -> scalar` with a `name` (their metric) and a `weight` (in the sum).
+"""Loss terms: callables `term(step) -> scalar` with a name and a weight; and the table settings -> terms.
 
-A new paper that adds a loss adds one pure function in `losses/`, one term here and one entry in `recipes.py`.
-Terms know numbers and regions; they never see a configuration.
+A new loss touches three places: a pure function in `training/losses/`, a term here with its line in `TERMS`, and a
+dataclass with its field of `Losses` in `training/settings.py`.
 """
+
+from collections.abc import Callable
+from dataclasses import fields
 
 from keras import ops
 
-from models.replicas import over_replicas
+from models.replicas import over_replicas, replicas
 from training.losses import (
     DOMAIN_LOSSES,
     cross_entropy,
@@ -20,41 +23,81 @@ from training.losses import (
 )
 from training.losses.adversarial import SOURCE
 from training.losses.regions import REGIONS
+from training.methods.step import Step
+from training.settings import Consistency, Losses, MinimumEntropy, Mrkld, RegionRegularisation
 
 
-def labelled_pixels(step):
+class Term:
+    """One summand of a method's loss.
+
+    name: of its metric.
+    weight: in the sum.
+    needs: fields of `View` that the method fills only on demand, domains other than the source, "pseudo_labels"
+        (labels of the target); a method that does not provide one of them refuses the term.
+    setting: the setting that asked for the term, for messages; empty if the stage always has it.
+    """
+
+    name: str
+    weight: float
+    needs: tuple[str, ...] = ()
+    setting: str = ""
+
+    def __call__(self, step: Step):
+        """The value, a float32 scalar; on several replicas this replica's part of it."""
+        raise TypeError(f"{type(self).__name__} must define __call__(step)")
+
+
+def labelled_pixels(step: Step):
     """Labelled pixels of all domains of the step, on all replicas, float32 scalar.
 
-    The published codes take one mean over them: 15 % of the target's pixels then weigh 15 % of what the source weighs.
+    The published codes take one mean over them: if 15 % of the target's pixels are labelled, the target's part of the
+    loss weighs 15 % of the source's.
     """
-    views = [view for view in (step.source, step.target) if view is not None]
+    views = [view for view in (step.source, step.target, step.mixed) if view is not None]
     return over_replicas(sum(ops.sum(labelled_region(view.label)) for view in views))
 
 
-class CrossEntropy:
-    """Cross-entropy on the labelled pixels of one domain, "source" or "target".
+def all_pixels(label):
+    """Pixels of `label` `[b, h, w]` on all replicas, labelled or not, float32 scalar."""
+    return ops.cast(ops.size(label), "float32") * replicas()
+
+
+class CrossEntropyTerm(Term):
+    """Cross-entropy on the labelled pixels of one domain: "source", "target" or "mixed".
+
+    It is the sum of `weight * -log p(label)` over the labelled pixels, with the view's weight per pixel if it has one,
+    divided by a number of pixels, never by the sum of the weights:
 
     Args:
-        own_mean: the mean over the domain's own labelled pixels (IAST, HIAST), not over those of both domains (CBST):
-            beside terms that are means over the target alone, few pseudo-labels must not weigh less.
+        own_mean: False: by the labelled pixels of all domains (CBST). True: by those of this domain (IAST, HIAST),
+            so that beside terms that are means over the target, few pseudo-labels do not weigh less.
+        over_all: by all pixels of this domain, ignored ones too (DAFormer, PGPC).
     """
 
-    def __init__(self, domain: str, weight: float = 1.0, own_mean: bool = False):
+    def __init__(self, domain: str, weight: float = 1.0, own_mean: bool = False, over_all: bool = False):
         self.name, self.domain, self.weight = f"cross_entropy_{domain}", domain, weight
-        self.own_mean = own_mean
+        self.own_mean, self.over_all = own_mean, over_all
+        self.needs = {"source": (), "target": ("target", "pseudo_labels"), "mixed": ("mixed",)}[domain]
 
     def __call__(self, step):
         view = getattr(step, self.domain)
-        return cross_entropy(view.logits, view.label, None if self.own_mean else labelled_pixels(step))
+        return cross_entropy(view.logits, view.label, self.count(step), view.weight)
+
+    def count(self, step: Step):
+        """The divisor, float32 scalar; None: the labelled pixels of the domain."""
+        if self.over_all:
+            return all_pixels(getattr(step, self.domain).label)
+        return None if self.own_mean else labelled_pixels(step)
 
 
-class SoftCrossEntropy:
+class SoftCrossEntropyTerm(Term):
     """LRENT: cross-entropy with the recomputed soft label on the pixels whose hard pseudo-label was kept.
 
-    own_mean: as in `CrossEntropy`.
+    own_mean: as in `CrossEntropyTerm`.
     """
 
     name = "soft_cross_entropy_target"
+    needs = ("target", "pseudo_labels", "soft_label")
 
     def __init__(self, weight: float = 1.0, own_mean: bool = False):
         self.weight, self.own_mean = weight, own_mean
@@ -65,12 +108,14 @@ class SoftCrossEntropy:
         return soft_cross_entropy(view.logits, view.soft_label, mask, None if self.own_mean else labelled_pixels(step))
 
 
-class ConfidentRegionKLD:
+class ConfidentRegionKLDTerm(Term):
     """Divergence of the prediction from the uniform distribution on the pseudo-labelled pixels of the target.
 
     Args:
-        per_class: divide by the classes once more: False for CRST's MRKLD, True for R_c of IAST and HIAST.
+        per_class: divide by the number of classes once more: False for CRST's MRKLD, True for R_c of IAST and HIAST.
     """
+
+    needs = ("target", "pseudo_labels")
 
     def __init__(self, weight: float, per_class: bool = False):
         self.name = "kld_confident_target" if per_class else "mrkld_target"  # a round can have both
@@ -81,10 +126,11 @@ class ConfidentRegionKLD:
         return kld_to_uniform(view.logits, labelled_region(view.label), self.per_class)
 
 
-class IgnoredRegionEntropy:
-    """R_i of IAST and HIAST: entropy of the prediction, a class, on the target's pixels without a pseudo-label."""
+class IgnoredRegionEntropyTerm(Term):
+    """R_i of IAST and HIAST: entropy of the prediction, per class, on the target's pixels without a pseudo-label."""
 
     name = "entropy_ignored_target"
+    needs = ("target", "pseudo_labels")
 
     def __init__(self, weight: float):
         self.weight = weight
@@ -94,14 +140,17 @@ class IgnoredRegionEntropy:
         return entropy(view.logits, region_of(view.label, "ignored"))
 
 
-class TeacherConsistency:
-    """R_cst of HIAST: cross-entropy, a class, with the mean teacher's soft-max on one region of the target.
+class TeacherConsistencyTerm(Term):
+    """R_cst of HIAST: cross-entropy, per class, with the mean teacher's soft-max on one region of the target.
 
     Args:
         region: "ignored" (HIAST), "confident" or "all".
+
+    Raises:
+        ValueError: another region.
     """
 
-    needs_teacher = True
+    needs = ("target", "pseudo_labels", "teacher_probs")
 
     def __init__(self, weight: float, region: str = "ignored"):
         if region not in REGIONS:
@@ -113,10 +162,11 @@ class TeacherConsistency:
         return soft_consistency(view.logits, view.teacher_probs, region_of(view.label, self.region))
 
 
-class MinimumEntropy:
+class MinimumEntropyTerm(Term):
     """AdvEnt's MinEnt: normalised entropy of the prediction on all pixels of the target."""
 
     name = "minimum_entropy_target"
+    needs = ("target",)
 
     def __init__(self, weight: float):
         self.weight = weight
@@ -125,14 +175,18 @@ class MinimumEntropy:
         return minimum_entropy(step.target.logits)
 
 
-class Adversarial:
-    """How far the target's output maps are from what the discriminator calls source; it pulls them there.
+class AdversarialTerm(Term):
+    """The discriminator's loss of the target's output maps with the source's domain label.
 
     Args:
         loss: "lsgan" (AdaptSegNet's form in IAST and HIAST) or "bce" (AdvEnt).
+
+    Raises:
+        ValueError: another loss.
     """
 
     name = "adversarial"
+    needs = ("target", "scores")
 
     def __init__(self, weight: float, loss: str = "lsgan"):
         if loss not in DOMAIN_LOSSES:
@@ -143,15 +197,27 @@ class Adversarial:
         return self.domain_loss(step.target.scores, SOURCE)
 
 
-def terms_of(losses) -> list:
+def _region_terms(settings: RegionRegularisation) -> list[Term]:
+    divergence = ConfidentRegionKLDTerm(settings.divergence, per_class=True)
+    return [divergence, IgnoredRegionEntropyTerm(settings.entropy)]
+
+
+TERMS: dict[type, Callable[..., list[Term]]] = {
+    Mrkld: lambda settings: [ConfidentRegionKLDTerm(settings.weight)],
+    RegionRegularisation: _region_terms,
+    Consistency: lambda settings: [TeacherConsistencyTerm(settings.weight, settings.region)],
+    MinimumEntropy: lambda settings: [MinimumEntropyTerm(settings.weight)],
+}
+"""By the type of a part of `Losses`: its settings -> its terms."""
+
+
+def terms_of(losses: Losses) -> list[Term]:
+    """The terms of `losses` in the order of its fields; a part that is None has none."""
     terms = []
-    if losses.mrkld is not None:
-        terms.append(ConfidentRegionKLD(losses.mrkld.weight))
-    if losses.regions is not None:
-        regions = losses.regions
-        terms += [ConfidentRegionKLD(regions.divergence, per_class=True), IgnoredRegionEntropy(regions.entropy)]
-    if losses.consistency is not None:
-        terms.append(TeacherConsistency(losses.consistency.weight, losses.consistency.region))
-    if losses.minimum_entropy is not None:
-        terms.append(MinimumEntropy(losses.minimum_entropy.weight))
+    for field in fields(losses):
+        settings = getattr(losses, field.name)
+        if settings is not None:
+            for term in TERMS[type(settings)](settings):
+                term.setting = f"losses.{field.name}"
+                terms.append(term)
     return terms

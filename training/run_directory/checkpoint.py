@@ -1,42 +1,126 @@
-"""The state of a stage under way: all variables of the method at some step, in one file; the last two are kept."""
+"""Variables of a method in files: all of them at some step of the stage under way, and those kept between stages.
+
+Of the stage under way the last two files are kept.
+"""
 
 import re
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from training.errors import UserError
 from training.files.atomic import whole_file
+from training.methods.method import Method
 from training.progress import console
 from training.run_directory.digests import digests_of, is_sound, read_digests, write_digests
 from training.run_directory.paths import RunDirectory
 
+PARTIAL_GROUP = "stage"
 
-def save_partial(directory: RunDirectory, model, stage: str, step: int) -> None:
-    """Write everything a resumed stage needs. `model` is a compiled method with a built optimiser.
+
+def save_lasting(path: Path, groups: Mapping[str, list]) -> None:
+    """Write groups of variables (`Method.lasting_variables`) to one .npz, whole or not at all.
+
+    The arrays are named "<group>/<index>".
+
+    Raises:
+        CannotWrite: the folder cannot be written, or the disk is full.
+    """
+    path.parent.mkdir(exist_ok=True)
+    with whole_file(path, lasting=True) as partial:
+        np.savez(partial, **{name: np.asarray(variable) for name, variable in _named(groups).items()})
+
+
+def load_lasting(path: Path, groups: Mapping[str, list]) -> None:
+    """Give the variables of `groups` the values that `save_lasting` wrote.
+
+    Raises:
+        UserError: the file cannot be read, or holds other groups or shapes; then no variable has changed.
+    """
+    variables = _named(groups)
+    try:
+        with np.load(path) as arrays:
+            # Read and compare everything before the first variable is changed, one array in memory at a time.
+            found = {name: arrays[name].shape for name in arrays.files}
+            expected = {name: tuple(variable.shape) for name, variable in variables.items()}
+            if found != expected:
+                raise UserError(f"{path} does not fit this network: {_difference(found, expected)}")
+            for name, variable in variables.items():
+                variable.assign(arrays[name])
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_lasting(path: Path) -> dict[str, list[np.ndarray]]:
+    """The arrays of each group that `save_lasting` wrote, in their order; UserError if the file cannot be read."""
+    groups: dict[str, list[np.ndarray]] = {}
+    try:
+        with np.load(path) as arrays:
+            for name in arrays.files:
+                groups.setdefault(_group(name), []).append(arrays[name])
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+    return groups
+
+
+def lasting_groups(path: Path) -> set[str]:
+    """The names of the groups in such a file, without reading their arrays; UserError if it cannot be read."""
+    try:
+        with np.load(path) as arrays:
+            return {_group(name) for name in arrays.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+
+
+def _group(name: str) -> str:
+    return name.rsplit("/", 1)[0]
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} cannot be read ({error}): expected a file of variables that a run wrote")
+
+
+def _named(groups: Mapping[str, list]) -> dict:
+    return {
+        f"{group}/{index}": variable for group, variables in groups.items() for index, variable in enumerate(variables)
+    }
+
+
+def _difference(found: Mapping[str, tuple], expected: Mapping[str, tuple]) -> str:
+    """The first array that the file has otherwise than expected, in words."""
+    for name in expected:
+        if name not in found:
+            return f"it has no array {name}; the run was begun with another recipe, model or version"
+        if found[name] != expected[name]:
+            return f"its array {name} has the shape {found[name]}, expected was {expected[name]}"
+    extra = next(name for name in found if name not in expected)
+    return f"it has an array {extra} that is not expected; the run was begun with another recipe, model or version"
+
+
+def save_partial(directory: RunDirectory, method: Method, stage: str, step: int) -> None:
+    """Write everything a resumed stage needs. `method` is compiled and its optimiser built.
 
     The file counts once it is in the list of digests; only then the last but one before it is removed.
     """
     path = directory.partials / f"{stage}-{step:07d}.npz"
-    path.parent.mkdir(exist_ok=True)
-    arrays = {f"variable_{index}": np.asarray(variable) for index, variable in enumerate(model.resumable_variables)}
-    with whole_file(path, lasting=True) as partial:
-        np.savez(partial, **arrays)
+    save_lasting(path, {PARTIAL_GROUP: method.resumable_variables})
     new = digests_of(directory.path, [path])
     earlier = [entry for entry in _listed(directory, stage) if entry[0] not in new]
     kept = {**dict(earlier[-1:]), **new}
     write_digests(directory.partial_digests, kept)
     for old in directory.partials.iterdir():
-        if old.relative_to(directory.path).as_posix() not in kept:
+        if str(old.relative_to(directory.path)) not in kept:
             old.unlink()
 
 
-def load_partial(directory: RunDirectory, model, stage: str) -> int:
-    """Restore `model` from the last sound file of the same stage; the number of steps already made, 0 without one."""
+def load_partial(directory: RunDirectory, method: Method, stage: str) -> int:
+    """Restore `method` from the last sound file of the same stage; the number of steps already made, 0 without one."""
     for name, digest in reversed(_listed(directory, stage)):
         path = directory.path / name
         if is_sound(path, digest):
-            _restore(path, model)
+            load_lasting(path, {PARTIAL_GROUP: method.resumable_variables})
             return _stage_and_step(name)[1]
         console.print(f"{path} is damaged: going on from the checkpoint before it", style="yellow", markup=False)
     return 0
@@ -50,36 +134,3 @@ def _listed(directory: RunDirectory, stage: str) -> list[tuple[str, str]]:
 def _stage_and_step(name: str) -> tuple[str, int]:
     found = re.fullmatch(r"(.+)-(\d+)", Path(name).stem)
     return (found[1], int(found[2])) if found else ("", 0)
-
-
-def _restore(path: Path, model) -> None:
-    variables = model.resumable_variables
-    with np.load(path) as arrays:
-        if [arrays[f"variable_{index}"].shape for index in range(len(arrays.files))] != [
-            tuple(variable.shape) for variable in variables
-        ]:
-            raise UserError(f"{path} does not fit this network: it was written by another version of StreetShift")
-        for index, variable in enumerate(variables):
-            variable.assign(arrays[f"variable_{index}"])
-
-
-def save_lasting(path: Path, groups: dict[str, list]) -> None:
-    """Write variables by group, as `read_lasting` reads them."""
-    arrays = {f"{name}/{index}": np.asarray(each) for name, group in groups.items() for index, each in enumerate(group)}
-    with whole_file(path, lasting=True) as partial:
-        np.savez(partial, **arrays)
-
-
-def read_lasting(path: Path) -> dict[str, list[np.ndarray]]:
-    """The arrays of each group, in their order."""
-    groups: dict[str, list[np.ndarray]] = {}
-    with np.load(path) as arrays:
-        for name in arrays.files:
-            groups.setdefault(name.split("/")[0], []).append(arrays[name])
-    return groups
-
-
-def lasting_groups(path: Path) -> set[str]:
-    """The names of the groups in a file of `save_lasting`, without reading their arrays."""
-    with np.load(path) as arrays:
-        return {name.split("/")[0] for name in arrays.files}

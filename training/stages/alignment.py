@@ -9,7 +9,7 @@ from models.discriminator import build_discriminator
 from models.heads import head_variables
 from training.methods.adversarial import AdversarialTraining
 from training.methods.optimizers import Adam
-from training.methods.terms import CrossEntropy, terms_of
+from training.methods.terms import CrossEntropyTerm, terms_of
 from training.progress import console
 from training.settings import Alignment, Experiment, Schedule
 from training.stages.fitting import train_stage
@@ -49,6 +49,9 @@ class AlignmentStage(Stage):
     settings: Alignment
     number: int
 
+    def check(self) -> None:
+        AdversarialTraining.check_terms(terms_of(self.settings.losses))
+
     def skipped(self, run: Run) -> str | None:
         """Left out where the run started from a model that was trained on the target."""
         if run.directory.stages[run.baseline.name].get("adapted"):
@@ -61,9 +64,12 @@ class AlignmentStage(Stage):
         set_batch_norm(run.network, schedule.batch_norm)
         method = alignment_method(run, self.settings)
         optimizer = Adam(self.settings.discriminator_learning_rate, 0.9, self.settings.discriminator_beta_2)
-        lasting = run.read_lasting(self) if self.number > 1 else {}
-        head, more = head_variables(run.network), {"discriminator_optimizer": optimizer}
-        train_stage(method, schedule, self.name, self._streams(run), run.directory, head, lasting, **more)
+        head, seed = head_variables(run.network), run.experiment.seed
+        kept = {
+            "lasting": run.directory.lasting(run.previous(self).name) if self.number > 1 else None,
+            "discriminator_optimizer": optimizer,
+        }
+        train_stage(method, schedule, self.name, self._streams(run), run.directory, head, seed, **kept)
         run.follow_target(schedule)
         run.save_lasting(method, self)
         return {}
@@ -88,7 +94,7 @@ def alignment_method(run: Run, settings: Alignment) -> AdversarialTraining:
     return AdversarialTraining(
         run.network,
         discriminator,
-        [CrossEntropy("source"), *terms_of(settings.losses)],
+        [CrossEntropyTerm("source"), *terms_of(settings.losses)],
         settings.map,
         settings.loss,
         settings.weight,

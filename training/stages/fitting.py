@@ -4,15 +4,19 @@ One loop for one device and for many (Keras' `fit` cannot train on several machi
 """
 
 from collections.abc import Callable
+from pathlib import Path
+from zlib import crc32
 
 import keras
 import tensorflow as tf
 
+from models.generators import restart_generators
 from training.distribution.devices import is_chief, share_of_this_process
 from training.distribution.shares import Share
+from training.methods.method import Method
 from training.methods.optimizers import build_optimizer
 from training.progress import Meter
-from training.run_directory.checkpoint import load_partial, save_partial
+from training.run_directory.checkpoint import load_lasting, load_partial, save_partial
 from training.run_directory.metrics import append_metrics, forget_metrics_after
 from training.run_directory.paths import RunDirectory
 from training.settings import Schedule
@@ -59,50 +63,60 @@ class _StageCallback(keras.callbacks.Callback):
 
 
 def train_stage(
-    model,
-    stage: Schedule,
+    method: Method,
+    schedule: Schedule,
     name: str,
     make_stream: Callable[[int, Share], tf.data.Dataset],
     directory: RunDirectory,
     head,
-    lasting=None,
+    seed: int,
+    lasting: Path | None = None,
     **compiled,
 ) -> None:
-    """Train `model` (a method of `training/methods`) for `stage.steps` steps, from a partial checkpoint if any.
+    """Train `method` for `schedule.steps` steps, from a partial checkpoint if there is one.
 
     Args:
+        schedule: length and optimiser.
+        name: of the stage: its checkpoints and metrics carry it.
         make_stream: `make_stream(first_step, share)` gives a share's part of the batches from that step on.
         head: variables that learn with the head's multiple of the learning rate.
+        seed: of the run; the noise of dropout is a function of it, the name of the stage and the step.
+        lasting: file of the variables that a stage before has kept for this one.
         compiled: what else the method's `compile` takes.
     """
-    optimizer = build_optimizer(stage.optimizer, stage.steps, head, stage.average_weights)
-    optimizer.build(model.network.trainable_variables)
-    model.compile(optimizer=optimizer, jit_compile=False, **compiled)
-    first_step = load_partial(directory, model, name)
+    optimizer = build_optimizer(schedule.optimizer, schedule.steps, head, schedule.average_weights)
+    optimizer.build(method.trained_variables)
+    method.compile(optimizer=optimizer, jit_compile=False, **compiled)
+    if lasting is not None:
+        load_lasting(lasting, method.lasting_variables)
+    # Random generators start anew in every stage: a run resumed between two stages draws what an unbroken one does.
+    for number, network in enumerate(method.networks):
+        restart_generators(network, seed, crc32(name.encode()), number)
+    first_step = load_partial(directory, method, name)
     forget_metrics_after(directory.metrics, directory.stages, name, first_step)
-    if first_step < stage.steps:
-        callback = _StageCallback(directory, name, stage.steps, first_step, stage.checkpoint_every)
-        train(model, make_stream(first_step, share_of_this_process()), callback)
+    if first_step < schedule.steps:
+        callback = _StageCallback(directory, name, schedule.steps, first_step, schedule.checkpoint_every)
+        train(method, make_stream(first_step, share_of_this_process()), callback)
 
 
-def train(model, stream: tf.data.Dataset, callback: keras.callbacks.Callback) -> None:
-    """A step of `model` for each global batch of `stream`, which holds this process' share of them."""
-    step = distributed_step(model)
-    callback.set_model(model)
+def train(method: Method, stream: tf.data.Dataset, callback: keras.callbacks.Callback) -> None:
+    """One step of `method` per global batch; `stream` holds this process' share of each."""
+    step = distributed_step(method)
+    callback.set_model(method)
     callback.on_train_begin()
     for number, batch in enumerate(tf.distribute.get_strategy().distribute_datasets_from_function(lambda _: stream)):
         callback.on_train_batch_end(number, step(batch))
-    model.optimizer.finalize_variable_values(model.network.trainable_variables)  # the weights' average, if it is kept
+    method.optimizer.finalize_variable_values(method.trained_variables)  # their moving average, if it is kept
     callback.on_train_end()
 
 
-def distributed_step(model):
+def distributed_step(method: Method):
     """`step(batch) -> logs`: one traced `train_step` on every replica of the strategy in scope.
 
-    Keras' `fit` builds models symbolically before its first step, which `MultiWorkerMirroredStrategy` does not bear.
+    Keras' `fit` builds models symbolically before its first step, which fails under `MultiWorkerMirroredStrategy`.
     """
     strategy = tf.distribute.get_strategy()
-    step = lambda batch: strategy.run(model.train_step, args=(batch,))  # noqa: E731
+    step = lambda batch: strategy.run(method.train_step, args=(batch,))  # noqa: E731
     return tf.function(step, reduce_retracing=True, autograph=False)
 
 

@@ -17,14 +17,10 @@ from training.data.source_subset import source_subset
 from training.distribution.shares import Share
 from training.distribution.workers import on_chief
 from training.evaluation.panels import write_pasting
-from training.methods.mean_teacher import MeanTeacher, teacher_of
+from training.methods.mean_teacher import MeanTeacherTraining, decay_of, teacher_of
+from training.methods.method import Method
 from training.methods.self_training import SelfTraining, SoftLabeller
-from training.methods.term_training import TermTraining
-from training.methods.terms import (
-    CrossEntropy,
-    SoftCrossEntropy,
-    terms_of,
-)
+from training.methods.terms import CrossEntropyTerm, SoftCrossEntropyTerm, terms_of
 from training.prediction.labelling import (
     LabelledImages,
 )
@@ -84,6 +80,10 @@ class RoundStage(Stage):
     number: int
     count: int
 
+    def check(self) -> None:
+        method = SelfTraining if self.settings.mean_teacher is None else MeanTeacherTraining
+        method.check_terms(terms_of(self.settings.losses))
+
     def run(self, run: Run) -> dict:
         adaptation, data, network = self.settings, run.experiment.data, run.network
         console.print(f"{self.title} of {self.count}", style="bold")
@@ -99,7 +99,8 @@ class RoundStage(Stage):
         set_batch_norm(network, self.schedule.batch_norm)
         method = round_method(network, adaptation, data, self.schedule.steps, soft)
         make_stream = round_streams(run, self, labelled)
-        train_stage(method, self.schedule, self.name, make_stream, run.directory, head_variables(network))
+        head, seed = head_variables(network), run.experiment.seed
+        train_stage(method, self.schedule, self.name, make_stream, run.directory, head, seed)
         # 4. The student is kept and scored as it is; the teacher takes its place as the result.
         figures = {**labelled.figures, **_pasted_classes(adaptation, labelled.found)}
         run.follow_target(self.schedule)
@@ -130,23 +131,21 @@ def round_terms(adaptation: Rounds, with_source: bool) -> list:
     """
     weight, own_mean = adaptation.target_weight, adaptation.source_share is None
     target = (
-        SoftCrossEntropy(weight, own_mean)
+        SoftCrossEntropyTerm(weight, own_mean)
         if isinstance(adaptation.selector, LabelEntropy)
-        else CrossEntropy("target", weight, own_mean)
+        else CrossEntropyTerm("target", weight, own_mean)
     )
-    source = [CrossEntropy("source", own_mean=own_mean)] if with_source else []
+    source = [CrossEntropyTerm("source", own_mean=own_mean)] if with_source else []
     return [*source, target, *terms_of(adaptation.losses)]
 
 
-def round_method(
-    network: keras.Model, adaptation: Rounds, data: Data, steps: int, soft: SoftLabeller | None
-) -> TermTraining:
+def round_method(network: keras.Model, adaptation: Rounds, data: Data, steps: int, soft: SoftLabeller | None) -> Method:
     """The `train_step` of a round: plain self-training, or with a mean teacher that starts as the student is now."""
     terms, teaching = round_terms(adaptation, source_share_of(adaptation, data) is not None), adaptation.mean_teacher
     if teaching is None:
         return SelfTraining(network, terms, data.loss_stride, soft)
-    forgetting = (1 - teaching.decay) * teaching.decay_steps / steps
-    return MeanTeacher(network, teacher_of(network), terms, 1 - min(1.0, forgetting), data.loss_stride, soft)
+    decay = decay_of(teaching, steps)
+    return MeanTeacherTraining(network, teacher_of(network), terms, decay, data.loss_stride, soft)
 
 
 def soft_labeller(network, adaptation: Rounds, labelled: Labelled) -> SoftLabeller | None:

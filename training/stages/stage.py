@@ -44,6 +44,13 @@ class Stage:
     ends_run: bool = False
     labelled: bool = False
 
+    def check(self) -> None:
+        """Refuse settings that the stage cannot train with, before anything is trained.
+
+        Raises:
+            UserError: a loss needs what the stage does not have.
+        """
+
     def skipped(self, run: "Run") -> str | None:
         """Why the stage is left out of this run, as a sentence; None if it is not."""
         return None

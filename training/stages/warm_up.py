@@ -14,7 +14,7 @@ from training.distribution.workers import on_chief
 from training.evaluation.tables import score_or_none
 from training.evaluation.watch import predicted_shares
 from training.methods.source_training import SourceTraining
-from training.methods.terms import CrossEntropy
+from training.methods.terms import CrossEntropyTerm
 from training.prediction.foreign_predictor import ForeignPredictor
 from training.progress import console
 from training.settings import Experiment, WarmUp
@@ -59,8 +59,9 @@ class WarmUpStage(Stage):
             stream = augmented_stream(dataset, data, schedule, run.experiment.seed, first_step, share)
             return tf.data.Dataset.zip({"source": stream})
 
-        method = SourceTraining(run.network, [CrossEntropy("source")], data.loss_stride)
-        train_stage(method, schedule, self.name, make_stream, run.directory, head_variables(run.network))
+        method = SourceTraining(run.network, [CrossEntropyTerm("source")], data.loss_stride)
+        head, seed = head_variables(run.network), run.experiment.seed
+        train_stage(method, schedule, self.name, make_stream, run.directory, head, seed)
 
 
 def _take_over(run: Run, start: WarmStart) -> dict:

@@ -41,6 +41,23 @@ def test_cross_entropy_by_hand():
     assert float(cross_entropy(logits, label)) == pytest.approx(-(math.log(0.5) + math.log(0.8)) / 2, rel=1e-6)
 
 
+def test_weights_scale_the_pixels_but_not_the_divisor():
+    logits = np.log(np.array([[[[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]]], np.float32))
+    label, weight = np.array([[[0, 1, 255]]], np.uint8), np.array([[[0.5, 0.25, 9.0]]], np.float32)
+    by_hand = -(0.5 * math.log(0.5) + 0.25 * math.log(0.8))
+    assert float(cross_entropy(logits, label, weight=weight)) == pytest.approx(by_hand / 2, rel=1e-6)
+    assert float(cross_entropy(logits, label, count=3.0, weight=weight)) == pytest.approx(by_hand / 3, rel=1e-6)
+
+
+def test_weights_of_one_change_nothing():
+    logits = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    label = np.random.default_rng(1).choice([0, 1, 4, 255], (2, 3, 4))
+    weighted, gradient = value_and_gradient(lambda z: cross_entropy(z, label, weight=np.ones(label.shape)), logits)
+    value, expected = value_and_gradient(lambda z: cross_entropy(z, label), logits)
+    assert weighted == pytest.approx(value, rel=1e-6)
+    np.testing.assert_allclose(gradient, expected, atol=1e-8)
+
+
 def test_soft_cross_entropy_of_a_one_hot_label_is_the_hard_one():
     logits = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
     label = np.random.default_rng(1).integers(0, 5, (2, 3, 4))

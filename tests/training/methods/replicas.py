@@ -1,4 +1,6 @@
-"""Trains every method in tiny under a `tf.distribute` strategy, in a process of its own: devices are fixed at start.
+"""Trains every method on a tiny network under a `tf.distribute` strategy.
+
+In a process of its own, for TensorFlow fixes the devices at its start:
 
     python tests/training/methods/replicas.py --devices cpu:0,1 --out FILE.npz
 
@@ -54,17 +56,17 @@ def methods() -> dict:
     from models.discriminator import build_discriminator
     from tests.training.methods.tiny import CLASSES, optimizer_for, tiny_network
     from training.methods.adversarial import AdversarialTraining
-    from training.methods.mean_teacher import MeanTeacher, teacher_of
+    from training.methods.mean_teacher import MeanTeacherTraining, teacher_of
     from training.methods.optimizers import Adam, build_optimizer
     from training.methods.self_training import SelfTraining, SoftLabeller
     from training.methods.source_training import SourceTraining
     from training.methods.terms import (
-        ConfidentRegionKLD,
-        CrossEntropy,
-        IgnoredRegionEntropy,
-        MinimumEntropy,
-        SoftCrossEntropy,
-        TeacherConsistency,
+        ConfidentRegionKLDTerm,
+        CrossEntropyTerm,
+        IgnoredRegionEntropyTerm,
+        MinimumEntropyTerm,
+        SoftCrossEntropyTerm,
+        TeacherConsistencyTerm,
     )
     from training.settings import Optimizer
 
@@ -72,7 +74,7 @@ def methods() -> dict:
         return tiny_network(batch_norm=True, dropout=0.2)
 
     def source():
-        method = SourceTraining(network(), [CrossEntropy("source")], loss_stride=2)
+        method = SourceTraining(network(), [CrossEntropyTerm("source")], loss_stride=2)
         settings = Optimizer(learning_rate=0.02, clip_norm=0.1)
         optimizer = build_optimizer(settings, 1000, [], average_weights=0.8)
         optimizer.build(method.network.trainable_variables)
@@ -85,19 +87,24 @@ def methods() -> dict:
 
     def self_training():
         soft = SoftLabeller(tiny_network(1, batch_norm=True), np.array([0.9, 0.5, 1.0], np.float32), 0.25)
-        terms = [CrossEntropy("source"), CrossEntropy("target", 0.7), SoftCrossEntropy(0.5), ConfidentRegionKLD(0.1)]
+        terms = [
+            CrossEntropyTerm("source"),
+            CrossEntropyTerm("target", 0.7),
+            SoftCrossEntropyTerm(0.5),
+            ConfidentRegionKLDTerm(0.1),
+        ]
         return compiled(SelfTraining(tiny_network(batch_norm=True), terms, soft_labeller=soft), 0.2, name="sgd")
 
     def mean_teacher():
         student = tiny_network(batch_norm=True)
-        terms = [CrossEntropy("target"), ConfidentRegionKLD(0.1, per_class=True), IgnoredRegionEntropy(1.0)]
-        method = MeanTeacher(student, teacher_of(student), [*terms, TeacherConsistency(0.5)], decay=0.9)
+        terms = [CrossEntropyTerm("target"), ConfidentRegionKLDTerm(0.1, per_class=True), IgnoredRegionEntropyTerm(1.0)]
+        method = MeanTeacherTraining(student, teacher_of(student), [*terms, TeacherConsistencyTerm(0.5)], decay=0.9)
         return compiled(method, 0.2, name="sgd")  # AdamW makes steps of roundings where a gradient is almost zero
 
     def adversarial():
-        student, rival = tiny_network(batch_norm=True), build_discriminator(CLASSES, channels=4)
-        terms = [CrossEntropy("source"), MinimumEntropy(0.1)]
-        method = AdversarialTraining(student, rival, terms, "self_information", "bce", 0.5)
+        student, discriminator = tiny_network(batch_norm=True), build_discriminator(CLASSES, channels=4)
+        terms = [CrossEntropyTerm("source"), MinimumEntropyTerm(0.1)]
+        method = AdversarialTraining(student, discriminator, terms, "self_information", "bce", 0.5)
         optimizer = optimizer_for(student, 0.02, clip_norm=0.1)
         method.compile(optimizer=optimizer, discriminator_optimizer=Adam(0.002))
         return method

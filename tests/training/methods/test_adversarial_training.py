@@ -8,7 +8,7 @@ from models.discriminator import build_discriminator
 from tests.training.methods.tiny import CLASSES, assert_weights, batch, optimizer_for, tiny_network
 from training.losses import DOMAIN_LOSSES, discriminator_loss
 from training.methods.adversarial import DISCRIMINATOR_INPUTS, AdversarialTraining
-from training.methods.terms import CrossEntropy, MinimumEntropy
+from training.methods.terms import CrossEntropyTerm, MinimumEntropyTerm
 
 PLAIN = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0}
 
@@ -20,12 +20,12 @@ def domains(seed=0):
     return {"source": {**source, "image": dark}, "target": {**target, "image": bright}}
 
 
-def ready(terms=None, rate=0.1, rival_rate=0.1, optimizer=PLAIN, **settings):
-    network, rival = tiny_network(), build_discriminator(CLASSES, channels=4)
-    method = AdversarialTraining(network, rival, terms or [CrossEntropy("source")], **settings)
+def ready(terms=None, rate=0.1, discriminator_rate=0.1, optimizer=PLAIN, **settings):
+    network, discriminator = tiny_network(), build_discriminator(CLASSES, channels=4)
+    method = AdversarialTraining(network, discriminator, terms or [CrossEntropyTerm("source")], **settings)
     method.compile(
         optimizer=optimizer_for(network, rate, **optimizer),
-        discriminator_optimizer=optimizer_for(rival, rival_rate, **optimizer),
+        discriminator_optimizer=optimizer_for(discriminator, discriminator_rate, **optimizer),
     )
     return method
 
@@ -41,20 +41,23 @@ def maps_of(network, name, data):
 def test_one_step_equals_both_updates_by_hand(name, loss):
     data, domain_loss = domains(), DOMAIN_LOSSES[loss]
     method = ready(discriminator_input=name, loss=loss, weight=0.7)
-    network, rival = tiny_network(), build_discriminator(CLASSES, channels=4)
+    network, discriminator = tiny_network(), build_discriminator(CLASSES, channels=4)
     with tf.GradientTape() as tape:
         (_, target_map), logits = maps_of(network, name, data)
         supervised = tf.reduce_mean(
             keras.losses.sparse_categorical_crossentropy(data["source"]["label"], logits[:4], from_logits=True)
         )
-        value = supervised + 0.7 * domain_loss(rival(target_map), 0.0)
+        value = supervised + 0.7 * domain_loss(discriminator(target_map), 0.0)
     steps = tape.gradient(value, network.trainable_variables)
     (source_map, target_map), _ = maps_of(network, name, data)
     with tf.GradientTape() as tape:
-        value = discriminator_loss(domain_loss, rival(source_map), rival(target_map))
-    rival_steps = tape.gradient(value, rival.trainable_variables)
+        value = discriminator_loss(domain_loss, discriminator(source_map), discriminator(target_map))
+    discriminator_steps = tape.gradient(value, discriminator.trainable_variables)
     logged = method.train_step(data)
-    for model, found, gradients in ((network, method.network, steps), (rival, method.discriminator, rival_steps)):
+    for model, found, gradients in (
+        (network, method.network, steps),
+        (discriminator, method.discriminator, discriminator_steps),
+    ):
         assert max(float(tf.reduce_max(tf.abs(gradient))) for gradient in gradients) > 1e-4
         expected = [w - 0.1 * g.numpy() for w, g in zip(model.get_weights(), gradients, strict=True)]
         assert_weights(found, expected, atol=1e-6)
@@ -63,7 +66,7 @@ def test_one_step_equals_both_updates_by_hand(name, loss):
 
 
 def test_each_update_leaves_the_other_network_alone():
-    method = ready(rival_rate=0.0)
+    method = ready(discriminator_rate=0.0)
     before = method.discriminator.get_weights()
     method.train_step(domains())
     assert_weights(method.discriminator, before)
@@ -85,30 +88,30 @@ def train(method, steps):
 @pytest.mark.parametrize("loss", DOMAIN_LOSSES)
 @pytest.mark.parametrize("name", DISCRIMINATOR_INPUTS)
 def test_the_discriminator_learns_to_tell_two_easy_domains_apart(name, loss):
-    method = ready(rate=0.0, rival_rate=0.005, optimizer=ADAM, discriminator_input=name, loss=loss)
+    method = ready(rate=0.0, discriminator_rate=0.005, optimizer=ADAM, discriminator_input=name, loss=loss)
     method.network.set_weights([3.0 * weight for weight in method.network.get_weights()])
     train(method, steps=25)
-    step = method.look(domains(200))
+    step = method.forward(domains(200))
     between = 0.5 if loss == "lsgan" else 0.0
     assert float(tf.reduce_max(step.source.scores)) < between < float(tf.reduce_min(step.target.scores))
 
 
 def test_the_segmenter_moves_the_scores_of_the_target_towards_the_source():
-    method = ready(terms=[MinimumEntropy(0.0)], rate=0.0, rival_rate=0.005, optimizer=ADAM, weight=1.0)
+    method = ready(terms=[MinimumEntropyTerm(0.0)], rate=0.0, discriminator_rate=0.005, optimizer=ADAM, weight=1.0)
     method.network.set_weights([3.0 * weight for weight in method.network.get_weights()])
     train(method, steps=25)
     method.compile(
         optimizer=optimizer_for(method.network, 0.01, **ADAM),
         discriminator_optimizer=optimizer_for(method.discriminator, 0.0, **PLAIN),
     )
-    before = float(tf.reduce_mean(method.look(domains(200)).target.scores))
+    before = float(tf.reduce_mean(method.forward(domains(200)).target.scores))
     train(method, steps=10)
-    after = float(tf.reduce_mean(method.look(domains(200)).target.scores))
+    after = float(tf.reduce_mean(method.forward(domains(200)).target.scores))
     assert after < before - 0.2
 
 
 def test_metrics_and_minimum_entropy():
-    method = ready(terms=[CrossEntropy("source"), MinimumEntropy(3.0)], discriminator_input="self_information")
+    method = ready(terms=[CrossEntropyTerm("source"), MinimumEntropyTerm(3.0)], discriminator_input="self_information")
     logged = method.train_step(domains())
     assert list(logged) == ["cross_entropy_source", "minimum_entropy_target", "adversarial", "discriminator"]
     assert 0 < float(logged["minimum_entropy_target"]) <= 1
@@ -124,6 +127,17 @@ def test_it_fits_on_a_thinned_grid_and_finds_its_state_again():
         method.fit(stream, verbose=0)
     assert_weights(resumed.network, straight.network.get_weights())
     assert_weights(resumed.discriminator, straight.discriminator.get_weights())
+
+
+def test_discriminator_and_its_optimiser_last():
+    method = ready(optimizer=ADAM)
+    method.train_step(domains())
+    lasting = method.lasting_variables
+    assert list(lasting) == ["discriminator", "discriminator_optimizer"]
+    assert [id(variable) for variable in lasting["discriminator"]] == [id(w) for w in method.discriminator.weights]
+    assert int(lasting["discriminator_optimizer"][0]) == 1  # its iterations
+    for found, weight in zip(method.result_weights(), method.network.get_weights(), strict=True):
+        assert (found == weight).all()
 
 
 @pytest.mark.parametrize("choice", [{"discriminator_input": "logits"}, {"loss": "hinge"}])

@@ -10,12 +10,12 @@ from training.methods.optimizers import RampedPoly, build_optimizer, learning_ra
 from training.methods.self_training import SelfTraining, SoftLabeller
 from training.methods.source_training import SourceTraining
 from training.methods.step import thin_label
-from training.methods.terms import ConfidentRegionKLD, CrossEntropy, SoftCrossEntropy
+from training.methods.terms import ConfidentRegionKLDTerm, CrossEntropyTerm, SoftCrossEntropyTerm
 from training.settings import Optimizer
 
 
 def test_source_training_learns():
-    method = compiled(SourceTraining(tiny_network(), [CrossEntropy("source")], loss_stride=2))
+    method = compiled(SourceTraining(tiny_network(), [CrossEntropyTerm("source")], loss_stride=2))
     losses = []
     for step in range(60):
         method.reset_metrics()
@@ -25,14 +25,14 @@ def test_source_training_learns():
 
 def test_the_step_descends_the_weighted_sum_of_its_terms():
     """One SGD step equals a step by hand on the same sum."""
-    terms = [CrossEntropy("source"), CrossEntropy("target", 0.5), ConfidentRegionKLD(0.1)]
+    terms = [CrossEntropyTerm("source"), CrossEntropyTerm("target", 0.5), ConfidentRegionKLDTerm(0.1)]
     data = {"source": batch(0), "target": batch(1, 0.3)}
     method = compiled(SelfTraining(tiny_network(), terms), 0.1, name="sgd", momentum=0.0, weight_decay=0.0)
     copy = tiny_network()
     values = method.train_step(data)
     with tf.GradientTape() as tape:
         twin = SelfTraining(copy, terms)
-        step = twin.look(data)
+        step = twin.forward(data)
         total = sum(term.weight * term(step) for term in terms)
     for variable, gradient in zip(
         copy.trainable_variables, tape.gradient(total, copy.trainable_variables), strict=True
@@ -45,8 +45,8 @@ def test_the_step_descends_the_weighted_sum_of_its_terms():
 
 def test_a_target_without_any_label_changes_nothing():
     data = {"source": batch(0), "target": batch(1, 0.0)}
-    with_target = compiled(SelfTraining(tiny_network(), [CrossEntropy("source"), CrossEntropy("target")]))
-    source_only = compiled(SourceTraining(tiny_network(), [CrossEntropy("source")]))
+    with_target = compiled(SelfTraining(tiny_network(), [CrossEntropyTerm("source"), CrossEntropyTerm("target")]))
+    source_only = compiled(SourceTraining(tiny_network(), [CrossEntropyTerm("source")]))
     with_target.train_step(data)
     source_only.train_step(data)
     for first, second in zip(with_target.network.get_weights(), source_only.network.get_weights(), strict=True):
@@ -66,7 +66,7 @@ def test_lrent_soft_labels_follow_the_closed_form_and_train_only_the_student():
     )
     before = labeller.get_weights()
     data["target"]["weak"] = data["target"]["image"]
-    method = compiled(SelfTraining(network, [CrossEntropy("source"), SoftCrossEntropy()], 2, soft))
+    method = compiled(SelfTraining(network, [CrossEntropyTerm("source"), SoftCrossEntropyTerm()], 2, soft))
     assert np.isfinite(float(method.train_step(data)["soft_cross_entropy_target"]))
     for old, new in zip(before, labeller.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)

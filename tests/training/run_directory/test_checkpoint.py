@@ -1,20 +1,23 @@
-"""Partial checkpoints: the last two are kept, a damaged one is named and the one before it is used."""
+"""Partial checkpoints: the last two are kept, a damaged one is named and the one before it is used.
+
+Lasting variables: they come back bit for bit or not at all.
+"""
 
 import numpy as np
 import pytest
 
 from tests.training.methods.tiny import batch, compiled, tiny_network
 from training.errors import UserError
-from training.methods.mean_teacher import MeanTeacher, teacher_of
+from training.methods.mean_teacher import MeanTeacherTraining, teacher_of
 from training.methods.source_training import SourceTraining
-from training.methods.terms import CrossEntropy
-from training.run_directory.checkpoint import load_partial, save_partial
+from training.methods.terms import CrossEntropyTerm
+from training.run_directory.checkpoint import load_lasting, load_partial, save_lasting, save_partial
 from training.run_directory.paths import RunDirectory
 
 
 def method(seed=0):
     network = tiny_network(seed, batch_norm=True)
-    return compiled(MeanTeacher(network, teacher_of(network), [CrossEntropy("target")], decay=0.9))
+    return compiled(MeanTeacherTraining(network, teacher_of(network), [CrossEntropyTerm("target")], decay=0.9))
 
 
 def step(model, seed: int) -> None:
@@ -90,6 +93,52 @@ def test_a_file_that_was_not_listed_before_the_kill_does_not_count(saved):
 def test_of_another_stage_or_network(saved):
     directory, _ = saved
     assert load_partial(directory, method(), "round_2") == 0
-    other = compiled(SourceTraining(tiny_network(), [CrossEntropy("source")]))
+    other = compiled(SourceTraining(tiny_network(), [CrossEntropyTerm("source")]))
     with pytest.raises(UserError, match="does not fit this network"):
         load_partial(directory, other, "round_1")
+
+
+@pytest.fixture
+def lasting(tmp_path):
+    """A file of two groups, and their variables."""
+    groups = {"student": tiny_network(1).weights, "queue": tiny_network(2).weights[:1]}
+    save_lasting(tmp_path / "round_1.lasting.npz", groups)
+    return tmp_path / "round_1.lasting.npz", groups
+
+
+def test_lasting_variables_come_back_bit_for_bit(lasting):
+    path, groups = lasting
+    with np.load(path) as arrays:
+        assert arrays.files == ["student/0", "student/1", "student/2", "student/3", "queue/0"]
+    found = {"student": tiny_network(5).weights, "queue": tiny_network(6).weights[:1]}
+    load_lasting(path, found)
+    for name, variables in groups.items():
+        for ours, theirs in zip(found[name], variables, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda groups: groups | {"queue": []}, "it has an array queue/0 that is not expected"),
+        (lambda groups: groups | {"modes": groups["queue"]}, "it has no array modes/0"),
+        (lambda groups: groups | {"queue": groups["student"][1:2]}, r"its array queue/0 has the shape \(3, 3, 3, 8\)"),
+    ],
+    ids=["missing", "extra", "shape"],
+)
+def test_lasting_variables_that_do_not_fit_are_refused_and_change_nothing(lasting, change, words):
+    path, _ = lasting
+    groups = change({"student": (network := tiny_network(5)).weights, "queue": tiny_network(6).weights[:1]})
+    before = network.get_weights()
+    with pytest.raises(UserError, match=words):
+        load_lasting(path, groups)
+    for ours, theirs in zip(network.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"PK\3\4 cut off")])
+def test_a_file_of_lasting_variables_that_cannot_be_read_is_named(lasting, damage):
+    path, groups = lasting
+    damage(path)
+    with pytest.raises(UserError, match=r"round_1\.lasting\.npz cannot be read"):
+        load_lasting(path, groups)

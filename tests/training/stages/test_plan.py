@@ -56,6 +56,18 @@ def test_every_part_of_a_recipe_says_its_kind():
     assert Alignment().kind == "alignment"
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_has_losses_that_its_stages_can_compute(recipe):
+    for stage in plan(experiment(recipe)):
+        stage.check()
+
+
+def test_a_loss_that_a_stage_cannot_compute_is_refused():
+    stages = plan(experiment("cbst", "--set", "adaptation.losses.consistency=on"))
+    with pytest.raises(UserError, match="losses.consistency needs adaptation.mean_teacher=on"):
+        stages[-1].check()
+
+
 @dataclass(frozen=True)
 class Online:
     """Settings of an adaptation of another kind than rounds."""

@@ -1,0 +1,122 @@
+"""`Method`: the `train_step` that all methods share, and which variables a stage must keep."""
+
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from models.generators import generator_states
+from models.replicas import over_replicas
+from training.errors import UserError
+from training.methods.step import Step
+
+NEEDS = {"pseudo_labels": "the pseudo-labels of adaptation", "teacher_probs": "adaptation.mean_teacher=on"}
+"""What a user has to ask for, by `Term.needs`; what no setting decides has its own name."""
+
+
+class Method(keras.Model):
+    """Minimises a weighted sum of terms over the views that `forward(batch)` returns; logs each term by its name.
+
+    A subclass defines `forward` and states what it `provides`. If it moves more than the weights of `network`, it says
+    so in `networks`, `trained_variables`, `resumable_variables`, `lasting_variables` and `result_weights`.
+
+    Args:
+        network: functional model, image -> {"logits", "features"}.
+        terms: instances of `training.methods.terms.Term`.
+        loss_stride: the loss is taken on every n-th pixel of each row and column of the label.
+
+    Raises:
+        UserError: a term needs what this method does not provide.
+    """
+
+    title = "this method"
+    provides: frozenset[str] = frozenset({"features"})
+    """What terms may ask for in `Term.needs`."""
+
+    def __init__(self, network: keras.Model, terms, loss_stride: int = 1):
+        super().__init__()
+        self.network = network
+        self.terms = tuple(terms)
+        self.check_terms(self.terms)
+        self.needs = frozenset(need for term in self.terms for need in term.needs)
+        self.loss_stride = loss_stride
+        self.trackers = [keras.metrics.Mean(term.name) for term in self.terms]
+        self.built = True
+
+    @classmethod
+    def check_terms(cls, terms: Iterable) -> None:
+        """Refuse terms that this method cannot compute; call it before anything is trained.
+
+        Raises:
+            UserError: a term needs what this method does not provide.
+        """
+        for term in terms:
+            for need in term.needs:
+                if need not in cls.provides:
+                    asked = term.setting or term.name
+                    raise UserError(f"{asked} needs {NEEDS.get(need, need)}: {cls.title} cannot compute it")
+
+    @property
+    def metrics(self):
+        return self.trackers
+
+    # Variables
+
+    @property
+    def networks(self) -> list[keras.Model]:
+        """The models whose variables move in a step; by default the network alone."""
+        return [self.network]
+
+    @property
+    def trained_variables(self) -> list:
+        """What the optimiser moves; by default the network's trainable variables."""
+        return self.network.trainable_variables
+
+    @property
+    def resumable_variables(self) -> list:
+        """Everything that moves within a stage: a stage that finds it again continues bit-equal.
+
+        By default the weights and the states of the random generators of all `networks`, and the optimiser, which must
+        be built. Keras' `weights` leaves the generators out.
+        """
+        states = [variable for network in self.networks for variable in (*network.weights, *generator_states(network))]
+        return [*states, *self.optimizer.variables]
+
+    @property
+    def lasting_variables(self) -> dict[str, list]:
+        """Groups of variables, by name, that are kept from one stage to the next beside the result's weights."""
+        return {}
+
+    def result_weights(self) -> list[np.ndarray]:
+        """The weights that the network gets at the end of the stage, in the order of `network.set_weights`."""
+        return self.network.get_weights()
+
+    # One step
+
+    def forward(self, batch) -> Step:
+        """The forward pass on a batch: the views that the terms are computed from. Each method defines it."""
+        raise TypeError(f"{type(self).__name__} must define forward(batch)")
+
+    def train_step(self, batch):
+        with tf.GradientTape() as tape:
+            values, loss = self.sum_of_terms(self.forward(batch))
+        self.descend(tape, loss)
+        return self.logged(values)
+
+    def sum_of_terms(self, step: Step):
+        """The value of each term, and their weighted sum, scaled as mixed precision requires."""
+        values = [term(step) for term in self.terms]
+        loss = tf.add_n([term.weight * value for term, value in zip(self.terms, values, strict=True)])
+        return values, self.optimizer.scale_loss(loss)
+
+    def descend(self, tape: tf.GradientTape, loss) -> None:
+        """One step of the optimiser, with gradients that are summed over the replicas."""
+        variables = self.trained_variables
+        self.optimizer.apply(over_replicas(tape.gradient(loss, variables)), variables)
+
+    def logged(self, values) -> dict:
+        """Update the metrics with the values of the terms, in their order; all metrics by name."""
+        for tracker, value in zip(self.trackers, over_replicas(values), strict=True):
+            tracker.update_state(value)
+        return {tracker.name: tracker.result() for tracker in self.trackers}
