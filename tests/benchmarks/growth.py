@@ -40,13 +40,14 @@ class Result:
 def measure(images: int, cache_mib: int, run: Path | None) -> Result:
     """Label `images` streets in this process."""
     start_tensorflow()
+    from training.prediction.labelling import TargetPredictions, label_images
+    from training.pseudo_labels.selectors import select
+
     from models.segmenter import build_segmenter
     from training.data.classes import LABEL_SPACES
     from training.data.domains import load_domain
-    from training.prediction.labelling import TargetPredictions, label_images
     from training.prediction.predictor import Predictor
     from training.prediction.trained_model import load_trained
-    from training.pseudo_labels.selectors import select
     from training.settings import Domain
 
     space = LABEL_SPACES["cityscapes19"]

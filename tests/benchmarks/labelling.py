@@ -73,8 +73,9 @@ def ours(network, dataset, size, out: Path, cache_mib: int) -> tuple[Callable, C
     """`(work, predict, batch)`: a function that writes the labels and returns the MiB of other files written; the one
     that predicts so many images at once."""
     from training.prediction.labelling import PREDICTION_BATCH, TargetPredictions, label_images
-    from training.prediction.predictor import Predictor
     from training.pseudo_labels.selectors import select
+
+    from training.prediction.predictor import Predictor
 
     predictor = Predictor(network, flips=(False, True))
 

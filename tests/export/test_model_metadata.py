@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from training.pseudo_labels.selectors import select
 
 from export.run_metadata import domain_title, domain_titles, licence, metadata_of_run
 from training.command_line import experiment_of, parse
 from training.data.classes import LABEL_SPACES
 from training.errors import UserError
 from training.prediction.model_metadata import ModelMetadata, pack_prior, unpack_prior
-from training.pseudo_labels.selectors import select
 from training.pseudo_labels.spatial_prior import resize_prior, spatial_prior
 from training.pseudo_labels.thresholds import thresholds_from_batches
 from training.run_directory.paths import RunDirectory

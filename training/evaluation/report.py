@@ -8,7 +8,8 @@ None or left out, and so is its part of the report.
 * before, after: `confusion.scores`, or None when the target has no labels
 * label_free: {"before", "after"}, each {label_free_score, consistency, agreement, drift, confidence ...: number,
   class_shares: {class: share of all pixels 0..1}}
-* rounds: [{round (1, 2 ..., "statistics" or "adversarial"), portion or alpha, kept_share, kept_share_per_class
+* rounds: [{round (1, 2 ..., "statistics" or "adversarial"), selector (its name), parameters {name: number} of
+  the selector, kept_share, kept_share_per_class
   {class: share}, thresholds {class: number or None}, threshold_trajectory [[number]], hard_classes [names of what
   copy-paste took from donors], student_scores (as before and after: of the student whose teacher is the result),
   label_free_score, consistency, agreement, drift, verdict "ok" or "collapse", sentence, miou, per_class_iou}]

@@ -244,14 +244,15 @@ def class_set_table(summary: Mapping[str, Any], compare: bool) -> str:
 
 def round_table(summary: Mapping[str, Any]) -> str:
     """One line per round, the model before adaptation first, then another model that labelled for round 1 if one did;
-    columns that no round knows are left out."""
+    a column for each parameter that a selector tells of; columns that no round knows are left out."""
     start = {"miou": (summary.get("before") or {}).get("miou"), **single_numbers(summary, "before")}
     first = {**start, "round": "before"}
     rounds = [{**entry, "student": (entry.get("student_scores") or {}).get("miou")} for entry in summary["rounds"]]
     entries = [first, *rounds]
+    asked = list(dict.fromkeys(name for entry in rounds for name in entry.get("parameters") or ()))
+    entries = [{**(entry.get("parameters") or {}), **entry} for entry in entries]
     columns = [
-        ("portion", "portion", percent),
-        ("alpha", "alpha", lambda value: number(value, 2)),
+        *((name, words(name), lambda value: number(value, 2)) for name in asked),
         ("kept_share", "kept", percent),
         ("label_free_score", "label-free score", lambda value: number(value, 3)),
         ("consistency", "consistency", lambda value: number(value, 3)),
@@ -261,7 +262,7 @@ def round_table(summary: Mapping[str, Any]) -> str:
         ("student", "its student's", number),
         ("verdict", "watch", lambda value: value or ""),
     ]
-    shown = [column for column in columns if any(entry.get(column[0]) is not None for entry in rounds)]
+    shown = [column for column in columns if any(entry.get(column[0]) is not None for entry in entries[1:])]
     chosen = chosen_line(summary["rounds"], summary.get("chosen_round"))
     rows = []
     for index, entry in enumerate(entries):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,8 +17,8 @@ from training.data.mining import priority_classes, rare_classes
 from training.data.samples import Dataset
 from training.data.source_subset import source_subset
 from training.distribution.devices import share_of_this_process
-from training.distribution.shares import Share
-from training.distribution.workers import on_chief, sum_over_workers
+from training.distribution.shares import ALONE, Share
+from training.distribution.workers import on_chief, sum_over_workers, workers_of
 from training.evaluation.panels import write_pasting
 from training.files.atomic import whole_file
 from training.methods.adversarial import AdversarialTraining
@@ -35,27 +34,17 @@ from training.methods.terms import (
     TeacherConsistency,
 )
 from training.prediction.image_selection import best_images, class_balanced_score
-from training.prediction.labelling import (
-    PREDICTION_BATCH,
-    LabelledImages,
-    TargetPredictions,
-    label_images,
-    label_images_in_order,
-)
+from training.prediction.label_files import LabelFolder
+from training.prediction.label_images import LabelledImages, label_images
 from training.prediction.predictor import Predictor
+from training.prediction.target_predictions import PREDICTION_BATCH, TargetPredictions
 from training.probability_maps.map_files import load_prior
 from training.progress import console
-from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector
-from training.pseudo_labels.portion import portion_at
-from training.pseudo_labels.selectors import lrent_select, select
-from training.pseudo_labels.spatial_prior import spatial_prior
+from training.pseudo_labels import build_selector, portion_at, selector_class, spatial_prior
 from training.run_directory.paths import RunDirectory
 from training.settings import (
     Alignment,
     Data,
-    GlobalThreshold,
-    InstanceAdaptive,
-    LabelEntropy,
     RareClassMining,
     Rounds,
     Schedule,
@@ -66,10 +55,9 @@ from training.settings import CopyPaste as CopyPasteSettings
 
 @dataclass(frozen=True)
 class Labelled:
-    """What labelling left for training: the pseudo-labelled images, thresholds `[classes]`, classes worth mining."""
+    """What labelling left for training: the pseudo-labelled images, classes worth mining, figures, counts."""
 
     dataset: Dataset
-    thresholds: np.ndarray
     rare_classes: tuple[int, ...]
     figures: dict
     found: LabelledImages
@@ -96,7 +84,7 @@ def round_terms(adaptation: Rounds, with_source: bool) -> list:
     weight, own_mean = adaptation.target_weight, adaptation.source_share is None
     target = (
         SoftCrossEntropy(weight, own_mean)
-        if isinstance(adaptation.selector, LabelEntropy)
+        if selector_class(adaptation.selector.kind).gives_soft_labels
         else CrossEntropy("target", weight, own_mean)
     )
     source = [CrossEntropy("source", own_mean=own_mean)] if with_source else []
@@ -156,84 +144,29 @@ def label_round(
     dataset, folder = domains.target, directory.pseudo_labels / f"round_{number}"
     if adaptation.image_selection is not None:
         dataset = _best_scored(_predictions(predictor, dataset, data), adaptation.image_selection.share)
-    if isinstance(adaptation.selector, InstanceAdaptive):
-        found = on_chief(
-            lambda: _label_in_order(
-                TargetPredictions(predictor, dataset, data.size, PREDICTION_BATCH), folder, adaptation.selector, number
-            )
-        )
-    else:
-        predictions = _predictions(predictor, dataset, data)
-        found = _label_by_portion(predictions, folder, adaptation, domains, directory, number)
-    thresholds = found.thresholds
-    asked, words = ("alpha", "alpha") if thresholds.selector == "ias" else ("portion", "portion of each class")
-    console.print(f"  kept {found.kept_share:.1%} of the target's pixels ({words} {thresholds.portion:.2f})")
+    prior = prior_of(domains, adaptation, directory, data.size)
+    selector = build_selector(adaptation.selector, number, prior)
+    predictions = _predictions(predictor, dataset, data, whole=selector.ordered)
+    found = label_images(predictions, selector, LabelFolder(folder), workers_of(domains.label_space.count))
+    console.print(f"  kept {found.kept_share:.1%} of the target's pixels ({selector.describe()})")
     return Labelled(
         dataset=dataset.with_label_folder(folder),
-        thresholds=thresholds.values,
-        rare_classes=_rare_classes(thresholds.counts, adaptation.mining if data.mined_crops else None),
+        rare_classes=_rare_classes(found.pixels, adaptation.mining if data.mined_crops else None),
         found=found,
-        figures={
-            "round": number,
-            asked: thresholds.portion,
-            "images": len(dataset),
-            **found.as_json(),
-            **_pasted_classes(adaptation, found),
-        },
+        figures={"round": number, **found.figures(), **_pasted_classes(adaptation, found)},
     )
 
 
-def _predictions(predictor: Predictor, dataset: Dataset, data: Data) -> TargetPredictions:
-    """Of this worker's share of the images."""
-    return TargetPredictions(predictor, dataset, data.size, PREDICTION_BATCH, share=share_of_this_process())
-
-
-def _label_by_portion(
-    predictions: TargetPredictions,
-    folder: Path,
-    adaptation: Rounds,
-    domains: Domains,
-    directory: RunDirectory,
-    number: int,
-) -> LabelledImages:
-    """Thresholds over all images first (CBST, CRST), then the labels."""
-    selection = adaptation.selector
-    portion = portion_at(number - 1, selection.portion, selection.portion_step, selection.portion_max)
-    prior = prior_of(domains, adaptation, directory, predictions.size)
-    select_one = _selection_of(adaptation, prior)
-    return label_images(predictions, folder, selector_of(adaptation), portion, selection.stride, prior, select_one)
-
-
-def _label_in_order(
-    predictions: TargetPredictions, folder: Path, settings: InstanceAdaptive, number: int
-) -> LabelledImages:
-    """Thresholds that move from image to image (IAS)."""
-    alpha = settings.alpha + (number - 1) * settings.alpha_step
-    classes = predictions.dataset.label_space.count
-    selector = InstanceAdaptiveSelector(classes, alpha, settings.beta, settings.gamma, settings.initial)
-    return label_images_in_order(predictions, folder, selector, settings.batch_size)
-
-
-def selector_of(adaptation: Rounds) -> str:
-    """The name by which `training/pseudo_labels` knows the method's selector."""
-    if isinstance(adaptation.selector, InstanceAdaptive):
-        return "ias"
-    if isinstance(adaptation.selector, LabelEntropy):
-        return "lrent"
-    base = "st" if isinstance(adaptation.selector, GlobalThreshold) else "cbst"
-    return f"{base}_sp" if adaptation.selector.spatial_prior is not None else base
-
-
-def _selection_of(adaptation: Rounds, prior: np.ndarray | None):
-    if isinstance(adaptation.selector, LabelEntropy):
-        return lambda probs, thresholds: lrent_select(probs, thresholds, adaptation.selector.alpha)[0]
-    return lambda probs, thresholds: select(probs, thresholds, prior)
+def _predictions(predictor: Predictor, dataset: Dataset, data: Data, whole: bool = False) -> TargetPredictions:
+    """Of the whole data set, or of this worker's share of the images."""
+    share = ALONE if whole else share_of_this_process()
+    return TargetPredictions(predictor, dataset, data.size, PREDICTION_BATCH, share=share)
 
 
 def _best_scored(predictions: TargetPredictions, share: float) -> Dataset:
     """The images whose predictions have the best class-balanced score."""
     scores = np.zeros(len(predictions.dataset))
-    scores[predictions.mine] = [class_balanced_score(probs) for probs in predictions.maps()]
+    scores[predictions.mine] = [class_balanced_score(probs) for probs in predictions()]
     chosen = best_images(sum_over_workers(scores), share)
     console.print(f"  {len(chosen)} of {len(scores)} target images have the best class-balanced score")
     return predictions.dataset.subset(chosen)
@@ -247,15 +180,16 @@ def _rare_classes(counts: np.ndarray, settings: RareClassMining | None) -> tuple
     return tuple(sorted(rare & set(np.flatnonzero(counts).tolist())))
 
 
-def soft_labeller(network, adaptation: Rounds, labelled: Labelled) -> SoftLabeller | None:
+def soft_labeller(network, labelled: Labelled) -> SoftLabeller | None:
     """LRENT's soft labels come from what labelled: a copy of the network as it is now, or another model that stays.
 
     Other methods need none.
     """
-    if not isinstance(adaptation.selector, LabelEntropy):
+    soft = labelled.found.fitted.soft
+    if soft is None:
         return None
     labeller = teacher_of(network) if isinstance(network, keras.Model) else network
-    return SoftLabeller(labeller, labelled.thresholds, adaptation.selector.alpha)
+    return SoftLabeller(labeller, soft.thresholds, soft.alpha)
 
 
 def source_part(count: int, share: SourceShare, data: Data, number: int) -> np.ndarray:
@@ -285,7 +219,7 @@ def round_streams(
     if paste is not None:
         picture = directory.pasting_picture(f"round_{number}")
         on_chief(lambda: write_pasting(picture, _pasted(paste, labelled, data), domains.label_space))
-    weak = adaptation.mean_teacher is not None or isinstance(adaptation.selector, LabelEntropy)
+    weak = adaptation.mean_teacher is not None or labelled.found.fitted.soft is not None
     target_views = {"strong": data.strong_blend if adaptation.strong_views else 0.0, "weak": weak, "paste": paste}
     share = source_share_of(adaptation, data)
 

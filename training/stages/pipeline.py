@@ -30,8 +30,8 @@ from training.methods.optimizers import Adam
 from training.methods.source_training import SourceTraining
 from training.methods.terms import CrossEntropy
 from training.prediction.foreign_predictor import ForeignPredictor
-from training.prediction.labelling import PREDICTION_BATCH
 from training.prediction.predictor import Predictor
+from training.prediction.target_predictions import PREDICTION_BATCH
 from training.progress import console
 from training.run_directory.paths import RunDirectory
 from training.settings import Experiment, Schedule
@@ -296,7 +296,7 @@ def _round(run: Run, number: int) -> None:
     if adaptation.mean_teacher is not None:
         stage = replace(stage, average_weights=None)  # the teacher is the average
     set_batch_norm(network, stage.batch_norm)
-    soft = soft_labeller(labeller.network, adaptation, labelled)
+    soft = soft_labeller(labeller.network, labelled)
     if run.directory.student_weights(previous).exists():
         network.load_weights(run.directory.student_weights(previous))
     method = round_method(network, adaptation, data, stage.steps, soft)

@@ -16,11 +16,9 @@ from training.evaluation.confusion import Confusion
 from training.evaluation.panels import Example, write_panels
 from training.evaluation.report import print_summary, write_report
 from training.experiment_json import VERSION
-from training.prediction.label_files import read_thresholds
+from training.prediction.label_files import read_fitted
 from training.prediction.predictor import Predictor, enlarge
-from training.probability_maps.map_files import load_prior
 from training.progress import console
-from training.pseudo_labels.selectors import select
 from training.run_directory.paths import RunDirectory
 from training.settings import Experiment
 
@@ -79,7 +77,7 @@ def _labeller(figures: dict) -> dict | None:
 def _round_summary(name: str, figures: dict) -> dict:
     verdict, scores = figures["verdict"], _scores(figures) or {}
     kept = (
-        *("portion", "alpha", "kept_share", "kept_share_per_class", "thresholds", "threshold_trajectory"),
+        *("selector", "parameters", "kept_share", "kept_share_per_class", "thresholds", "threshold_trajectory"),
         *("hard_classes", "student_scores"),
     )
     return {
@@ -183,14 +181,11 @@ def _probs(predictor: Predictor, dataset: Dataset, size) -> np.ndarray:
 
 
 def _pseudo_label(probs: np.ndarray, directory: RunDirectory, stages: dict) -> np.ndarray | None:
-    """What the last round's thresholds would keep of this prediction."""
+    """What the last round's selector, as it was fitted then, keeps of this prediction."""
     last = list(stages)[-1]
     if not last.startswith("round_"):
         return None
-    thresholds = read_thresholds(directory.pseudo_labels / last)
-    path, classes = directory.spatial_prior, probs.shape[-1]
-    prior = load_prior(path, classes, height_first=True) if path.exists() else None
-    return select(probs, thresholds, prior)
+    return read_fitted(directory.pseudo_labels / last).label(probs)
 
 
 def pictures_to_tensorboard(directory: RunDirectory, panels: list[Path]) -> None:

@@ -6,16 +6,16 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from training.prediction.labelling import TargetPredictions, label_images, label_images_in_order
+from training.pseudo_labels.selectors import select
 
 from tests.training.distribution.worker_threads import WorkerThreads
 from training.data.classes import load_label_space
 from training.data.datasets import image_folder
 from training.prediction import labelling
 from training.prediction.label_files import read_thresholds
-from training.prediction.labelling import TargetPredictions, label_images, label_images_in_order
 from training.prediction.predictor import Predictor
 from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector
-from training.pseudo_labels.selectors import select
 
 SIZE = (32, 48)
 
