@@ -110,6 +110,8 @@ def label(arguments: Common) -> None:
     # What can be refused before any map is read.
     choice, parameters = choice_called(arguments.selector), _given_parameters(arguments)
     _check_inputs(arguments)
+    if arguments.prior is not None:
+        choice.check_takes_prior()
     choice.selector(**parameters)  # refuses numbers outside their range
     # The maps, and the spatial prior at their size.
     predictions = _of_files(arguments) if arguments.checkpoint is None else _of_run(arguments)
@@ -158,10 +160,10 @@ def _of_run(arguments: Common) -> Predictions:
 
 def _prior(arguments: Common, choice: Choice, predictions: Predictions) -> np.ndarray | None:
     """The prior that --prior names; with --checkpoint the run's own for a selector that weights by one, resized."""
+    if not choice.with_prior:
+        return None
     if arguments.checkpoint is None:
         return None if arguments.prior is None else _prior_of_file(arguments.prior, predictions)
-    if arguments.prior is None and not choice.with_prior:
-        return None
     path = arguments.prior or arguments.checkpoint / RUN_PRIOR
     if arguments.prior is None and not path.exists():
         raise UserError(f"{arguments.checkpoint} has no {RUN_PRIOR}: give --prior, or a selector without one.")

@@ -13,7 +13,7 @@ import numpy as np
 from training.pseudo_labels.thresholds import ThresholdSelector
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class GlobalThresholdSelector(ThresholdSelector):
     """prior: float32 [h, w, c] at the size of the images it is fitted to, or None."""
 

@@ -65,7 +65,7 @@ class InstanceAdaptiveFitted(Fitted):
         return {} if self.trajectory is None else {"threshold_trajectory": self.trajectory.tolist()}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class InstanceAdaptiveSelector(Selector):
     kind: ClassVar = "instance_adaptive"
     short: ClassVar = "ias"

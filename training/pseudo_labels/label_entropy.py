@@ -49,7 +49,7 @@ class LabelEntropyFitted(ThresholdFitted):
         return label.reshape(height, width), soft.reshape(height, width, classes)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LabelEntropySelector(ThresholdSelector):
     kind: ClassVar = "label_entropy"
     short: ClassVar = "lrent"

@@ -75,6 +75,15 @@ class Choice:
         own = self.selector
         return f"{own.short} on probabilities weighted by a spatial prior" if self.with_prior else own.meaning
 
+    def check_takes_prior(self) -> None:
+        """Raise UserError if it would not use a spatial prior."""
+        if not self.with_prior:
+            weighting = [choice.name for choice in choices().values() if choice.with_prior]
+            raise UserError(
+                f"The selector {self.name} uses no spatial prior but one was given: leave it out or choose one of "
+                f"{', '.join(weighting)}."
+            )
+
     def build(self, prior: np.ndarray | None, like: Selector | None = None, **parameters: Any) -> Selector:
         """The selector; what is not given is as in `like`, where that is of the same kind, else as published.
 
@@ -85,12 +94,8 @@ class Choice:
             raise UserError(
                 f"The selector {self.name} weights by a spatial prior and none was given: give one (--prior)."
             )
-        if not self.with_prior and prior is not None:
-            weighting = [choice.name for choice in choices().values() if choice.with_prior]
-            raise UserError(
-                f"The selector {self.name} uses no spatial prior but one was given: leave it out or choose one of "
-                f"{', '.join(weighting)}."
-            )
+        if prior is not None:
+            self.check_takes_prior()
         known = like.parameters if isinstance(like, self.selector) else {}
         return self.selector(**{**known, **parameters, **({"prior": prior} if self.with_prior else {})})
 

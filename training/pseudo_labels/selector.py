@@ -123,7 +123,7 @@ def parameter(default: Any, meaning: str) -> Any:
     return field(default=default, metadata={"meaning": meaning})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Selector(ABC):
     """A labelling rule with its parameters. Parameters are dataclass fields, see `parameter`, checked when it is made.
 

@@ -70,7 +70,7 @@ class ThresholdFitted(Fitted):
         return resized
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ThresholdSelector(Selector):
     """Selects the most confident portion of the pixels; a class with none of that rank gets threshold 1, as published,
     and +inf where a prior is used: prior times probability can exceed 1, and such a class must not be selected."""

@@ -34,7 +34,8 @@ def summary(label_space, before, after) -> dict:
     """The summary of a run of two rounds with target labels; its second round collapsed."""
     first = {
         "round": 1,
-        "portion": 0.2,
+        "selector": "cbst",
+        "parameters": {"portion": 0.2},
         "kept_share": 0.19,
         "kept_share_per_class": {"road": 0.2, "tree | hedge": 0.18, "car": 0.1, "tram": 0.0},
         "thresholds": {"road": 0.91234, "tree | hedge": 0.8, "car": 0.6, "tram": None},
