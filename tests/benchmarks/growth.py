@@ -40,14 +40,15 @@ class Result:
 def measure(images: int, cache_mib: int, run: Path | None) -> Result:
     """Label `images` streets in this process."""
     start_tensorflow()
-    from training.prediction.labelling import TargetPredictions, label_images
-    from training.pseudo_labels.selectors import select
-
     from models.segmenter import build_segmenter
     from training.data.classes import LABEL_SPACES
     from training.data.domains import load_domain
+    from training.prediction.label_files import LabelFolder
+    from training.prediction.label_images import label_images
     from training.prediction.predictor import Predictor
+    from training.prediction.target_predictions import TargetPredictions
     from training.prediction.trained_model import load_trained
+    from training.pseudo_labels import ClassBalancedSelector
     from training.settings import Domain
 
     space = LABEL_SPACES["cityscapes19"]
@@ -59,7 +60,7 @@ def measure(images: int, cache_mib: int, run: Path | None) -> Result:
     def label(count: int, folder: Path) -> None:
         part = dataset.subset(range(count))
         predictions = TargetPredictions(predictor, part, SIZE, BATCH, cache_bytes=cache_mib << 20)
-        label_images(predictions, folder, "cbst", PORTION, STRIDE, None, select)
+        label_images(predictions, ClassBalancedSelector(portion=PORTION, stride=STRIDE), LabelFolder(folder))
 
     with tempfile.TemporaryDirectory() as folder:
         label(2 * BATCH, Path(folder) / "warm")

@@ -18,7 +18,7 @@ from training.data.datasets import folders, image_folder
 from training.data.images import image_size, read_first_channel, read_id_image, read_image
 from training.data.input_pipeline import load_frame
 from training.data.readers import own_id_decoder
-from training.prediction.label_files import read_thresholds
+from training.prediction.label_files import read_fitted
 
 SPACE = LABEL_SPACES["camvid11"]
 READERS = (
@@ -34,7 +34,7 @@ OWN_SPACE = {
     "from_cityscapes": [0] * 10 + [255] * 9,
 }
 MANIFEST = {
-    "selector": "cbst", "portion": 0.2, "stride": 4, "compat": None, "images": 1, "thresholds": [0.5, None],
+    "kind": "class_balanced", "portion": 0.2, "stride": 4, "compat": None, "images": 1, "thresholds": [0.5, None],
     "pixels": [1, 2], "ranked_pixels": [1, 1], "files": ["000000.png", "../../precious.txt", "precious.txt"],
 }  # fmt: skip
 SHAPES = (
@@ -178,8 +178,8 @@ def label_folders(random: np.random.Generator, folder: Path) -> None:
         (out / ".000000.png.partial").symlink_to(precious)
     try:
         if random.random() < 0.5:
-            thresholds = read_thresholds(out)
-            assert thresholds.values.shape == thresholds.counts.shape == thresholds.pool_counts.shape
+            fitted = read_fitted(out)
+            assert fitted.label(np.full((4, 5, fitted.classes), 0.25, np.float32)).shape == (4, 5)
         else:
             run_main(label.main, ["--probs", str(folder / "probs.npz"), "--out", str(out)])
     finally:

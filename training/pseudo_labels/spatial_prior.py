@@ -62,7 +62,8 @@ def pack_prior(prior: np.ndarray) -> dict[str, Any]:
     differences from the left and upper neighbours (modulo 256) deflate to less than half.
     """
     size = tuple(min(own, most) for own, most in zip(prior.shape[:2], PACKED_SIZE, strict=True))
-    small = np.moveaxis(resize_prior(prior, size), -1, 0)
+    same = size == prior.shape[:2]  # what was packed before is packed to the same again
+    small = np.moveaxis(prior if same else resize_prior(prior, size), -1, 0)
     scale = np.maximum(small.max(axis=(1, 2)), np.finfo(np.float32).tiny)
     coded = np.round(255 * np.sqrt(small / scale[:, None, None])).astype(np.uint8)
     for axis in (1, 2):
