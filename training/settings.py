@@ -136,7 +136,7 @@ class SpatialPrior:
 
 @dataclass(frozen=True)
 class GlobalThreshold:
-    """ST (ECCV 2018): the most confident target pixels teach, by one confidence threshold for all classes.
+    """ST (ECCV 2018): the most confident target pixels are trained on, by one confidence threshold for all.
 
     The kept portion grows by `portion_step` per round up to `portion_max` (self-paced learning, CBST section 3.2).
     """
@@ -178,7 +178,7 @@ class LabelEntropy:
 
 @dataclass(frozen=True)
 class InstanceAdaptive:
-    """IAS (IAST, ECCV 2020, section 3.2): thresholds that follow the images as they come, one a class.
+    """IAS (IAST, ECCV 2020, section 3.2): thresholds that follow the images as they come, one per class.
 
     The share of a class' pixels that moves its threshold is `alpha * threshold ** gamma`; IAST uses alpha 0.2 to 0.3,
     HIAST 0.5. The result depends on the order of the images: name order, `batch_size` at a time.
