@@ -10,12 +10,13 @@ import tensorflow as tf
 
 from models.discriminator import build_discriminator
 from training.data.augment import Augmentation
-from training.data.copy_paste import CopyPaste
+from training.data.copy_paste import HardClassPaste
 from training.data.domains import Domains, source_labels
 from training.data.donors import hard_classes
-from training.data.input_pipeline import load_frame, training_stream
+from training.data.input_pipeline import TrainingStream, Views, load_frame, side_by_side
 from training.data.mining import priority_classes, rare_classes
 from training.data.samples import Dataset
+from training.data.sampling import Permutation
 from training.data.source_subset import source_subset
 from training.distribution.devices import share_of_this_process
 from training.distribution.shares import Share
@@ -52,6 +53,7 @@ from training.pseudo_labels.spatial_prior import spatial_prior
 from training.run_directory.paths import RunDirectory
 from training.settings import (
     Alignment,
+    CopyPaste,
     Data,
     GlobalThreshold,
     InstanceAdaptive,
@@ -61,7 +63,6 @@ from training.settings import (
     Schedule,
     SourceShare,
 )
-from training.settings import CopyPaste as CopyPasteSettings
 
 
 @dataclass(frozen=True)
@@ -286,27 +287,23 @@ def round_streams(
         picture = directory.pasting_picture(f"round_{number}")
         on_chief(lambda: write_pasting(picture, _pasted(paste, labelled, data), domains.label_space))
     weak = adaptation.mean_teacher is not None or isinstance(adaptation.selector, LabelEntropy)
-    target_views = {"strong": data.strong_blend if adaptation.strong_views else 0.0, "weak": weak, "paste": paste}
+    views = Views(strong=data.strong_blend if adaptation.strong_views else 0.0, weak=weak)
+    changes = () if paste is None else (paste,)
+    target = TrainingStream(labelled.dataset, *common, target_seed, changes=changes, views=views)
     share = source_share_of(adaptation, data)
-
-    def make_stream(first_step: int, share_of_batch: Share) -> tf.data.Dataset:
-        place = {"start_step": first_step, "share": share_of_batch}
-        target = training_stream(labelled.dataset, *common, seed=target_seed, **place, **target_views)
-        if share is None:
-            return tf.data.Dataset.zip({"target": target})
-        indices = source_part(len(domains.source), share, data, number)
-        source = training_stream(domains.source, *common, seed=1000 * seed + 2 * number, indices=indices, **place)
-        return tf.data.Dataset.zip({"source": source, "target": target})
-
-    return make_stream
+    if share is None:
+        return side_by_side(target=target)
+    order = Permutation(source_part(len(domains.source), share, data, number))
+    source = TrainingStream(domains.source, *common, 1000 * seed + 2 * number, order)
+    return side_by_side(source=source, target=target)
 
 
-def _pasted(paste: CopyPaste, labelled: Labelled, data: Data, count: int = 4):
+def _pasted(paste: HardClassPaste, labelled: Labelled, data: Data, count: int = 4):
     """Frames of the first positions of the stream that get something, before and after."""
     dataset, shown = labelled.dataset, 0
     for position in range(len(dataset)):
         frame = load_frame(dataset, position, data.size)
-        pasted = paste(position, position, frame, lambda index: load_frame(dataset, index, data.size))
+        pasted = paste.change(position, position, frame, lambda index: load_frame(dataset, index, data.size))
         if (pasted != frame).any():
             yield frame, pasted
             shown += 1
@@ -314,17 +311,17 @@ def _pasted(paste: CopyPaste, labelled: Labelled, data: Data, count: int = 4):
             return
 
 
-def _copy_paste(adaptation: Rounds, labelled: Labelled, seed: int) -> CopyPaste | None:
+def _copy_paste(adaptation: Rounds, labelled: Labelled, seed: int) -> HardClassPaste | None:
     settings, found = adaptation.copy_paste, labelled.found
     if settings is None:
         return None
     count = _hard_count(settings, found)
-    return CopyPaste(
+    return HardClassPaste(
         labelled.dataset, found.image_counts, found.mean_confidence, count, settings.donors, settings.stop_share, seed
     )
 
 
-def _hard_count(settings: CopyPasteSettings, found: LabelledImages) -> int:
+def _hard_count(settings: CopyPaste, found: LabelledImages) -> int:
     """How many of the classes that were selected anywhere count as hard."""
     return max(1, round(settings.hard_classes * np.isfinite(found.mean_confidence).sum()))
 
@@ -343,11 +340,6 @@ def unlabelled_streams(
 ) -> Callable[[int, Share], tf.data.Dataset]:
     """`make_stream(first_step, share)`: batches of the labelled source and the unlabelled target, for alignment."""
     common = (data.size, augmentation_of(schedule, data), schedule.batch_size, schedule.steps)
-
-    def make_stream(first_step: int, share: Share) -> tf.data.Dataset:
-        place = {"start_step": first_step, "share": share}
-        source = training_stream(domains.source, *common, seed=1000 * seed, **place)
-        target = training_stream(domains.target, *common, seed=1000 * seed + 1, **place)
-        return tf.data.Dataset.zip({"source": source, "target": target})
-
-    return make_stream
+    source = TrainingStream(domains.source, *common, 1000 * seed)
+    target = TrainingStream(domains.target, *common, 1000 * seed + 1)
+    return side_by_side(source=source, target=target)

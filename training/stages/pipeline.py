@@ -20,7 +20,13 @@ from models.segmenter import build_segmenter
 from models.weights import WeightsError
 from training.data.domains import Domains, load_domains
 from training.data.fixed_lists import with_fixed_lists
-from training.data.input_pipeline import evaluation_stream, readable, reraise_as_user_error, training_stream
+from training.data.input_pipeline import (
+    TrainingStream,
+    evaluation_stream,
+    readable,
+    reraise_as_user_error,
+    side_by_side,
+)
 from training.distribution.devices import share_of_this_process
 from training.distribution.workers import chief_first, on_chief
 from training.errors import UserError
@@ -211,15 +217,10 @@ def _train_source(run: Run) -> None:
     set_batch_norm(run.network, stage.batch_norm)
     console.print(f"Warm-up: {stage.steps} steps on {len(dataset)} labelled images ({dataset.name})", style="bold")
 
-    def make_stream(first_step, share):
-        stream = training_stream(
-            dataset, data.size, augmentation_of(stage, data), stage.batch_size, stage.steps,
-            seed=run.experiment.seed, start_step=first_step, share=share,
-        )  # fmt: skip
-        return tf.data.Dataset.zip({"source": stream})
-
+    augmentation = augmentation_of(stage, data)
+    source = TrainingStream(dataset, data.size, augmentation, stage.batch_size, stage.steps, run.experiment.seed)
     method = SourceTraining(run.network, [CrossEntropy("source")], data.loss_stride)
-    train_stage(method, stage, "source", make_stream, run.directory, head_variables(run.network))
+    train_stage(method, stage, "source", side_by_side(source=source), run.directory, head_variables(run.network))
 
 
 def _take_statistics(run: Run) -> None:
