@@ -2,7 +2,7 @@
 
 Geometry acts on image and label together: a window of the frame is cut out and resized to the crop. What lies
 outside the frame becomes OUTSIDE in the label (never 0, which is a class) and the mean colour in the image.
-Randomness comes in as a vector of uniform numbers, one per decision, drawn statelessly from (seed, position).
+All random decisions of a sample follow from one vector of uniform numbers, a function of (seed, position).
 """
 
 import math
@@ -27,7 +27,7 @@ _REDRAW = 0x5257  # keeps the numbers of crops drawn again apart from others of 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a training sample.
+    """The random changes of a training sample.
 
     Attributes:
         crop: (height, width) of what the network sees.
@@ -130,7 +130,7 @@ class Window(NamedTuple):
 
 
 def draw_window(label: tf.Tensor, draws: Draws, augmentation: Augmentation) -> Window:
-    """A random window of the frame whose label is uint8 [h, w]; centred on a rare class if mining says so."""
+    """A random window of the frame whose label is uint8 [h, w]; with probability `mine` centred on a rare class."""
     frame = tf.shape(label)
     low, high = augmentation.scale
     scale = low + (high - low) * draws.scale
@@ -212,7 +212,7 @@ def _mined_start(label: tf.Tensor, window: Pair, start: Pair, draws: Draws, clas
 
 
 def apply_window(image: tf.Tensor, label: tf.Tensor, window: Window, crop: tuple[int, int]):
-    """Cut `window` out of image uint8 [h, w, 3] and label uint8 [h, w] and bring it to `crop`.
+    """Cut `window` out of image uint8 [h, w, 3] and label uint8 [h, w] and resize it to `crop`.
 
     Returns:
         image float32 [*crop, 3] (bilinear, mean colour outside the frame) and label uint8 [*crop] (nearest, OUTSIDE

@@ -1,7 +1,6 @@
 """Copy-paste of hard classes between pseudo-labelled target images: HPLA of HIAST (TPAMI 2025).
 
-Every image that is trained on gets the hard-class pixels of up to three donors, at the same place. It comes before the
-augmentation, so the pasted pixels move with the rest.
+Every training image gets the hard-class pixels of up to three donors, at the same place, before the augmentation.
 """
 
 from dataclasses import dataclass
@@ -17,19 +16,19 @@ from training.data.frame_changes import Load
 from training.data.images import resize_image, resize_label
 from training.data.samples import Dataset
 
-_STREAM = 0x4850  # keeps these draws apart from others of the same seed and position
+_STREAM = 0x4850  # keeps these random numbers apart from others of the same seed and position
 
 
 def paste(
     image: np.ndarray, label: np.ndarray, donor_image: np.ndarray, donor_label: np.ndarray, hard: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image, label and what was pasted: the donor's pixels of all hard classes, at the same coordinates.
+    """Paste the donor's pixels of all hard classes at the same coordinates.
 
     Args:
         image, label: uint8 [h, w, 3] and [h, w], 255 = ignore. Not changed; new arrays come back.
-        donor_image, donor_label: the same of another image; brought to [h, w] if it has another size (bilinear, area
+        donor_image, donor_label: the same of another image; resized to [h, w] if it has another size (bilinear, area
             average when shrinking; labels by the nearest pixel).
-        hard: ids of the hard classes. They are pasted whatever class the donor was drawn for.
+        hard: ids of the hard classes; all are pasted, not only the class that the donor was drawn for.
 
     Returns:
         `(image, label, pasted)`; pasted: uint8 [h, w], the class of each pasted pixel and 255 elsewhere.

@@ -1,4 +1,4 @@
-"""tf.data streams: frames are decoded (once, if they fit in memory), augmented, batched and fetched ahead.
+"""tf.data streams: frames are decoded (once, if they fit in memory), changed, augmented, batched and prefetched.
 
 Batch k of a training stream depends on the seed and k alone, whatever the parallelism and wherever the stream starts.
 """
@@ -102,7 +102,7 @@ class TrainingStream:
         """Batches first_step .. steps-1; resuming at first_step gives the tail of the whole stream.
 
         Args:
-            share: of the global batches, give this process' rows, one batch a replica after the other.
+            share: of the global batches, give this process' rows, one batch per replica after the other.
 
         Returns:
             `steps - first_step` batches (times the replicas of the share) of
@@ -231,7 +231,7 @@ def _frame_loader(
 ) -> Callable[[int], np.ndarray]:
     """A function sample index -> frame uint8 [h, w, 4], from memory or from disk.
 
-    TensorFlow keeps Python functions of a data set for ever, so this one must not own the frames; the stream does.
+    TensorFlow never frees the Python functions of a data set, so this one must not own the frames; the stream does.
     (As a captured tensor they would be copied by every iterator.)
     """
     kept = None if decoded is None else weakref.ref(decoded)
