@@ -47,13 +47,12 @@ def step_of(recipe: str, arguments: Workload, classes: int):
 def streams(arguments: Workload):
     """By name of the step, `steps -> tf.data.Dataset`: its batches, with the streets' true labels for selected ones."""
     import numpy as np
-    import tensorflow as tf
 
     from training.command_line import experiment_of, parse
     from training.data.classes import LABEL_SPACES
-    from training.data.copy_paste import CopyPaste
+    from training.data.copy_paste import HardClassPaste
     from training.data.domains import load_domain
-    from training.data.input_pipeline import training_stream
+    from training.data.input_pipeline import TrainingStream, Views, side_by_side
     from training.stages.streams import augmentation_of
 
     experiment = experiment_of(parse(["--recipe", "hiast", "--size", arguments.size]))
@@ -64,17 +63,15 @@ def streams(arguments: Workload):
     counts = np.stack([np.bincount(label.ravel(), minlength=256)[: space.count] for label in labels])
     confidence = np.linspace(0.9, 0.1, space.count)  # the last classes are the hard ones: people, cars, two-wheelers
     hard = max(1, round(settings.hard_classes * space.count))
-    paste = CopyPaste(target, counts, confidence, hard, settings.donors, settings.stop_share)
+    paste = HardClassPaste(target, counts, confidence, hard, settings.donors, settings.stop_share)
     common = (data.size, augmentation_of(data.schedules["rounds"], data), arguments.batch)
-    views = {"plain step": {}, "teacher's step": {"strong": data.strong_blend, "weak": True, "paste": paste}}
+    teacher = {"changes": (paste,), "views": Views(strong=data.strong_blend, weak=True)}
     return space.count, {
-        name: lambda steps, extra=extra: tf.data.Dataset.zip(
-            {
-                "source": training_stream(source, *common, steps, seed=0),
-                "target": training_stream(target, *common, steps, seed=1, **extra),
-            }
-        )
-        for name, extra in views.items()
+        name: lambda steps, extra=extra: side_by_side(
+            source=TrainingStream(source, *common, steps, seed=0),
+            target=TrainingStream(target, *common, steps, seed=1, **extra),
+        )()
+        for name, extra in {"plain step": {}, "teacher's step": teacher}.items()
     }
 
 

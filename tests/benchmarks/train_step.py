@@ -165,25 +165,21 @@ class TorchSteps:
 def main(argv: list[str] | None = None) -> int:
     arguments = tyro.cli(Arguments, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
     arguments.start_tensorflow()
-    import tensorflow as tf
 
     from models.segmenter import build_segmenter
     from training.command_line import experiment_of, parse
     from training.data.classes import LABEL_SPACES
     from training.data.domains import load_domain
-    from training.data.input_pipeline import training_stream
+    from training.data.input_pipeline import TrainingStream, side_by_side
     from training.stages.streams import augmentation_of
 
     data = experiment_of(parse(["--data", "streetsim", "--size", arguments.size])).data
     space = LABEL_SPACES[data.label_space]
     dataset = load_domain(data.source_evaluation, space, data.size)
-    stream_of = lambda steps: tf.data.Dataset.zip(  # noqa: E731
-        {
-            "source": training_stream(
-                dataset, data.size, augmentation_of(data.schedules["warm_up"], data), arguments.batch, steps, 0
-            )
-        }
-    )
+    augmentation = augmentation_of(data.schedules["warm_up"], data)
+    stream_of = lambda steps: side_by_side(  # noqa: E731
+        source=TrainingStream(dataset, data.size, augmentation, arguments.batch, steps, seed=0)
+    )()
     batches = list(stream_of(STEPS_A_TURN))
     print(f"{arguments.network}, batch {arguments.batch}, {arguments.size}, {arguments.threads} threads")
     with ExitStack() as stack:

@@ -2,7 +2,7 @@
 
 Geometry acts on image and label together: a window of the frame is cut out and resized to the crop. What lies
 outside the frame becomes OUTSIDE in the label (never 0, which is a class) and the mean colour in the image.
-Randomness comes in as a vector of uniform numbers, one per decision, drawn statelessly from (seed, position).
+All random decisions of a sample follow from one vector of uniform numbers, a function of (seed, position).
 """
 
 import math
@@ -22,10 +22,12 @@ _BLUR_RADIUS = 3
 DECISIONS = 20
 """Length of the vector of uniform numbers that one sample uses."""
 
+_REDRAW = 0x5257  # keeps the numbers of crops drawn again apart from others of the same seed and position
+
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a training sample.
+    """The random changes of a training sample.
 
     Attributes:
         crop: (height, width) of what the network sees.
@@ -37,6 +39,10 @@ class Augmentation:
         noise: probability of Gaussian pixel noise, standard deviation up to 12 of 255.
         mine: probability of centring the crop on a pixel of a rare class (CBST, patch mining).
         mine_classes: train ids of the rare classes.
+        redraws: where the sample was drawn for a class (rare class sampling), how often the crop is drawn again while
+            it shows too little of that class; 0 = never (DAFormer's program: 10).
+        wanted_share: the crop shows enough where more than this share of its pixels is of that class (DAFormer's
+            program: more than 1500 pixels, 0.0057 of 512 x 512).
     """
 
     crop: tuple[int, int]
@@ -48,6 +54,8 @@ class Augmentation:
     noise: float = 0.0
     mine: float = 0.0
     mine_classes: tuple[int, ...] = ()
+    redraws: int = 0
+    wanted_share: float = 0.0057
 
 
 def check_augmentation(augmentation: Augmentation, size: tuple[int, int]) -> None:
@@ -71,6 +79,13 @@ def check_augmentation(augmentation: Augmentation, size: tuple[int, int]) -> Non
     for name in ("flip", "grey", "blur", "noise", "mine"):
         if not 0 <= getattr(augmentation, name) <= 1:
             raise UserError(f"The augmentation's {name} is {getattr(augmentation, name)}: it is a probability, 0 to 1.")
+    if augmentation.redraws < 0:
+        raise UserError(f"The augmentation's redraws are {augmentation.redraws}: it is a number of tries, 0 or more.")
+    if not 0 <= augmentation.wanted_share < 1:
+        raise UserError(
+            f"The augmentation's wanted_share is {augmentation.wanted_share}: it is a share of the crop's pixels, at "
+            "least 0 and below 1."
+        )
     if augmentation.jitter < 0:
         raise UserError(f"The augmentation's jitter is {augmentation.jitter}: it is a strength, 0 (off) or more.")
 
@@ -89,9 +104,15 @@ class Draws(NamedTuple):
     noise_seed: tf.Tensor  # int32 [2]
 
 
-def draw(seed: int, position: tf.Tensor) -> Draws:
-    """The random numbers of the sample at `position` (int64 scalar) of the stage with `seed`; a pure function."""
+def draw(seed: int, position: tf.Tensor, redraw: tf.Tensor | None = None) -> Draws:
+    """The random numbers of the sample at `position` (int64 scalar) of the stage with `seed`; a pure function.
+
+    redraw: int32 scalar, 1 for the first crop that is drawn again and so on; None for the first draw.
+    """
     pair = tf.stack([tf.constant(seed, tf.int64), tf.cast(position, tf.int64)])
+    if redraw is not None:
+        for number in (_REDRAW, redraw):
+            pair = tf.random.experimental.stateless_fold_in(pair, number)
     uniform = tf.random.stateless_uniform([DECISIONS], seed=pair)
     scalars = tf.unstack(uniform[:7])
     noise_seed = tf.cast(uniform[18:20] * 2.0**24, tf.int32)
@@ -109,7 +130,7 @@ class Window(NamedTuple):
 
 
 def draw_window(label: tf.Tensor, draws: Draws, augmentation: Augmentation) -> Window:
-    """A random window of the frame whose label is uint8 [h, w]; centred on a rare class if mining says so."""
+    """A random window of the frame whose label is uint8 [h, w]; with probability `mine` centred on a rare class."""
     frame = tf.shape(label)
     low, high = augmentation.scale
     scale = low + (high - low) * draws.scale
@@ -123,6 +144,40 @@ def draw_window(label: tf.Tensor, draws: Draws, augmentation: Augmentation) -> W
             lambda: (top, left),
         )
     return Window(top, left, height, width, draws.flip < augmentation.flip)
+
+
+def window_showing(
+    label: tf.Tensor, wanted: tf.Tensor, seed: int, position: tf.Tensor, augmentation: Augmentation
+) -> Window:
+    """A random window as of `draw_window`, drawn again while it shows too little of the class `wanted` (DAFormer).
+
+    A function of the frame, seed and position; redraw k has random numbers of its own. After `redraws` tries the last
+    window stays.
+
+    Args:
+        label: uint8 [h, w], the frame's.
+        wanted: int32 scalar, the class that the sample was drawn for; negative: none, nothing is drawn again.
+    """
+    window = draw_window(label, draw(seed, position), augmentation)
+    if augmentation.redraws == 0:
+        return window
+
+    def shows_too_little(tries: tf.Tensor, window: Window) -> tf.Tensor:
+        too_little = _share_in(label, window, wanted) <= augmentation.wanted_share
+        return (wanted >= 0) & (tries < augmentation.redraws) & too_little
+
+    def draw_again(tries: tf.Tensor, window: Window) -> tuple[tf.Tensor, Window]:
+        return tries + 1, draw_window(label, draw(seed, position, tries + 1), augmentation)
+
+    return tf.while_loop(shows_too_little, draw_again, (tf.constant(0), window))[1]
+
+
+def _share_in(label: tf.Tensor, window: Window, class_id: tf.Tensor) -> tf.Tensor:
+    """The share of the window's area that is of the class; nothing beyond the frame is."""
+    rows = slice(tf.maximum(window.top, 0), tf.maximum(window.top + window.height, 0))
+    columns = slice(tf.maximum(window.left, 0), tf.maximum(window.left + window.width, 0))
+    pixels = tf.math.count_nonzero(tf.cast(label[rows, columns], tf.int32) == class_id, dtype=tf.int32)
+    return tf.cast(pixels, tf.float32) / tf.cast(window.height * window.width, tf.float32)
 
 
 def _random_start(frame: tf.Tensor, window: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
@@ -157,7 +212,7 @@ def _mined_start(label: tf.Tensor, window: Pair, start: Pair, draws: Draws, clas
 
 
 def apply_window(image: tf.Tensor, label: tf.Tensor, window: Window, crop: tuple[int, int]):
-    """Cut `window` out of image uint8 [h, w, 3] and label uint8 [h, w] and bring it to `crop`.
+    """Cut `window` out of image uint8 [h, w, 3] and label uint8 [h, w] and resize it to `crop`.
 
     Returns:
         image float32 [*crop, 3] (bilinear, mean colour outside the frame) and label uint8 [*crop] (nearest, OUTSIDE
@@ -287,9 +342,3 @@ def change_appearance(image: tf.Tensor, draws: Draws, augmentation: Augmentation
             uniform[10] < augmentation.noise, lambda: noisy(image, deviation, draws.noise_seed), lambda: image
         )
     return image
-
-
-def change_geometry(image: tf.Tensor, label: tf.Tensor, draws: Draws, augmentation: Augmentation):
-    """A random window of a frame: image uint8 [h, w, 3], label uint8 [h, w] -> float32 [*crop, 3], uint8 [*crop]."""
-    window = draw_window(label, draws, augmentation)
-    return apply_window(image, label, window, augmentation.crop)

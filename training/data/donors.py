@@ -1,4 +1,4 @@
-"""Which images lend their hard classes to another: the choice of donors of HPLA, HIAST's copy-paste (TPAMI 2025)."""
+"""The choice of donors of HPLA, HIAST's copy-paste (TPAMI 2025): images whose hard classes are pasted into another."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from training.errors import UserError
 
-DROPPED_SHARE = 0.1  # of a class' images, those that show the least of it
+DROPPED_SHARE = 0.1  # of the images with a class: those with the fewest pixels of it are no donors
 
 
 def hard_classes(mean_confidence: np.ndarray, count: int) -> np.ndarray:
@@ -23,10 +23,12 @@ def hard_classes(mean_confidence: np.ndarray, count: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class DonorIndex:
-    """counts: int64 [images, c], selected pixels. donors: of each class its images, int64, fewest pixels first.
+    """Which images can be donors of each class.
 
-    A donor list holds the images with a selected pixel of the class, but for the lowest round(0.1 n), a half rounded
-    to even.
+    Attributes:
+        counts: int64 [images, c], selected pixels of each class in each image.
+        donors: per class its donors, int64 [n], fewest pixels first: the n images with a selected pixel of the class,
+            without the round(0.1 n) that have the fewest (a half is rounded to even).
     """
 
     counts: np.ndarray
@@ -34,7 +36,7 @@ class DonorIndex:
 
     @classmethod
     def from_counts(cls, counts: np.ndarray) -> "DonorIndex":
-        """The index of images whose pseudo-labels have so many pixels of each class: int [images, c]."""
+        """counts: int [images, c], pixels of each class in each image's pseudo-label."""
         counts = np.asarray(counts, np.int64)
         return cls(counts, tuple(_donors_of(of_class) for of_class in counts.T))
 
@@ -59,9 +61,9 @@ def draw_donors(
     after one, whatever it is set to). stop_share: in (0, 1]. No donor is drawn twice; the receiving image may be drawn.
     Raises UserError for max_donors and stop_share outside their ranges.
 
-    1. Stop at max_donors, where stop_share of the hard classes are covered, or where no class is left to draw.
-    2. Draw a class among the hard ones not yet covered that have donors, with weight (1 - mu)^2.
-    3. Draw one of its donors uniformly. It covers those classes of which it has a pixel, and no others.
+    1. Stop after max_donors, when stop_share of the hard classes are covered, or when no class is left to draw.
+    2. Draw a class among the hard ones that are not covered and have donors, with weight (1 - mu)^2.
+    3. Draw one of its donors uniformly. It covers the classes that it has a pixel of.
     """
     check_draw(max_donors, stop_share)
     hard = np.asarray(hard, np.int64)

@@ -1,4 +1,4 @@
-"""tf.data streams: frames are decoded (once, if they fit in memory), augmented, batched and fetched ahead.
+"""tf.data streams: frames are decoded (once, if they fit in memory), changed, augmented, batched and prefetched.
 
 Batch k of a training stream depends on the seed and k alone, whatever the parallelism and wherever the stream starts.
 """
@@ -6,7 +6,7 @@ Batch k of a training stream depends on the seed and k alone, whatever the paral
 import os
 import re
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NoReturn
@@ -14,16 +14,31 @@ from typing import NoReturn
 import numpy as np
 import tensorflow as tf
 
-from training.data.augment import Augmentation, change_appearance, change_geometry, check_augmentation, draw
-from training.data.copy_paste import CopyPaste
+from training.data.augment import (
+    Augmentation,
+    apply_window,
+    change_appearance,
+    check_augmentation,
+    draw,
+    window_showing,
+)
+from training.data.frame_changes import FrameChange, changed
 from training.data.images import image_size, resize_image, resize_label
 from training.data.samples import Dataset
-from training.data.sampling import checked_indices, sample_order
+from training.data.sampling import Permutation, SampleOrder
 from training.data.strong_augment import draw_strong, strong_view
 from training.distribution.shares import ALONE, Share
 from training.errors import UserError
 
-__all__ = ["Augmentation", "evaluation_stream", "readable", "reraise_as_user_error", "training_stream"]
+__all__ = [
+    "Augmentation",
+    "TrainingStream",
+    "Views",
+    "evaluation_stream",
+    "readable",
+    "reraise_as_user_error",
+    "side_by_side",
+]
 
 CACHE_BYTES = 600_000_000
 """Decoded frames are kept in memory up to this size."""
@@ -31,74 +46,130 @@ CACHE_BYTES = 600_000_000
 _MARK = re.compile(r"<<streetshift:(.*?):streetshift>>", re.DOTALL)
 
 
-def training_stream(
-    dataset: Dataset,
-    size: tuple[int, int],
-    augmentation: Augmentation,
-    batch_size: int,
-    steps: int,
-    seed: int,
-    start_step: int = 0,
-    indices: np.ndarray | None = None,
-    cache: bool | None = None,
-    paste: CopyPaste | None = None,
-    strong: float = 0.0,
-    weak: bool = False,
-    share: Share = ALONE,
-) -> tf.data.Dataset:
-    """Augmented batches start_step .. steps-1 of a training stage.
+@dataclass(frozen=True)
+class Views:
+    """What a training stream shows of each sample.
 
-    Args:
-        dataset: samples without label get one that is all IGNORE.
-        size: (height, width) the whole image is first brought to, before random scale and crop.
-        indices: the samples to draw from, None = all.
-        cache: decode the frames that occur once and keep them; None = if they take less than CACHE_BYTES.
-        paste: puts pixels of other images into a frame before everything else.
-        strong: change the appearance by HIAST's strong augmentation, not by the photometry of `augmentation`; the
+    Attributes:
+        strong: change the appearance by HIAST's strong augmentation, not by the photometry of the augmentation; the
             share of the changed image in what is seen, 1 as published, 0 = off.
         weak: give the view without any change of appearance too; it shares geometry and label with the image.
-        share: of the global batches of `batch_size`, give this process' rows, one batch a replica after the other.
+    """
 
-    Returns:
-        `steps - start_step` batches (times the replicas of the share) {"image": float32 [b, *crop, 3] in [0, 255],
-        "label": uint8 [b, *crop], "index": int32 [b], "weak": like image, if asked for}. Resuming at start_step gives
-        the tail of the stream.
+    strong: float = 0.0
+    weak: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingStream:
+    """The augmented batches of one domain in one training stage, as a value; `batches` makes them.
+
+    Attributes:
+        dataset: samples without label get one that is all IGNORE.
+        size: (height, width) the whole image is first brought to, before random scale and crop.
+        augmentation: the random changes of each sample.
+        batch_size: samples per global batch.
+        steps: batches of the whole stage.
+        seed: any integer >= 0; two streams of one stage have different ones.
+        order: which sample stands at each position; None = every epoch a fresh permutation of all samples.
+        changes: made one after the other to each frame, before its augmentation.
+        views: what is shown of each sample.
+        cache: decode the frames that occur once and keep them; None = if they take less than CACHE_BYTES.
 
     Raises:
-        UserError: impossible crop, nothing to train on; a damaged file (at once when cached; otherwise while
-            iterating, as a TensorFlow error that `reraise_as_user_error` turns into the sentence).
+        UserError: impossible crop, nothing to train on.
+        IndexError: an order that was not made for this data set.
     """
-    check_augmentation(augmentation, size)
-    chosen = checked_indices(indices, len(dataset))
-    rows = share.rows(batch_size)
-    positions = np.add.outer(np.arange(start_step, steps) * batch_size, rows).ravel()
-    order = chosen[sample_order(len(chosen), start_step * batch_size, steps * batch_size, seed)]
-    order = order.reshape(-1, batch_size)[:, rows].ravel()
-    used = np.unique(order) if paste is None else np.arange(len(dataset))  # a short stage needs fewer frames
-    fits = len(used) * size[0] * size[1] * 4 < CACHE_BYTES
-    decoded = _decode_all(dataset, used, size) if (fits if cache is None else cache) else None
-    load = _frame_loader(dataset, size, decoded)
 
-    def frame_at(index: int, position: int) -> np.ndarray:
-        return load(index) if paste is None else paste(index, position, load(index), load)
+    dataset: Dataset
+    size: tuple[int, int]
+    augmentation: Augmentation
+    batch_size: int
+    steps: int
+    seed: int
+    order: SampleOrder | None = None
+    changes: Sequence[FrameChange] = ()
+    views: Views = Views()
+    cache: bool | None = None
 
-    @tf.autograph.experimental.do_not_convert
-    def view(index: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
-        frame = tf.ensure_shape(_numpy_frame(frame_at, index, position), (*size, 4))
-        draws = draw(seed, position)
-        seen, label = change_geometry(frame[..., :3], frame[..., 3], draws, augmentation)
-        if strong:
-            image = seen + strong * (strong_view(seen, draw_strong(seed, position)) - seen)
-        else:
-            image = change_appearance(seen, draws, augmentation)
-        views = {"image": image, **({"weak": seen} if weak else {})}
-        return {**views, "label": label, "index": tf.cast(index, tf.int32)}
+    def __post_init__(self) -> None:
+        check_augmentation(self.augmentation, self.size)
+        if self.order is None:
+            object.__setattr__(self, "order", Permutation.of_all(len(self.dataset)))
+        self.order.check(len(self.dataset))
 
-    stream = tf.data.Dataset.from_tensor_slices((order, positions))
-    stream = stream.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    stream = stream.batch(share.replica_batch(batch_size), drop_remainder=True).prefetch(2)
-    stream.decoded_frames = decoded  # lives as long as the stream and whatever is derived from it
-    return stream
+    def batches(self, first_step: int = 0, share: Share = ALONE) -> tf.data.Dataset:
+        """Batches first_step .. steps-1; resuming at first_step gives the tail of the whole stream.
+
+        Args:
+            share: of the global batches, give this process' rows, one batch per replica after the other.
+
+        Returns:
+            `steps - first_step` batches (times the replicas of the share) of
+            {"image": float32 [b, *crop, 3] in [0, 255], "label": uint8 [b, *crop], "weak": like image, if asked for,
+            "index": int32 [b], the samples, "position": int64 [b], the rows' positions in the stage's stream,
+            "wanted": int32 [b], the class that the order drew the sample for, negative if none}.
+
+        Raises:
+            UserError: a damaged file (at once when cached; otherwise while iterating, as a TensorFlow error that
+                `reraise_as_user_error` turns into the sentence).
+        """
+        # 1. Which sample, drawn for which class, stands at each position of this share.
+        rows = share.rows(self.batch_size)
+        first, last = first_step * self.batch_size, self.steps * self.batch_size
+        positions, indices, wanted = (
+            of_all.reshape(-1, self.batch_size)[:, rows].ravel()
+            for of_all in (
+                np.arange(first, last),
+                self.order.indices(first, last, self.seed),
+                self.order.classes(first, last, self.seed).astype(np.int32),
+            )
+        )
+        # 2. Decode ahead the frames that will be needed, if they fit: a short stage needs fewer than all.
+        needs_all = any(change.needs_other_frames for change in self.changes)
+        used = np.arange(len(self.dataset)) if needs_all else np.unique(indices)
+        fits = len(used) * self.size[0] * self.size[1] * 4 < CACHE_BYTES
+        cached = fits if self.cache is None else self.cache
+        decoded = _decode_all(self.dataset, used, self.size) if cached else None
+        # 3. Make the views of each sample, then batches of them.
+        view = self._view(_frame_loader(self.dataset, self.size, decoded))
+        stream = tf.data.Dataset.from_tensor_slices((indices, positions, wanted))
+        stream = stream.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        stream = stream.batch(share.replica_batch(self.batch_size), drop_remainder=True).prefetch(2)
+        stream.decoded_frames = decoded  # lives as long as the stream and whatever is derived from it
+        return stream
+
+    def _view(self, load: Callable[[int], np.ndarray]) -> Callable[..., dict[str, tf.Tensor]]:
+        """`view(index, position, wanted) -> row of a batch`, to be traced by tf.data."""
+
+        def frame_at(index: int, position: int) -> np.ndarray:
+            return changed(self.changes, index, position, load)
+
+        @tf.autograph.experimental.do_not_convert
+        def view(index: tf.Tensor, position: tf.Tensor, wanted: tf.Tensor) -> dict[str, tf.Tensor]:
+            frame = tf.ensure_shape(_numpy_frame(frame_at, index, position), (*self.size, 4))
+            window = window_showing(frame[..., 3], wanted, self.seed, position, self.augmentation)
+            seen, label = apply_window(frame[..., :3], frame[..., 3], window, self.augmentation.crop)
+            views = {"image": self._appearance(seen, position), **({"weak": seen} if self.views.weak else {})}
+            numbers = {"index": tf.cast(index, tf.int32), "position": position, "wanted": wanted}
+            return {**views, "label": label, **numbers}
+
+        return view
+
+    def _appearance(self, seen: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+        """The image with its colours changed: float32 [*crop, 3] -> the same."""
+        if not self.views.strong:
+            return change_appearance(seen, draw(self.seed, position), self.augmentation)
+        return seen + self.views.strong * (strong_view(seen, draw_strong(self.seed, position)) - seen)
+
+
+def side_by_side(**streams: TrainingStream) -> Callable[[int, Share], tf.data.Dataset]:
+    """`make_stream(first_step, share)`: batches {name: batch of that stream}, one per step, as stages take them."""
+
+    def make_stream(first_step: int = 0, share: Share = ALONE) -> tf.data.Dataset:
+        return tf.data.Dataset.zip({name: stream.batches(first_step, share) for name, stream in streams.items()})
+
+    return make_stream
 
 
 def evaluation_stream(dataset: Dataset, size: tuple[int, int] | None, batch_size: int) -> tf.data.Dataset:
@@ -160,7 +231,7 @@ def _frame_loader(
 ) -> Callable[[int], np.ndarray]:
     """A function sample index -> frame uint8 [h, w, 4], from memory or from disk.
 
-    TensorFlow keeps Python functions of a data set for ever, so this one must not own the frames; the stream does.
+    TensorFlow never frees the Python functions of a data set, so this one must not own the frames; the stream does.
     (As a captured tensor they would be copied by every iterator.)
     """
     kept = None if decoded is None else weakref.ref(decoded)

@@ -1,4 +1,4 @@
-"""Which labelled source images join a self-training round (CBST, section 5; drawn as the published programs draw)."""
+"""The labelled source images of a self-training round (CBST, section 5), drawn as the published programs draw them."""
 
 import numpy as np
 

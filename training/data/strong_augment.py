@@ -1,8 +1,9 @@
-"""The strong view of a mean teacher's student (HIAST, TPAMI 2025, section 4.4): colours change, no pixel moves.
+"""The strong view that a mean teacher's student is trained on (HIAST, TPAMI 2025, section 4.4): colours change, no
+pixel moves.
 
-Three of eight operations are chosen without replacement, put in random order, and each is carried out with
-probability 1/2. Plain TensorFlow functions of (image, random numbers), the same eagerly, in tf.data and on a GPU. An
-image is float32 [h, w, 3] in [0, 255] before and after each of them.
+Three of eight operations are chosen without replacement, in random order, and each is applied with probability 1/2.
+Plain TensorFlow functions of (image, random numbers), the same eagerly, in tf.data and on a GPU. An image is float32
+[h, w, 3] in [0, 255] before and after each of them.
 """
 
 from typing import NamedTuple
@@ -22,8 +23,8 @@ class StrongDraws(NamedTuple):
     """The random choices behind one strong view."""
 
     chosen: tf.Tensor  # int32 [3], different indices into OPERATIONS, in the order of use
-    executed: tf.Tensor  # bool [3]
-    uniform: tf.Tensor  # float32 [3, 4] in [0, 1), the parameters of each
+    executed: tf.Tensor  # bool [3], which of them are applied
+    uniform: tf.Tensor  # float32 [3, 4] in [0, 1), the parameters of each operation
 
 
 def draw_strong(seed: int, position: tf.Tensor) -> StrongDraws:

@@ -1,6 +1,6 @@
-"""Which part of the work is this process': rows of the batches of training, and images to predict.
+"""The part of the work of this process: rows of the training batches, and images to predict.
 
-What a run makes does not depend on how many processes and replicas share it. A training stream is a pure function of
+The result of a run does not depend on how many processes and replicas share it. A training stream is a pure function of
 seed and step, so each process computes its own rows of every global batch and no others; images to predict are dealt
 out in whole batches, each made of the same images as on one device.
 """

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import tensorflow as tf
-
 from models.batch_norm import set_batch_norm
 from models.discriminator import build_discriminator
 from models.heads import head_variables
+from training.data.input_pipeline import side_by_side
 from training.methods.adversarial import AdversarialTraining
 from training.methods.optimizers import Adam
 from training.methods.terms import CrossEntropyTerm, terms_of
@@ -14,7 +13,7 @@ from training.progress import console
 from training.settings import Alignment, Experiment, Schedule
 from training.stages.fitting import train_stage
 from training.stages.stage import Run, Stage
-from training.stages.streams import augmented_stream
+from training.stages.streams import stream_of
 
 LATER_ROUNDS = 600  # keeps the streams of alignment rounds after the first apart from those of rounds of self-training
 
@@ -79,12 +78,8 @@ class AlignmentStage(Stage):
         data, schedule, domains = run.experiment.data, self.schedule, run.domains
         first = 1000 * run.experiment.seed + (LATER_ROUNDS + 2 * self.number if self.number > 1 else 0)
 
-        def make_stream(first_step, share) -> tf.data.Dataset:
-            source = augmented_stream(domains.source, data, schedule, first, first_step, share)
-            target = augmented_stream(domains.target, data, schedule, first + 1, first_step, share)
-            return tf.data.Dataset.zip({"source": source, "target": target})
-
-        return make_stream
+        source = stream_of(domains.source, data, schedule, first)
+        return side_by_side(source=source, target=stream_of(domains.target, data, schedule, first + 1))
 
 
 def alignment_method(run: Run, settings: Alignment) -> AdversarialTraining:

@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from models.batch_norm import set_batch_norm
 from models.heads import head_variables
-from training.data.copy_paste import CopyPaste
+from training.data.copy_paste import HardClassPaste
 from training.data.donors import hard_classes
-from training.data.input_pipeline import load_frame
+from training.data.input_pipeline import Views, load_frame, side_by_side
+from training.data.sampling import Permutation
 from training.data.source_subset import source_subset
 from training.distribution.shares import Share
 from training.distribution.workers import on_chief
@@ -26,8 +27,8 @@ from training.prediction.label_images import (
 )
 from training.progress import console
 from training.pseudo_labels import portion_at, selector_class
-from training.settings import CopyPaste as CopyPasteSettings
 from training.settings import (
+    CopyPaste,
     Data,
     Experiment,
     Rounds,
@@ -37,7 +38,7 @@ from training.settings import (
 from training.stages.fitting import train_stage
 from training.stages.round_labels import RoundLabels, label_round
 from training.stages.stage import Run, Stage
-from training.stages.streams import augmentation_of, augmented_stream
+from training.stages.streams import augmentation_of, stream_of
 
 
 def stages(part: Rounds, experiment: Experiment) -> tuple[Stage, ...]:
@@ -171,35 +172,36 @@ def round_streams(run: Run, stage: RoundStage, labelled: RoundLabels) -> Callabl
     step alone."""
     domains, adaptation, data, schedule = run.domains, stage.settings, run.experiment.data, stage.schedule
     seed, number = run.experiment.seed, stage.number
+    # Crops around rare classes, where the recipe mines them.
     mine = adaptation.mining.probability if labelled.rare_classes else 0.0
     augmentation = augmentation_of(schedule, data, mine, labelled.rare_classes)
+    # Hard classes of other target images are pasted in before the augmentation; the report shows some of them.
     target_seed = 1000 * seed + 2 * number + 1
     paste = _copy_paste(adaptation, labelled, target_seed)
     if paste is not None:
         picture = run.directory.pasting_picture(stage.name)
         on_chief(lambda: write_pasting(picture, _pasted(paste, labelled, data), domains.label_space))
+    # The weak view is what a teacher or a soft labeller predicts.
     weak = adaptation.mean_teacher is not None or labelled.found.fitted.soft is not None
-    target_views = {"strong": data.strong_blend if adaptation.strong_views else 0.0, "weak": weak, "paste": paste}
+    views = Views(strong=data.strong_blend if adaptation.strong_views else 0.0, weak=weak)
+    changes = () if paste is None else (paste,)
+    common = (data, schedule)
+    target = stream_of(labelled.dataset, *common, target_seed, augmentation, changes=changes, views=views)
+    # The part of the source that takes part in this round.
     share = source_share_of(adaptation, data)
-
-    def make_stream(first_step: int, part: Share) -> tf.data.Dataset:
-        place = (first_step, part, augmentation)
-        target = augmented_stream(labelled.dataset, data, schedule, target_seed, *place, **target_views)
-        if share is None:
-            return tf.data.Dataset.zip({"target": target})
-        indices = source_part(len(domains.source), share, data, number)
-        source = augmented_stream(domains.source, data, schedule, target_seed - 1, *place, indices=indices)
-        return tf.data.Dataset.zip({"source": source, "target": target})
-
-    return make_stream
+    if share is None:
+        return side_by_side(target=target)
+    order = Permutation(source_part(len(domains.source), share, data, number))
+    source = stream_of(domains.source, *common, target_seed - 1, augmentation, order=order)
+    return side_by_side(source=source, target=target)
 
 
-def _pasted(paste: CopyPaste, labelled: RoundLabels, data: Data, count: int = 4):
+def _pasted(paste: HardClassPaste, labelled: RoundLabels, data: Data, count: int = 4):
     """Frames of the first positions of the stream that get something, before and after."""
     dataset, shown = labelled.dataset, 0
     for position in range(len(dataset)):
         frame = load_frame(dataset, position, data.size)
-        pasted = paste(position, position, frame, lambda index: load_frame(dataset, index, data.size))
+        pasted = paste.change(position, position, frame, lambda index: load_frame(dataset, index, data.size))
         if (pasted != frame).any():
             yield frame, pasted
             shown += 1
@@ -207,17 +209,17 @@ def _pasted(paste: CopyPaste, labelled: RoundLabels, data: Data, count: int = 4)
             return
 
 
-def _copy_paste(adaptation: Rounds, labelled: RoundLabels, seed: int) -> CopyPaste | None:
+def _copy_paste(adaptation: Rounds, labelled: RoundLabels, seed: int) -> HardClassPaste | None:
     settings, found = adaptation.copy_paste, labelled.found
     if settings is None:
         return None
     count = _hard_count(settings, found)
-    return CopyPaste(
+    return HardClassPaste(
         labelled.dataset, found.image_counts, found.mean_confidence, count, settings.donors, settings.stop_share, seed
     )
 
 
-def _hard_count(settings: CopyPasteSettings, found: LabelledImages) -> int:
+def _hard_count(settings: CopyPaste, found: LabelledImages) -> int:
     """How many of the classes that were selected anywhere count as hard."""
     return max(1, round(settings.hard_classes * np.isfinite(found.mean_confidence).sum()))
 

@@ -6,10 +6,9 @@ Its model is what every later stage is compared with.
 import shutil
 from dataclasses import dataclass
 
-import tensorflow as tf
-
 from models.batch_norm import set_batch_norm
 from models.heads import head_variables
+from training.data.input_pipeline import side_by_side
 from training.distribution.workers import on_chief
 from training.evaluation.tables import score_or_none
 from training.evaluation.watch import predicted_shares
@@ -20,7 +19,7 @@ from training.progress import console
 from training.settings import Experiment, WarmUp
 from training.stages.fitting import train_stage
 from training.stages.stage import Run, Stage
-from training.stages.streams import augmented_stream
+from training.stages.streams import stream_of
 from training.stages.warm_start import WarmStart
 
 NAME = "source"
@@ -55,10 +54,7 @@ class WarmUpStage(Stage):
         images = f"{len(dataset)} labelled images ({dataset.name})"
         console.print(f"Warm-up: {schedule.steps} steps on {images}", style="bold")
 
-        def make_stream(first_step, share):
-            stream = augmented_stream(dataset, data, schedule, run.experiment.seed, first_step, share)
-            return tf.data.Dataset.zip({"source": stream})
-
+        make_stream = side_by_side(source=stream_of(dataset, data, schedule, run.experiment.seed))
         method = SourceTraining(run.network, [CrossEntropyTerm("source")], data.loss_stride)
         head, seed = head_variables(run.network), run.experiment.seed
         train_stage(method, schedule, self.name, make_stream, run.directory, head, seed)

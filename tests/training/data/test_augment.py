@@ -6,7 +6,15 @@ import tensorflow as tf
 
 from tests.training.data.published_layouts import color_coded, street_label
 from training.data import augment
-from training.data.augment import Augmentation, apply_window, change_appearance, draw, draw_window, photometric
+from training.data.augment import (
+    Augmentation,
+    apply_window,
+    change_appearance,
+    draw,
+    draw_window,
+    photometric,
+    window_showing,
+)
 from training.data.classes import CITYSCAPES_COLORS, OUTSIDE
 from training.errors import UserError
 
@@ -21,8 +29,8 @@ def frame() -> tuple[tf.Tensor, tf.Tensor]:
 
 def augmented(image, label, draws, augmentation):
     """Both steps of a training view."""
-    image, label = augment.change_geometry(image, label, draws, augmentation)
-    return augment.change_appearance(image, draws, augmentation), label
+    image, label = apply_window(image, label, draw_window(label, draws, augmentation), augmentation.crop)
+    return change_appearance(image, draws, augmentation), label
 
 
 def nearest_class(image: np.ndarray) -> np.ndarray:
@@ -133,6 +141,55 @@ def test_mining_without_a_rare_class_is_an_ordinary_crop():
         assert list(map(int, mined)) == list(map(int, ordinary))
 
 
+RARE = 6
+
+
+def rare_corner(crop: tuple[int, int], **options) -> tuple[tf.Tensor, Augmentation]:
+    """A frame with the rare class in a corner of 10 x 10 pixels, and an augmentation that wants to show it."""
+    label = np.zeros(SIZE, np.uint8)
+    label[-10:, -10:] = RARE
+    return tf.constant(label), Augmentation(crop, scale=(0.7, 1.5), **options)
+
+
+def share_shown(label: tf.Tensor, window, crop) -> float:
+    _, shown = apply_window(tf.zeros((*SIZE, 3), tf.uint8), label, window, crop)
+    return float((shown.numpy() == RARE).mean())
+
+
+def test_a_crop_is_the_first_of_its_draws_that_shows_enough_of_the_wanted_class():
+    """Draw k is `draw(seed, position, k)`; after the last try the window stays as it is."""
+    crop, redraws = (16, 24), 4
+    label, augmentation = rare_corner(crop, redraws=redraws, wanted_share=0.05)
+    stops = set()
+    for position in (tf.constant(k, tf.int64) for k in range(60)):
+        numbers = [draw(5, position), *(draw(5, position, tf.constant(k)) for k in range(1, redraws + 1))]
+        windows = [draw_window(label, draws, augmentation) for draws in numbers]
+        shares = [share_shown(label, window, crop) for window in windows]
+        if min(abs(share - 0.05) for share in shares) < 0.02:
+            continue  # the crop's pixels are resampled from the window's: too near to tell
+        stop = next((k for k, share in enumerate(shares) if share > 0.05), redraws)
+        found = window_showing(label, tf.constant(RARE), 5, position, augmentation)
+        assert list(map(int, found)) == list(map(int, windows[stop]))
+        stops.add(stop)
+    assert stops == set(range(redraws + 1))
+
+
+@pytest.mark.parametrize(("wanted", "redraws"), [(RARE, 0), (-1, 10)])
+def test_no_crop_is_drawn_again_without_redraws_or_a_wanted_class(wanted, redraws):
+    label, augmentation = rare_corner((16, 24), redraws=redraws)
+    for position in (tf.constant(k, tf.int64) for k in range(10)):
+        found = window_showing(label, tf.constant(wanted), 5, position, augmentation)
+        first = draw_window(label, draw(5, position), augmentation)
+        assert list(map(int, found)) == list(map(int, first))
+
+
+def test_redrawn_crops_are_equal_eagerly_and_inside_tf_data_and_may_reach_beyond_the_frame():
+    label, augmentation = rare_corner((64, 120), redraws=3, wanted_share=0.016)
+    window_at = lambda k: window_showing(label, tf.constant(RARE), 5, k, augmentation)  # noqa: E731
+    for position, window in enumerate(tf.data.Dataset.range(20).map(window_at)):
+        assert list(map(int, window)) == list(map(int, window_at(tf.constant(position, tf.int64))))
+
+
 def test_eager_and_inside_tf_data_agree(frame):
     everything = Augmentation((40, 80), scale=(0.6, 1.5), jitter=1.0, grey=0.2, blur=0.5, noise=0.5, mine=0.5,
                               mine_classes=(3, 9))  # fmt: skip
@@ -213,6 +270,8 @@ def test_blur_and_noise_have_the_stated_probability():
         (Augmentation(SIZE, scale=(2.0, 1.0)), "the smaller one first"),
         (Augmentation(SIZE, flip=1.5), "flip is 1.5: it is a probability"),
         (Augmentation(SIZE, jitter=-1.0), "jitter is -1.0"),
+        (Augmentation(SIZE, redraws=-1), "redraws are -1: it is a number of tries"),
+        (Augmentation(SIZE, wanted_share=1.0), "wanted_share is 1.0: it is a share"),
     ],
 )
 def test_impossible_settings_are_refused(augmentation, message):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.data.classes import load_label_space
-from training.data.copy_paste import CopyPaste, paste
+from training.data.copy_paste import HardClassPaste, paste
 from training.data.samples import Dataset, LabelDecoder, Sample
 from training.errors import UserError
 
@@ -70,16 +70,16 @@ def test_frames_get_the_hard_classes_of_their_donors_in_order():
     all_frames = frames(12)
     kept = all_frames.copy()
     mean_confidence = np.linspace(0.9, 0.3, 11)
-    copy_paste = CopyPaste(dataset(12), class_counts(all_frames), mean_confidence, hard=4, stop_share=1.0, seed=3)
-    assert copy_paste.hard.tolist() == [10, 9, 8, 7]
+    copy_paste = HardClassPaste(dataset(12), class_counts(all_frames), mean_confidence, hard=4, stop_share=1.0, seed=3)
+    assert copy_paste.hard_ids.tolist() == [10, 9, 8, 7]
     for position in range(30):
         index = position % 12
         image, label = all_frames[index][..., :3], all_frames[index][..., 3]
         for donor in copy_paste.donors_at(position):
             image, label, _ = paste(
-                image, label, all_frames[donor][..., :3], all_frames[donor][..., 3], copy_paste.hard
+                image, label, all_frames[donor][..., :3], all_frames[donor][..., 3], copy_paste.hard_ids
             )
-        found = copy_paste(index, position, all_frames[index], all_frames.__getitem__)
+        found = copy_paste.change(index, position, all_frames[index], all_frames.__getitem__)
         np.testing.assert_array_equal(found, np.dstack([image, label]))
     np.testing.assert_array_equal(all_frames, kept)
 
@@ -87,7 +87,9 @@ def test_frames_get_the_hard_classes_of_their_donors_in_order():
 def test_donors_depend_on_seed_and_position_alone():
     counts = class_counts(frames(40, size=(3, 3)))
     mean_confidence = np.linspace(0.9, 0.3, 11)
-    first, again, other = (CopyPaste(dataset(40), counts, mean_confidence, hard=6, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (
+        HardClassPaste(dataset(40), counts, mean_confidence, hard=6, seed=seed) for seed in (1, 1, 2)
+    )
     backwards = {position: again.donors_at(position) for position in reversed(range(20))}
     forwards = [first.donors_at(position) for position in range(20)]
     assert forwards == [backwards[position] for position in range(20)]
@@ -97,26 +99,28 @@ def test_donors_depend_on_seed_and_position_alone():
 
 def test_donors_are_loaded_one_by_one_and_never_the_receiver():
     all_frames = frames(5)
-    copy_paste = CopyPaste(dataset(5), class_counts(all_frames), np.linspace(0.9, 0.3, 11), hard=5, stop_share=1.0)
+    copy_paste = HardClassPaste(dataset(5), class_counts(all_frames), np.linspace(0.9, 0.3, 11), hard=5, stop_share=1.0)
     for position in range(20):
         loaded = []
-        copy_paste(2, position, all_frames[2], lambda donor, loaded=loaded: loaded.append(donor) or all_frames[donor])
+        copy_paste.change(
+            2, position, all_frames[2], lambda donor, loaded=loaded: loaded.append(donor) or all_frames[donor]
+        )
         assert loaded == [donor for donor in copy_paste.donors_at(position) if donor != 2]
         assert len(loaded) <= 3
 
 
 def test_nothing_selected_or_one_image_leaves_the_frame_as_it_is():
     frame = frames(1)[0]
-    empty = CopyPaste(dataset(2), np.zeros((2, 11)), np.full(11, np.nan))
-    alone = CopyPaste(dataset(1), class_counts(frame[None]), np.full(11, 0.5))
+    empty = HardClassPaste(dataset(2), np.zeros((2, 11)), np.full(11, np.nan))
+    alone = HardClassPaste(dataset(1), class_counts(frame[None]), np.full(11, 0.5))
     for copy_paste in (empty, alone):
-        assert copy_paste(0, 0, frame, lambda index: pytest.fail("nothing to load")) is frame
+        assert copy_paste.change(0, 0, frame, lambda index: pytest.fail("nothing to load")) is frame
 
 
 def test_bad_arguments_are_told_so():
     counts, mean_confidence = np.ones((2, 11), int), np.full(11, 0.5)
     for options in ({"hard": 0}, {"max_donors": 0}, {"stop_share": 2}):
         with pytest.raises(UserError, match="expected"):
-            CopyPaste(dataset(2), counts, mean_confidence, **options)
+            HardClassPaste(dataset(2), counts, mean_confidence, **options)
     with pytest.raises(ValueError, match="3 images"):
-        CopyPaste(dataset(3), counts, mean_confidence)
+        HardClassPaste(dataset(3), counts, mean_confidence)

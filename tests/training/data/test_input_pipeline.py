@@ -3,7 +3,7 @@
 import gc
 import time
 import weakref
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,13 +14,22 @@ from tests.training.data.published_layouts import save
 from training.data import datasets
 from training.data.classes import IGNORE, LABEL_SPACES
 from training.data.images import resize_image
-from training.data.input_pipeline import Augmentation, evaluation_stream, reraise_as_user_error, training_stream
+from training.data.input_pipeline import (
+    Augmentation,
+    TrainingStream,
+    Views,
+    evaluation_stream,
+    reraise_as_user_error,
+    side_by_side,
+)
 from training.data.samples import Dataset
+from training.data.sampling import NO_CLASS, Permutation, RareClasses, Weighted
 from training.distribution.shares import Share
 from training.errors import UserError
 
 SIZE = (24, 48)
 VARIED = Augmentation((16, 32), scale=(0.7, 1.5), jitter=0.5, blur=0.3, noise=0.3, mine=0.5, mine_classes=(3, 4))
+STILL = Augmentation(SIZE, flip=0.0)
 
 
 @pytest.fixture
@@ -49,7 +58,7 @@ def assert_equal(first, second) -> None:
 
 
 def test_shapes_types_and_number_of_batches(data):
-    stream = training_stream(data, SIZE, VARIED, batch_size=3, steps=4, seed=0)
+    stream = TrainingStream(data, SIZE, VARIED, batch_size=3, steps=4, seed=0).batches()
     assert int(stream.cardinality()) == 4
     assert stream.element_spec["image"].shape == (3, 16, 32, 3)
     for batch in batches(stream):
@@ -60,25 +69,25 @@ def test_shapes_types_and_number_of_batches(data):
 
 @pytest.mark.parametrize(("cache", "starts"), [(True, (1, 9)), (False, (4,))])
 def test_resumed_stream_equals_the_tail(data, cache, starts):
-    whole = batches(training_stream(data, SIZE, VARIED, 2, 9, seed=4, cache=cache))
+    whole = batches(TrainingStream(data, SIZE, VARIED, 2, 9, seed=4, cache=cache).batches())
     for start in starts:
-        rest = batches(training_stream(data, SIZE, VARIED, 2, 9, seed=4, start_step=start, cache=cache))
+        rest = batches(TrainingStream(data, SIZE, VARIED, 2, 9, seed=4, cache=cache).batches(first_step=start))
         assert_equal(rest, whole[start:])
 
 
 def test_processes_and_replicas_make_their_rows_of_the_same_batches(data):
-    whole = batches(training_stream(data, SIZE, VARIED, 4, 5, seed=4))
+    whole = batches(TrainingStream(data, SIZE, VARIED, 4, 5, seed=4).batches())
     for process in range(2):
         share = Share(process, processes=2, replicas=2)
-        mine = batches(training_stream(data, SIZE, VARIED, 4, 5, seed=4, share=share))
+        mine = batches(TrainingStream(data, SIZE, VARIED, 4, 5, seed=4).batches(share=share))
         rows = [{key: value[row : row + 1] for key, value in batch.items()} for batch in whole for row in range(4)]
         assert_equal(mine, [row for number, row in enumerate(rows) if number % 4 // 2 == process])
-        late = batches(training_stream(data, SIZE, VARIED, 4, 5, seed=4, start_step=3, share=share))
+        late = batches(TrainingStream(data, SIZE, VARIED, 4, 5, seed=4).batches(first_step=3, share=share))
         assert_equal(late, mine[6:])
 
 
 def test_seeds_differ_and_epochs_are_not_repeated(data):
-    one, other = (batches(training_stream(data, SIZE, VARIED, 5, 2, seed=seed)) for seed in (0, 1))
+    one, other = (batches(TrainingStream(data, SIZE, VARIED, 5, 2, seed=seed).batches()) for seed in (0, 1))
     assert (one[0]["image"] != other[0]["image"]).any()
     views = {int(i): image for i, image in zip(one[0]["index"], one[0]["image"], strict=True)}
     for index, image in zip(one[1]["index"], one[1]["image"], strict=True):
@@ -86,7 +95,7 @@ def test_seeds_differ_and_epochs_are_not_repeated(data):
 
 
 def test_result_does_not_depend_on_parallelism_or_cache(data, monkeypatch):
-    expected = batches(training_stream(data, SIZE, VARIED, 2, 8, seed=1, cache=True))
+    expected = batches(TrainingStream(data, SIZE, VARIED, 2, 8, seed=1, cache=True).batches())
     read_pair = Dataset.read_pair
 
     def uneven(self, index):
@@ -97,29 +106,30 @@ def test_result_does_not_depend_on_parallelism_or_cache(data, monkeypatch):
     for threads in (1, 4):
         options = tf.data.Options()
         options.threading.private_threadpool_size = threads
-        stream = training_stream(data, SIZE, VARIED, 2, 8, seed=1, cache=False).with_options(options)
+        stream = TrainingStream(data, SIZE, VARIED, 2, 8, seed=1, cache=False).batches().with_options(options)
         assert_equal(batches(stream), expected)
 
 
 def test_each_epoch_holds_every_sample_of_the_subset(data):
     chosen = np.array([4, 1, 2])
     for cache in (True, False):
-        stream = training_stream(data, SIZE, Augmentation(SIZE), 3, 4, seed=0, indices=chosen, cache=cache)
+        stream = TrainingStream(
+            data, SIZE, Augmentation(SIZE), 3, 4, seed=0, order=Permutation(chosen), cache=cache
+        ).batches()
         for batch in batches(stream):
             assert sorted(batch["index"].tolist()) == [1, 2, 4]
 
 
 def test_index_label_and_image_belong_together(data):
-    plain = Augmentation(SIZE, flip=0.0)
     for cache in (True, False):
-        for batch in batches(training_stream(data, SIZE, plain, 2, 5, seed=0, cache=cache)):
+        for batch in batches(TrainingStream(data, SIZE, STILL, 2, 5, seed=0, cache=cache).batches()):
             for image, label, index in zip(batch["image"], batch["label"], batch["index"], strict=True):
                 np.testing.assert_array_equal(image, data.read_image(int(index)))
                 np.testing.assert_array_equal(label, data.read_label(int(index)))
 
 
 def test_decoded_frames_live_as_long_as_the_stream_and_no_longer(data, monkeypatch):
-    stream = training_stream(data, SIZE, VARIED, 2, 20, seed=0, cache=True)
+    stream = TrainingStream(data, SIZE, VARIED, 2, 20, seed=0, cache=True).batches()
     frames = weakref.ref(stream.decoded_frames)
     derived = tf.data.Dataset.zip({"source": stream.map(lambda batch: batch["image"])})
     del stream
@@ -134,7 +144,7 @@ def test_decoded_frames_live_as_long_as_the_stream_and_no_longer(data, monkeypat
 
 
 def test_unlabelled_samples_are_all_ignored(data):
-    for batch in batches(training_stream(data.without_labels(), SIZE, VARIED, 2, 3, seed=0)):
+    for batch in batches(TrainingStream(data.without_labels(), SIZE, VARIED, 2, 3, seed=0).batches()):
         assert (batch["label"] == IGNORE).all()
 
 
@@ -142,7 +152,7 @@ def test_frames_of_any_size_come_at_one_size(tmp_path):
     for index, shape in enumerate(((10, 20), (33, 44), (24, 48))):
         save(tmp_path / f"{index}.png", np.full((*shape, 3), 50 * index, np.uint8))
     data = datasets.image_folder(tmp_path, LABEL_SPACES["cityscapes19"])
-    stream = training_stream(data, SIZE, Augmentation(SIZE), 3, 1, seed=0)
+    stream = TrainingStream(data, SIZE, Augmentation(SIZE), 3, 1, seed=0).batches()
     assert next(iter(stream))["image"].shape == (3, *SIZE, 3)
 
 
@@ -151,13 +161,13 @@ def test_damaged_label_becomes_one_sentence(data, cache):
     path = data.samples[3].label
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(UserError, match=r"labels/003\.png is damaged"):
-        read_all(lambda: training_stream(data, SIZE, VARIED, 2, 6, seed=0, cache=cache))
+        read_all(lambda: TrainingStream(data, SIZE, VARIED, 2, 6, seed=0, cache=cache).batches())
 
 
 def test_wrong_size_pair_found_while_training(data):
     save(data.samples[2].label, np.zeros((3, 3), np.uint8))  # after the reader has looked
     with pytest.raises(UserError, match=r"002\.png is 24x48"):
-        batches(training_stream(data, SIZE, VARIED, 2, 6, seed=0))
+        batches(TrainingStream(data, SIZE, VARIED, 2, 6, seed=0).batches())
 
 
 def test_other_errors_pass_unchanged():
@@ -167,9 +177,9 @@ def test_other_errors_pass_unchanged():
 
 def test_impossible_crop_and_empty_subset(data):
     with pytest.raises(UserError, match="crop 100x48"):
-        training_stream(data, SIZE, Augmentation((100, 48)), 2, 6, seed=0)
+        TrainingStream(data, SIZE, Augmentation((100, 48)), 2, 6, seed=0).batches()
     with pytest.raises(UserError, match="no image to train on"):
-        training_stream(data, SIZE, VARIED, 2, 6, seed=0, indices=np.array([], int))
+        TrainingStream(data, SIZE, VARIED, 2, 6, seed=0, order=Permutation(np.array([], int))).batches()
 
 
 @pytest.mark.parametrize("size", [None, (12, 24), (40, 60)])
@@ -199,7 +209,7 @@ def test_pseudo_labels_of_another_size_are_enlarged(data, tmp_path):
     for index in range(5):
         save(tmp_path / f"pseudo/{index:03d}.png", np.array([[index, IGNORE]], np.uint8))
     labelled = replace(data, label_space=LABEL_SPACES["cityscapes19"]).with_label_folder(tmp_path / "pseudo")
-    batch = batches(training_stream(labelled, SIZE, Augmentation(SIZE, flip=0.0), 5, 1, seed=0))[0]
+    batch = batches(TrainingStream(labelled, SIZE, STILL, 5, 1, seed=0).batches())[0]
     for label, index in zip(batch["label"], batch["index"], strict=True):
         assert (label[:, :24] == index).all()
         assert (label[:, 24:] == IGNORE).all()
@@ -209,8 +219,8 @@ def test_pseudo_labels_of_another_size_are_enlarged(data, tmp_path):
 def test_the_weak_view_shares_geometry_and_label_with_the_image(data, strong):
     """The same stream without any change of appearance gives the weak view."""
     plain = replace(VARIED, jitter=0.0, blur=0.0, noise=0.0)
-    seen = batches(training_stream(data, SIZE, VARIED, 3, 4, seed=0, strong=strong, weak=True))
-    expected = batches(training_stream(data, SIZE, plain, 3, 4, seed=0))
+    seen = batches(TrainingStream(data, SIZE, VARIED, 3, 4, seed=0, views=Views(strong=strong, weak=True)).batches())
+    expected = batches(TrainingStream(data, SIZE, plain, 3, 4, seed=0).batches())
     for one, other in zip(seen, expected, strict=True):
         np.testing.assert_array_equal(one["weak"], other["image"])
         np.testing.assert_array_equal(one["label"], other["label"])
@@ -218,19 +228,96 @@ def test_the_weak_view_shares_geometry_and_label_with_the_image(data, strong):
 
 
 def test_a_strong_view_may_go_a_part_of_the_way(data):
-    half, whole = (batches(training_stream(data, SIZE, VARIED, 3, 4, 0, strong=s, weak=True)) for s in (0.5, 1.0))
+    half, whole = (
+        batches(TrainingStream(data, SIZE, VARIED, 3, 4, seed=0, views=Views(strong, weak=True)).batches())
+        for strong in (0.5, 1.0)
+    )
     for one, other in zip(half, whole, strict=True):
         np.testing.assert_allclose(one["image"], (other["image"] + other["weak"]) / 2, atol=1e-4)
 
 
-def test_frames_are_pasted_into_by_position_before_they_are_varied(data):
-    """A paste that writes the position into the label; the tail of a resumed stream sees the same positions."""
+@dataclass(frozen=True)
+class WritePosition:
+    """A change that writes the position into the label, and marks where it was not the first change."""
 
-    def paste(index, position, frame, load):
+    needs_other_frames: bool = True
+
+    def change(self, index, position, frame, load):
         assert load(index).shape == frame.shape == (*SIZE, 4)
-        return np.dstack([frame[..., :3], np.full(SIZE, position, np.uint8)])
+        changed_before = (frame[..., 3] != load(index)[..., 3]).any()
+        return np.dstack([frame[..., :3], np.full(SIZE, position + 100 * changed_before, np.uint8)])
 
-    still = Augmentation(SIZE, flip=0.0)
-    whole = batches(training_stream(data, SIZE, still, 3, 4, seed=0, paste=paste))
+
+def test_frames_are_changed_by_position_before_they_are_varied(data):
+    """The tail of a resumed stream sees the same positions."""
+    stream = TrainingStream(data, SIZE, STILL, 3, 4, seed=0, changes=(WritePosition(),))
+    whole = batches(stream.batches())
     assert [int(label.max()) for batch in whole for label in batch["label"]] == list(range(12))
-    assert_equal(batches(training_stream(data, SIZE, still, 3, 4, seed=0, paste=paste, start_step=2)), whole[2:])
+    assert_equal(batches(stream.batches(first_step=2)), whole[2:])
+
+
+def test_changes_are_made_one_after_the_other(data):
+    two = TrainingStream(data, SIZE, STILL, 3, 4, seed=0, changes=(WritePosition(), WritePosition()))
+    labels = [int(label.max()) for batch in batches(two.batches()) for label in batch["label"]]
+    assert labels == [position + 100 for position in range(12)]
+
+
+@pytest.mark.parametrize(("needs_other_frames", "frames"), [(True, 5), (False, 3)])
+def test_all_frames_are_decoded_only_if_a_change_needs_them(data, needs_other_frames, frames):
+    change = WritePosition(needs_other_frames)
+    stream = TrainingStream(data, SIZE, STILL, 3, 1, seed=0, changes=(change,), cache=True).batches()
+    assert len(stream.decoded_frames.pixels) == frames
+
+
+def test_batches_carry_the_positions_of_their_rows(data):
+    stream = TrainingStream(data, SIZE, STILL, 4, 3, seed=4)
+    whole = batches(stream.batches())
+    assert np.concatenate([batch["position"] for batch in whole]).tolist() == list(range(12))
+    assert whole[0]["position"].dtype == np.int64
+    order = stream.order.indices(0, 12, 4)
+    assert np.concatenate([batch["index"] for batch in whole]).tolist() == order.tolist()
+    for process in range(2):
+        late = batches(stream.batches(first_step=1, share=Share(process, processes=2, replicas=2)))
+        expected = [row for row in range(4, 12) if row % 4 // 2 == process]
+        assert [batch["position"].tolist() for batch in late] == [[row] for row in expected]
+
+
+def test_a_weighted_stream_shows_what_its_order_says(data):
+    order = Weighted([0.5, 0, 0, 0.5, 0])
+    shown = batches(TrainingStream(data, SIZE, STILL, 4, 6, seed=2, order=order).batches())
+    assert np.concatenate([batch["index"] for batch in shown]).tolist() == order.indices(0, 24, 2).tolist()
+    assert {NO_CLASS} == {int(wanted) for batch in shown for wanted in batch["wanted"]}
+    with pytest.raises(IndexError, match="2 samples does not fit a data set of 5"):
+        TrainingStream(data, SIZE, STILL, 4, 6, seed=2, order=Weighted([0.5, 0.5]))
+    with pytest.raises(IndexError, match=r"0\.\.5 do not fit a data set of 5"):
+        TrainingStream(data, SIZE, STILL, 4, 6, seed=2, order=Permutation([0, 5]))
+
+
+def test_crops_of_a_rare_class_stream_show_the_class_they_were_drawn_for(data):
+    """A class that fills one column of a frame: most first crops miss it, and those drawn again show it."""
+    for sample in data.samples:
+        label = np.zeros(SIZE, np.uint8)
+        label[:, 3] = 11
+        save(sample.label, label)
+    counts = np.zeros((5, 19), int)
+    counts[:, 11] = 24
+    common = {"seed": 1, "order": RareClasses.from_counts(counts)}
+    shown = {}
+    for redraws in (0, 10):
+        crop = Augmentation((8, 16), redraws=redraws)
+        stream = TrainingStream(data, SIZE, crop, 4, 10, **common)
+        whole = batches(stream.batches())
+        assert_equal(batches(stream.batches(first_step=7)), whole[7:])
+        assert {11} == {int(wanted) for batch in whole for wanted in batch["wanted"]}
+        shown[redraws] = np.mean([(label == 11).any() for batch in whole for label in batch["label"]])
+    assert shown[0] < 0.3
+    assert shown[10] > 0.7
+
+
+def test_streams_side_by_side_make_one_batch_per_step(data):
+    one, other = TrainingStream(data, SIZE, STILL, 2, 3, seed=0), TrainingStream(data, SIZE, STILL, 2, 3, seed=1)
+    both = list(side_by_side(source=one, target=other)(1))
+    assert [set(batch) for batch in both] == [{"source", "target"}] * 2
+    for name, stream in (("source", one), ("target", other)):
+        found = [{key: value.numpy() for key, value in batch[name].items()} for batch in both]
+        assert_equal(found, batches(stream.batches(1)))
