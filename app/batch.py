@@ -11,8 +11,9 @@ from app.drawing import certainty_map, jpeg, label_png
 from app.limits import BATCH_PHOTOS, VIDEO_FRAMES
 from app.loaded_model import LoadedModel
 from app.segmenting import Segmented, segment
-from app.uploads import Photo, Upload, read_photo, unique_stems
+from app.uploads import Photo, Upload, range_for, read_photo, unique_stems
 from app.video import VideoReader, VideoWriter, is_video
+from training.data.picture_pixels import range_sentence
 from training.errors import UserError
 
 PREVIEWS = 8
@@ -99,10 +100,12 @@ class _Work:
 
     def photos(self, uploads: Sequence[Upload]) -> str:
         stems = unique_stems(upload.name for upload in uploads)
+        known = self.model.metadata.sixteen_bit_range
+        limits = range_for(known, uploads)
         for number, (upload, stem) in enumerate(zip(uploads, stems, strict=True), start=1):
             self.report((number - 1) / len(uploads), f"photo {number} of {len(uploads)}")
             try:
-                result = segment(self.model, read_photo(upload))
+                result = segment(self.model, read_photo(upload, sixteen_bit_range=limits))
             except UserError as error:
                 self.lines.append(Line(upload.name, problem=str(error)))
                 continue
@@ -110,7 +113,7 @@ class _Work:
             self.lines.append(Line(upload.name, result.shares))
             if len(self.previews) < PREVIEWS:
                 self.previews.append((overlaid, upload.name))
-        return ""
+        return "" if limits == known else range_sentence("these uploads", limits)
 
     def video(self, upload: Upload, archive: Path) -> str:
         reader, film = VideoReader(upload), archive.with_name("overlay.mp4")

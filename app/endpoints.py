@@ -13,6 +13,7 @@ from gradio_client.utils import is_http_url_like
 
 from app.limits import AT_ONCE, LONG_JOBS_AT_ONCE
 from app.uploads import Upload
+from training.data.photo_files import is_junk
 from training.errors import UserError
 
 # Gradio runs at most so many of the events with the same id at once, whoever asked; the others wait in its queue.
@@ -78,8 +79,9 @@ def upload_of(payload: dict | None) -> Upload | None:
 
 
 def uploads_of(payload: Sequence[dict] | None) -> list[Upload]:
-    """The uploaded files of a Gradio payload, in order."""
-    return [upload for upload in map(upload_of, payload or ()) if upload is not None]
+    """The uploaded files of a Gradio payload, in order, without what systems hide beside photos (`._IMG_1.jpg`)."""
+    uploads = map(upload_of, payload or ())
+    return [upload for upload in uploads if upload is not None and not is_junk(upload.name)]
 
 
 def file_data(path: Path) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """What the page accepts, in one place: every limit keeps memory, disk and waiting time bounded."""
 
+from training.data.photo_files import HEIC_SUFFIXES, IMAGE_SUFFIXES
+
 UPLOAD_BYTES = 64 * 2**20  # of one file
 PHOTO_PIXELS = 40_000_000  # the largest photo that is decoded: 120 MB as RGB
 LARGE_PIXELS = 8_000_000  # of photos above this one is decoded at a time
@@ -19,7 +21,6 @@ SESSIONS = 500  # browsers and programs whose settings are remembered
 KEEP_SECONDS = 3600  # uploads and results are deleted after this ...
 CLEANING_SECONDS = 300  # ... by a look every so often
 
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 PICTURE_FORMATS_TOLD = "PNG, JPEG, WebP, BMP, GIF or TIFF"
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+PICTURE_SUFFIXES = tuple(dict.fromkeys((*IMAGE_SUFFIXES, *HEIC_SUFFIXES)))  # a HEIC that is not read is told of
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from app.limits import LARGE_PIXELS, PHOTO_PIXELS, PICTURE_FORMATS, PICTURE_FORMATS_TOLD, WORKING_SIDE
+from app.limits import LARGE_PIXELS, PHOTO_PIXELS, PICTURE_FORMATS_TOLD, WORKING_SIDE
 from export.pictures import load_picture
 from training.data.images import resize_image
+from training.data.picture_files import FORMATS, HEAD_BYTES, told_by
+from training.data.picture_pixels import Range, low_byte_tiles, measured, range_of_files, read_rgb
 from training.errors import UserError
 
-EXIF_ORIENTATION, LYING = 0x0112, (5, 6, 7, 8)  # the orientations that swap height and width
 _one_large_picture = threading.Lock()
 
 # What Pillow raises, besides OSError, for files that somebody damaged or built to do harm.
@@ -39,16 +40,23 @@ class Photo:
     own_size: tuple[int, int]
 
 
-def read_photo(upload: Upload, longest_side: int = WORKING_SIDE) -> Photo:
+def range_for(known: Range | None, uploads: Iterable[Upload]) -> Range | None:
+    """From which values 16-bit photos are stretched: `known`, of the model's training, or else those of all uploads."""
+    return known or range_of_files([upload.path for upload in uploads])
+
+
+def read_photo(upload: Upload, longest_side: int = WORKING_SIDE, sixteen_bit_range: Range | None = None) -> Photo:
     """Decode a photo of any kind (grey, CMYK, 16-bit, transparent, animated: its first picture; EXIF-rotated).
+
+    sixteen_bit_range: see `range_for`.
 
     Raises:
         UserError: the file is no picture, is damaged, or has more than `PHOTO_PIXELS` pixels (told from its header).
     """
     try:
-        with Image.open(upload.path, formats=PICTURE_FORMATS) as picture:  # an EPS would start another program
+        with Image.open(upload.path, formats=FORMATS) as picture:  # an EPS would start another program
             own_size = _checked_size(picture, upload.name)
-            image = _decoded(picture, fitted(own_size, longest_side))
+            image = _decoded(picture, upload.path, fitted(own_size, longest_side), sixteen_bit_range)
     except Image.DecompressionBombError as error:
         raise _too_large(upload.name) from error
     except FileNotFoundError as error:
@@ -56,7 +64,7 @@ def read_photo(upload: Upload, longest_side: int = WORKING_SIDE) -> Photo:
             f"{upload.name} is no longer here, uploads are deleted after a while: upload it again."
         ) from error
     except Image.UnidentifiedImageError as error:
-        raise UserError(f"{upload.name} is damaged or no picture: upload a photo as {PICTURE_FORMATS_TOLD}.") from error
+        raise _no_photo(upload) from error
     except (UserError, *DAMAGES) as error:
         raise UserError(f"{upload.name} is damaged: copy or download the photo again, or choose another.") from error
     return Photo(Path(upload.name).stem, image, own_size)
@@ -72,17 +80,26 @@ def _checked_size(picture: Image.Image, name: str) -> tuple[int, int]:
     """(height, width) as the picture is looked at, from its header."""
     if picture.width * picture.height > PHOTO_PIXELS:
         raise _too_large(name, f" ({picture.width} x {picture.height})")
-    lying = picture.getexif().get(EXIF_ORIENTATION, 1) in LYING
-    return (picture.width, picture.height) if lying else (picture.height, picture.width)
+    return measured(picture).upright
 
 
-def _decoded(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
+def _no_photo(upload: Upload) -> UserError:
+    """What the file is, where its first bytes tell."""
+    with open(upload.path, "rb") as file:
+        start = file.read(HEAD_BYTES)
+    what = told_by(start) or f"is damaged or no picture: upload a photo as {PICTURE_FORMATS_TOLD}."
+    return UserError(f"{upload.name} {what}")
+
+
+def _decoded(picture: Image.Image, path: Path, size: tuple[int, int], sixteen_bit_range: Range | None) -> np.ndarray:
     """uint8 [*size, 3]. A JPEG is decoded at an eighth, quarter or half where that is enough; of others, which have to
     be decoded whole, one large one at a time."""
     picture.draft(None, (max(size), max(size)))
     large = picture.width * picture.height > LARGE_PIXELS
     with _one_large_picture if large else contextlib.nullcontext():
-        return resize_image(load_picture(picture, PHOTO_PIXELS), size)
+        if sixteen_bit_range is not None and low_byte_tiles(picture) is not None:
+            return resize_image(read_rgb(path, PHOTO_PIXELS, sixteen_bit_range), size)
+        return resize_image(load_picture(picture, PHOTO_PIXELS, sixteen_bit_range), size)
 
 
 def _too_large(name: str, size: str = "") -> UserError:

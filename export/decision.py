@@ -16,7 +16,7 @@ def decide(logits: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     classes have to be mixed only where cells differ: a tenth to a third of a street's pixels.
     """
     grid, classes = tf.shape(logits, tf.int64)[:3], logits.shape[-1]
-    probs = tf.nn.softmax(tf.reshape(logits, (-1, classes)))  # a row a cell: with classes first, 10 times as slow
+    probs = tf.nn.softmax(tf.reshape(logits, (-1, classes)))  # one row per cell: with classes first, 10 times as slow
     best = tf.reshape(tf.cast(tf.argmax(probs, axis=-1), tf.uint8), grid)
     most = tf.reshape(tf.reduce_max(probs, axis=-1), grid)
     labels, confidence = enlarged(best, size, "nearest"), enlarged(most, size, "bilinear")

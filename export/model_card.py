@@ -15,7 +15,7 @@ from training.settings import Experiment
 LIMITS = (
     "**Not for driving**, nor for any decision on which people's safety depends: a research model, untested for that.",
     "It knows only the classes below and gives anything else the nearest of them. Its confidence is not calibrated.",
-    "It was adapted to one target without labels: expect less of other places, cameras and weather, and look yourself.",
+    "It was adapted to one target without labels: expect less of other places, cameras and weather; check yourself.",
     "Small and rare things (poles, signs, people far away) are its weakest classes.",
     "Photos of people and number plates are personal data: mind the law where you use it.",
 )

@@ -4,52 +4,39 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from training.data.picture_files import MAX_PIXELS, check_pixels, damaged, opened_picture
+from training.data.picture_files import MAX_PIXELS, check_pixels
+from training.data.picture_pixels import Range, read_rgb, rgb, to_8_bits
 from training.errors import UserError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 LONGEST_SIDE = 8  # in training widths: a picture ten thousand times as wide as high is not enlarged without end
 
 Picture = str | Path | Image.Image | np.ndarray
 
 
-def load_picture(picture: Picture, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def load_picture(picture: Picture, max_pixels: int = MAX_PIXELS, sixteen_bit_range: Range | None = None) -> np.ndarray:
     """RGB uint8 [height, width, 3] of a file, a Pillow image or an array.
 
     Files and Pillow images may be grey, palette, RGBA, CMYK, 16-bit or animated (the first frame), and are turned
     upright as their EXIF orientation says. Arrays are uint8 or uint16, [h, w], [h, w, 1], [h, w, 3] or [h, w, 4] (RGB).
-    Alpha is left out and 16 bits are cut to 8, as in training.
+    Alpha is left out. The values `sixteen_bit_range` of 16 bits become 0 and 255, as in training; None: the high byte.
 
     Raises:
         UserError: no such file, damaged, no picture, of floating-point numbers, more than `max_pixels`, or an array of
             another kind.
     """
     if isinstance(picture, np.ndarray):
-        return _from_array(picture, max_pixels)
+        return _from_array(picture, max_pixels, sixteen_bit_range)
     if isinstance(picture, Image.Image):
-        return _from_pillow(picture, "the picture", max_pixels)
+        check_pixels(picture.height, picture.width, "the picture", max_pixels)
+        return rgb(picture, "the picture", sixteen_bit_range)
     if not isinstance(picture, str | os.PathLike):
         raise UserError(f"A picture is a path, a Pillow image or an array, not {type(picture).__name__}.")
-    with opened_picture(Path(picture), max_pixels) as image:
-        return _from_pillow(image, str(picture), max_pixels)
+    return read_rgb(Path(picture), max_pixels, sixteen_bit_range)
 
 
-def _from_pillow(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
-    check_pixels(image.height, image.width, name, max_pixels)
-    if image.mode == "F":  # in 0..1, 0..255 or metres: no telling, and Pillow would clip it
-        raise UserError(f"{name} holds floating-point numbers: save it with 8 or 16 bits.")
-    try:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8 instead of scaling
-            return _three_channels((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-        return np.array(image.convert("RGB"))
-    except Exception as error:  # on damaged bytes Pillow's decoders raise nearly anything
-        raise damaged(name, error) from error
-
-
-def _from_array(array: np.ndarray, max_pixels: int) -> np.ndarray:
+def _from_array(array: np.ndarray, max_pixels: int, sixteen_bit_range: Range | None) -> np.ndarray:
     channels = array.shape[2] if array.ndim == 3 else 1 if array.ndim == 2 else 0
     if array.dtype not in (np.uint8, np.uint16) or channels not in (1, 3, 4):
         raise UserError(
@@ -57,12 +44,10 @@ def _from_array(array: np.ndarray, max_pixels: int) -> np.ndarray:
             f"not {array.dtype} {list(array.shape)}."
         )
     check_pixels(*array.shape[:2], "the picture", max_pixels)
-    narrow = (array >> 8).astype(np.uint8) if array.dtype == np.uint16 else array
-    return _three_channels(narrow.reshape(array.shape[:2])) if channels == 1 else np.ascontiguousarray(narrow[:, :, :3])
-
-
-def _three_channels(grey: np.ndarray) -> np.ndarray:
-    return np.repeat(grey[:, :, None], 3, axis=2)
+    narrow = to_8_bits(array, sixteen_bit_range) if array.dtype == np.uint16 else array
+    if channels == 1:
+        return np.repeat(narrow.reshape(*array.shape[:2], 1), 3, axis=2)
+    return np.ascontiguousarray(narrow[:, :, :3])
 
 
 def network_size(own: tuple[int, int], training: tuple[int, int]) -> tuple[int, int]:

@@ -10,17 +10,20 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from export.pictures import IMAGE_SUFFIXES, MAX_PIXELS
 from export.progress import Progress
 from export.results import Results, ShareTable
 from export.segmenter import OnnxSegmenter
 from export.video import VIDEO_SUFFIXES, segment_video
-from training.errors import UserError
+from training.data.photo_files import IMAGE_SUFFIXES, is_junk, left_out_sentence, photos_in
+from training.data.picture_files import MAX_PIXELS
+from training.data.picture_pixels import range_of_files, range_sentence
+from training.errors import UserError, printable
 from training.prediction.onnx_providers import CPU, CUDA
 
+SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
 PROVIDERS = {"auto": None, "cpu": [CPU], "cuda": [CUDA, CPU]}
 
 
@@ -92,6 +95,7 @@ def predict(arguments: argparse.Namespace) -> list[str]:
         threads=arguments.threads,
         max_pixels=round(arguments.max_megapixels * 1e6),
     )
+    stretch(segmenter, arguments.input, files.values())
     results = Results.wanted(arguments, segmenter)
     print(f"{counted(len(files))} on the {segmenter.device}, results in {arguments.out}")
     failures = []
@@ -111,6 +115,15 @@ def predict(arguments: argparse.Namespace) -> list[str]:
     return failures
 
 
+def stretch(segmenter: OnnxSegmenter, place: str, files: Iterable[Path]) -> None:
+    """Where the model does not say from which values 16-bit photos are stretched, find it from all of them."""
+    if segmenter.sixteen_bit_range is None:
+        photos = [file for file in files if file.suffix.lower() not in VIDEO_SUFFIXES]
+        segmenter.sixteen_bit_range = range_of_files(photos)
+        if segmenter.sixteen_bit_range is not None:
+            print(range_sentence(place, segmenter.sixteen_bit_range))
+
+
 def counted(files: int) -> str:
     return f"{files} file" + ("s" if files != 1 else "")
 
@@ -118,24 +131,34 @@ def counted(files: int) -> str:
 def found_files(text: str, out: Path) -> list[Path]:
     """The pictures and videos that --input means, sorted; earlier results below `out` are left out.
 
+    A file that is named is taken whatever its ending; of a folder or a pattern what is no picture or video is told of.
+
     Raises:
         UserError: there is none, or results would lie among the pictures.
     """
     place = Path(text).expanduser()
+    files, others = [place], []
     if place.is_dir():
         results = Path(os.path.realpath(out))  # resolve() does not survive links in a circle
         if Path(os.path.realpath(place)) == results:
             raise UserError(f"--out {out} is the folder of the pictures: choose another, so that results stay apart.")
-        inside = (file for file in place.rglob("*") if results not in Path(os.path.realpath(file)).parents)
-        files = [file for file in inside if file.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)]
-    else:
-        files = [place] if place.is_file() else list(matching(place))
-    files = sorted(file for file in files if file.is_file())
+        files, others = (
+            [file for file in found if results not in Path(os.path.realpath(file)).parents]
+            for found in photos_in(place, SUFFIXES)
+        )
+    elif not place.is_file():
+        asked = (*SUFFIXES, place.suffix.lower()) if place.suffix[1:].isalnum() else SUFFIXES
+        found = [file for file in matching(place) if not any(map(is_junk, set(file.parts) - set(place.parts)))]
+        files = [file for file in found if file.suffix.lower() in asked]
+        others = [file for file in found if file.is_file() and file not in files]
+    files, sentence = sorted(file for file in files if file.is_file()), left_out_sentence(text, sorted(others))
     if not files:
         raise UserError(
             f"--input {text} names no picture or video: give a file, a folder that holds some "
-            f"({' '.join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}) or a pattern in quotes."
+            f"({' '.join(SUFFIXES)}) or a pattern in quotes.{f' {sentence}' if sentence else ''}"
         )
+    if sentence:
+        print(printable(sentence))
     return files
 
 

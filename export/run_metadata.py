@@ -5,14 +5,15 @@ from typing import Any
 
 from models.catalogue import NETWORKS
 from training.data.classes import LabelSpace
+from training.data.fixed_lists import target_range
 from training.errors import UserError
-from training.evaluation.watch import STUDENT, weights_stage
+from training.evaluation.watch import scored_stages, weights_stage
 from training.experiment_json import VERSION
 from training.prediction.label_files import MANIFEST_NAME, read_thresholds
 from training.prediction.model_metadata import ORDERED, ModelMetadata, RoundSelection
 from training.probability_maps.map_files import load_prior
 from training.pseudo_labels.selectors import ORDERED_SELECTORS, PRIOR_SELECTORS
-from training.run_directory.paths import RunDirectory
+from training.run_directory.paths import STUDENT, RunDirectory
 from training.settings import Domain, Experiment, InstanceAdaptive, LabelEntropy
 
 FIGURES = ("miou", "pixel_accuracy", "per_class_iou", "class_sets", "absent")
@@ -45,6 +46,7 @@ def metadata_of_run(
         selection=selection(directory, experiment, space.count, stages, stage),
         version=VERSION,
         licence=licence(experiment),
+        sixteen_bit_range=target_range(directory.images),
     )
 
 
@@ -71,12 +73,17 @@ def used_domains(experiment: Experiment) -> list[Domain]:
 
 def metrics(experiment: Experiment, stages: dict[str, dict], stage: str | None) -> dict[str, Any] | None:
     """Figures before adaptation and of `stage`, or None where nothing could be scored."""
-    before, after = _figures(stages, "source"), _figures(stages, stage)
+    before, after = _figures(stages, _baseline(stages)), _figures(stages, stage)
     if before is None and after is None:
         return None
     evaluation = experiment.data.evaluation
     split = domain_title(evaluation) if evaluation else f"labels beside {domain_title(experiment.data.target)}"
     return {"split": split, "resolution": list(experiment.data.size), "before": before, "after": after}
+
+
+def _baseline(stages: dict[str, dict]) -> str | None:
+    """The stage whose model is the one before adaptation."""
+    return next(iter(scored_stages(stages)), None)
 
 
 def _figures(stages: dict[str, dict], stage: str | None) -> dict[str, Any] | None:
@@ -93,7 +100,7 @@ def selection(
     rounds = [name for name in stages if (directory.pseudo_labels / name / MANIFEST_NAME).is_file()]
     if not rounds:
         return None
-    name = rounds[0] if stage == "source" else stage if stage in rounds else rounds[-1]
+    name = rounds[0] if stage == _baseline(stages) else stage if stage in rounds else rounds[-1]
     thresholds, adaptation = read_thresholds(directory.pseudo_labels / name), experiment.recipe.adaptation
     if len(thresholds.values) != classes:
         raise UserError(f"The manifest of {name} is for {len(thresholds.values)} classes, the run for {classes}")

@@ -73,6 +73,8 @@ class OnnxSegmenter:
     Attributes:
         metadata: what the model says of itself (`training.prediction.model_metadata.ModelMetadata`).
         names, colors: its classes.
+        sixteen_bit_range: the values of 16-bit pictures that become 0 and 255, at first those of training; None: their
+            high byte.
         device: "CUDA" or "CPU", or the name of another provider: where it really runs.
 
     Raises:
@@ -98,6 +100,7 @@ class OnnxSegmenter:
         self.names, self.colors = self.metadata.names, self.metadata.colors
         self.device = self.session.get_providers()[0].removesuffix("ExecutionProvider")
         self.max_pixels = max_pixels
+        self.sixteen_bit_range = self.metadata.sixteen_bit_range
 
     def __call__(self, image: Picture) -> Segmentation:
         """The segmentation of one picture: a path, a Pillow image, or an array (`load_picture` says which).
@@ -109,7 +112,7 @@ class OnnxSegmenter:
 
     def batch(self, images: Sequence[Picture]) -> list[Segmentation]:
         """The segmentations of several pictures; those that the network sees at one size go through it together."""
-        pictures = [load_picture(image, self.max_pixels) for image in images]
+        pictures = [load_picture(image, self.max_pixels, self.sixteen_bit_range) for image in images]
         sizes = [self._size(picture) for picture in pictures]
         found: dict[int, Segmentation] = {}
         for size in dict.fromkeys(sizes):
@@ -122,7 +125,7 @@ class OnnxSegmenter:
 
         None: on the network's own coarse grid, a sixteenth to a sixty-fourth of the pixels it looks at.
         """
-        picture = load_picture(image, self.max_pixels)
+        picture = load_picture(image, self.max_pixels, self.sixteen_bit_range)
         coarse = self._coarse_probs([picture], self._size(picture))[0]
         return coarse if size is None else enlarge(coarse, size)
 

@@ -10,7 +10,7 @@ DILATIONS_AT_STRIDE_8 = (6, 12, 18, 24)
 
 
 def dilations_at(stride: int) -> tuple[int, ...]:
-    """DeepLab-v2's four dilations for a feature map of this stride, so that each looks equally far in the image."""
+    """DeepLab-v2's four dilations for a feature map of this stride, so that each covers the same image distance."""
     return tuple(max(1, dilation * 8 // stride) for dilation in DILATIONS_AT_STRIDE_8)
 
 

@@ -12,7 +12,7 @@ from models.replicas import replica_number, replicas
 
 @functools.cache
 def dilates() -> bool:
-    """Does this machine's dilated convolution have a gradient? oneDNN's and cuDNN's do, plain TensorFlow's on a CPU not."""
+    """Does this machine's dilated convolution have a gradient? TensorFlow's own on a CPU has none."""
     with tf.init_scope(), tf.GradientTape() as tape:
         image, kernel = tf.ones((1, 5, 5, 1)), tf.ones((3, 3, 1, 1))
         tape.watch((image, kernel))
@@ -27,7 +27,7 @@ def dilates() -> bool:
 class Conv2D(layers.Conv2D):
     """Keras' convolution, with one operator where it is dilated.
 
-    Keras rearranges the input into a batch of small maps, which takes up to four times as long, more for wider dilations.
+    Keras rearranges the input into a batch of small maps, which takes up to four times as long.
     """
 
     def convolution_op(self, inputs, kernel):

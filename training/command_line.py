@@ -45,7 +45,7 @@ class Arguments:
     warm_start: Path | None = None
     """A finished run of the same model and classes, source-only or adapted, to go on from instead of the warm-up. Or a
     better segmenter with these classes to distil into this model, adapted to your images: a run of another model, or
-    anybody's .onnx or .keras file. The model is warmed up on the source as ever, the other one labels the target for
+    anybody's .onnx or .keras file. The model is warmed up on the source as usual, the other one labels the target for
     round 1, and the model labels the rounds after that itself."""
     warm_start_pixels: Literal["bytes", "unit", "signed", "imagenet"] | None = None
     """What a float input of the --warm-start file wants: 0..255, 0..1, -1..1, or ImageNet's mean and deviation taken
@@ -71,7 +71,7 @@ class Arguments:
     show: bool = False
     """Print the resolved experiment, and stop."""
     smoke: bool = False
-    """Every stage of the recipe in tiny: seconds, on any machine, to see that it works."""
+    """Every stage of the recipe with a few small steps: half a minute, on any machine, to see that it works."""
 
 
 def parse(argv: Sequence[str] | None = None, default: Arguments = Arguments()) -> Arguments:
@@ -331,9 +331,9 @@ def catalogue():
     """The tables of --list."""
     from rich.table import Table
 
-    recipes = Table("recipe", "paper", "published", title="Recipes (--recipe)", title_justify="left")
+    recipes = Table("recipe", "paper", "on the streets", "published", title="Recipes (--recipe)", title_justify="left")
     for name, recipe in RECIPES.items():
-        recipes.add_row(name, recipe.paper, recipe.published)
+        recipes.add_row(name, recipe.paper, recipe.measured, recipe.published)
     data = Table("data", "from -> to", "size", "needs", title="Data (--data)", title_justify="left")
     for name, pair in DATA.items():
         data.add_row(name, pair.title, f"{pair.size[0]}x{pair.size[1]}", _needs(pair))

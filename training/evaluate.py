@@ -79,27 +79,30 @@ def _scales(text: str) -> tuple[float, ...]:
 def _dataset(arguments: Arguments, trained):
     from training.data.classes import load_label_space
     from training.data.datasets import image_and_label_folders
-    from training.data.domains import evaluation_of
+    from training.data.domains import evaluation_of, require_labelled_pixels
 
     if (arguments.images is None) != (arguments.labels is None):
         raise UserError("--images and --labels belong together: give both, or neither for the run's own data")
     if arguments.images is None:
-        dataset = evaluation_of(trained.experiment)
+        dataset = evaluation_of(trained.experiment, trained.sixteen_bit_range)
         if dataset is None:
             raise UserError(f"{arguments.model} has no labelled evaluation images: give --images and --labels")
         return dataset
     space = load_label_space(arguments.classes) if arguments.classes else trained.label_space
     if space.names != trained.label_space.names:
         raise UserError(
-            f"the labels speak '{space.name}' but the model was trained on '{trained.label_space.name}': "
+            f"the labels are in '{space.name}' but the model was trained on '{trained.label_space.name}': "
             "score it in its own label space"
         )
-    return image_and_label_folders(arguments.images, arguments.labels, space)
+    dataset = image_and_label_folders(arguments.images, arguments.labels, space)
+    require_labelled_pixels(dataset, "The evaluation data", "")
+    return dataset.with_sixteen_bit_range(trained.sixteen_bit_range)
 
 
 def _show(figures: dict, space) -> None:
     from rich.table import Table
 
+    from training.evaluation.tables import percent_or_none
     from training.progress import console
 
     table = Table("class", "IoU %", "pixels")
@@ -107,9 +110,10 @@ def _show(figures: dict, space) -> None:
         pixels = f"{figures['truth_pixels'][name]:,}"
         table.add_row(name, "absent" if value is None else f"{value:.1f}", pixels)
     console.print(table)
-    console.print(f"mIoU {figures['miou']:.2f} % over {space.name}, pixel accuracy {figures['pixel_accuracy']:.2f} %")
+    miou, accuracy = (percent_or_none(figures[key], 2) for key in ("miou", "pixel_accuracy"))
+    console.print(f"mIoU {miou} over {space.name}, pixel accuracy {accuracy}")
     for name, value in list(figures["class_sets"].items())[1:]:
-        console.print(f"mIoU over {name} classes: {value:.2f} %")
+        console.print(f"mIoU over {name} classes: {percent_or_none(value, 2)}")
     if figures["absent"]:
         console.print(f"left out of the mean, absent from truth and prediction: {', '.join(figures['absent'])}")
 

@@ -89,7 +89,7 @@ _HIAST_ON_STREETS = (
     *_HIAST_ON_SMALL_DATA,
     *_IAST_ON_STREETS,
     "adaptation.selector.alpha=0.2",
-    "data.schedules.rounds.steps=1300",  # published are 8000 a round, beside CBST's 1250: more than its rounds here too
+    "data.schedules.rounds.steps=1300",  # published are 8000 per round, CBST has 1250: more than its rounds here too
     "data.schedules.rounds.optimizer.learning_rate=2e-3",
 )
 

@@ -1,5 +1,6 @@
 """What a run says while it works: one line of progress with the time left, on a terminal or in a log."""
 
+import io
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -7,8 +8,23 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from training.errors import printable
+
 console = Console(highlight=False, soft_wrap=True, markup=False)  # names of files and classes may hold [brackets]
 LOG_SECONDS = 20.0
+_said: set[str] = set()
+
+
+def say_once(sentence: str) -> None:
+    """Print a sentence that several steps of one process come upon, the first time."""
+    if sentence not in _said:
+        _said.add(sentence)
+        console.print(printable(sentence))
+
+
+# A log file on Windows has the machine's code page, which lacks "→": such a sign must not end the run.
+if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors="replace")
 
 
 class Meter:

@@ -87,8 +87,9 @@ def _carry_out(opened: tuple[RunDirectory, Experiment] | None, devices: Devices)
     """The whole run; `opened` is the chief's run directory and experiment, which the other workers learn from it."""
     strategy = start_tensorflow(devices)
     from training.distribution.workers import noticing_loss, on_chief
+    from training.evaluation.watch import scored_stages
     from training.progress import console
-    from training.stages.pipeline import run_experiment
+    from training.stages.plan import run_experiment
 
     with strategy.scope(), noticing_loss():
         path, experiment = on_chief(lambda: (opened[0].path, opened[1]))
@@ -97,7 +98,8 @@ def _carry_out(opened: tuple[RunDirectory, Experiment] | None, devices: Devices)
         with noticing_loss(shlex.quote(str(path))):
             run_experiment(experiment, directory)
     if is_chief():
-        _export(directory, ["source", "final"] if experiment.recipe.adapts else ["final"])
+        before = scored_stages(directory.stages)[:1] if experiment.recipe.adapts else []
+        _export(directory, [*before, "final"])
 
 
 def _export(directory: RunDirectory, stages: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 Three independent choices make an `Experiment`: the recipe (the method, in the paper's units), the data (domains,
 sizes, schedule) and the model. A part that is `None` is not used, and the command line refuses overrides for it.
-This module imports nothing heavy: `--help` and `--list` stay instant. The bounds in the types are looked at where an
+This module imports nothing heavy: `--help` and `--list` stay instant. The bounds in the types are checked where an
 experiment comes from outside: overrides, and the recipe.json of a run (`run_directory.experiment_from_json`).
 """
 
@@ -17,7 +17,7 @@ AnyCount = Annotated[int, Interval(ge=0, le=10**9)]
 Images = Annotated[int, Interval(ge=1, le=4096)]  # that are in memory together
 Side = Annotated[int, Interval(ge=32, le=16384)]  # pixels
 Seed = Annotated[int, Interval(ge=0, le=2**31 - 1)]
-Share = Annotated[float, Interval(ge=0, le=1)]
+Fraction = Annotated[float, Interval(ge=0, le=1)]
 Portion = Annotated[float, Interval(gt=0, le=1)]
 Weight = Annotated[float, Interval(ge=0, le=1e6)]
 Positive = Annotated[float, Interval(gt=0, le=1e6)]
@@ -32,7 +32,7 @@ class Optimizer:
     name: Literal["sgd", "adamw"] = "adamw"
     learning_rate: Positive = 1e-3
     weight_decay: Weight = 5e-4  # decoupled; not applied to biases and batch-norm parameters
-    momentum: Share = 0.9  # SGD only
+    momentum: Fraction = 0.9  # SGD only
     schedule: Literal["constant", "poly", "cosine"] = "poly"  # cosine: half a wave, to a thousandth
     power: Weight = 0.9  # of the poly schedule: lr * (1 - step / steps) ** power
     ramp_steps: AnyCount = 0  # linear warm-up of the learning rate
@@ -45,11 +45,11 @@ class Augmentation:
     """How a training image is varied. Geometry moves image and label together; photometry the image only."""
 
     scale: tuple[Scale, Scale] = (0.7, 1.3)
-    flip: Share = 0.5
+    flip: Fraction = 0.5
     jitter: Weight = 0.0  # strength of brightness, contrast, saturation, hue and gamma changes, 0 = off, 1 = strong
-    grey: Share = 0.0  # probabilities
-    blur: Share = 0.0
-    noise: Share = 0.0
+    grey: Fraction = 0.0  # probabilities
+    blur: Fraction = 0.0
+    noise: Fraction = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Schedule:
     """How long and with which optimiser and augmentation a stage trains."""
 
     steps: Count
-    batch_size: Images  # images a step, of each domain that takes part
+    batch_size: Images  # images per step, of each domain that takes part
     optimizer: Optimizer
     augmentation: Augmentation = Augmentation()
     batch_norm: BatchNorm = "train"
-    average_weights: Share | None = None  # decay of the weights' moving average, taken at the end of the stage
+    average_weights: Fraction | None = None  # decay of the weights' moving average, taken at the end of the stage
     checkpoint_every: Count = 100  # steps: what a killed run loses at most
 
 
@@ -93,13 +93,11 @@ class Data:
     schedules: dict[str, Schedule]  # by what a stage asks for: "warm_up", "alignment", "rounds" (one round)
     evaluation: Domain | None = None  # labelled images of the target, used for figures only
     source_evaluation: Domain | None = None  # labelled images of the source: how large the gap is
-    most_rounds: RoundCount | None = (
-        None  # rounds of adaptation at most, whatever the recipe says: what a short job bears
-    )
-    loss_stride: Annotated[int, Interval(ge=1, le=64)] = 1  # the loss looks at every n-th pixel of each row and column
+    most_rounds: RoundCount | None = None  # of adaptation, whatever the recipe says: what a short job has time for
+    loss_stride: Annotated[int, Interval(ge=1, le=64)] = 1  # of the grid of the loss: every n-th row and column
     mined_crops: bool = True  # crops are small beside the frame, so that a recipe's rare-class mining makes sense
     minimum_source_images: AnyCount = 0  # a round's source subset holds at least this many (small source sets)
-    strong_blend: Share = 1.0  # how far strong views go from weak ones: 1 as published; 0: plain photometry instead
+    strong_blend: Fraction = 1.0  # how far strong views go from weak ones: 1 as published; 0: plain photometry instead
     statistics_images: Count = 200  # target images, at most, that trained batch-norm takes its statistics from
     keep_source: bool = False  # the source takes part in every round, also where the recipe leaves it out: a small
     # network trained for minutes forgets the classes that its pseudo-labels do not show
@@ -123,6 +121,7 @@ class Model:
 class WarmUp:
     """Supervised training, the start of every recipe. `domain="target"` makes it the oracle (needs target labels)."""
 
+    kind: Literal["warm_up"] = "warm_up"
     domain: Literal["source", "target"] = "source"
 
 
@@ -136,14 +135,14 @@ class SpatialPrior:
 
 @dataclass(frozen=True)
 class GlobalThreshold:
-    """ST (ECCV 2018): the most confident target pixels teach, by one confidence threshold for all classes.
+    """ST (ECCV 2018): the most confident target pixels get labels, by one confidence threshold for all classes.
 
     The kept portion grows by `portion_step` per round up to `portion_max` (self-paced learning, CBST section 3.2).
     """
 
     kind: Literal["global_threshold"] = "global_threshold"
     portion: Portion = 0.2
-    portion_step: Share = 0.05
+    portion_step: Fraction = 0.05
     portion_max: Portion = 0.5
     stride: Count = 4  # every n-th confidence of an image enters the threshold
     spatial_prior: SpatialPrior | None = None
@@ -158,7 +157,7 @@ class ClassBalanced:
 
     kind: Literal["class_balanced"] = "class_balanced"
     portion: Portion = 0.2
-    portion_step: Share = 0.05
+    portion_step: Fraction = 0.05
     portion_max: Portion = 0.5
     stride: Count = 4  # every n-th confidence of a class in an image enters its threshold
     spatial_prior: SpatialPrior | None = None
@@ -170,7 +169,7 @@ class LabelEntropy:
 
     kind: Literal["label_entropy"] = "label_entropy"
     portion: Portion = 0.2
-    portion_step: Share = 0.05
+    portion_step: Fraction = 0.05
     portion_max: Portion = 0.5
     stride: Count = 4
     alpha: Positive = 0.25
@@ -178,7 +177,7 @@ class LabelEntropy:
 
 @dataclass(frozen=True)
 class InstanceAdaptive:
-    """IAS (IAST, ECCV 2020, section 3.2): thresholds that follow the images as they come, one a class.
+    """IAS (IAST, ECCV 2020, section 3.2): thresholds that follow the images as they come, one per class.
 
     The share of a class' pixels that moves its threshold is `alpha * threshold ** gamma`; IAST uses alpha 0.2 to 0.3,
     HIAST 0.5. The result depends on the order of the images: name order, `batch_size` at a time.
@@ -186,10 +185,10 @@ class InstanceAdaptive:
 
     kind: Literal["instance_adaptive"] = "instance_adaptive"
     alpha: Portion = 0.5
-    alpha_step: Share = 0.0  # added from one round to the next
-    beta: Share = 0.9
+    alpha_step: Fraction = 0.0  # added from one round to the next
+    beta: Fraction = 0.9
     gamma: Weight = 8.0
-    initial: Share = 0.9
+    initial: Fraction = 0.9
     batch_size: Images = 2
 
 
@@ -225,7 +224,7 @@ class MeanTeacher:
     `ramp`: at step t the decay is at most 1 - 1 / (t + 1), so that the first steps count fully (DAFormer).
     """
 
-    decay: Share = 0.999
+    decay: Fraction = 0.999
     decay_steps: Count = 8000
     ramp: bool = False
 
@@ -249,9 +248,9 @@ class MinimumEntropy:
 class SourceShare:
     """How much of the source a round sees: the paper's shares of the source list, cumulative (nested) or random."""
 
-    share: Share = 0.03
-    step: Share = 0.0025
-    maximum: Share = 0.06
+    share: Fraction = 0.03
+    step: Fraction = 0.0025
+    maximum: Fraction = 0.06
     policy: Literal["cumulative", "random"] = "cumulative"
 
 
@@ -259,9 +258,9 @@ class SourceShare:
 class RareClassMining:
     """CBST's patch mining: crops are centred on rare classes (ECCV 2018, section 4.1)."""
 
-    probability: Share = 0.8
+    probability: Fraction = 0.8
     classes: Annotated[int, Interval(ge=0, le=254)] = 3  # the rarest classes of the target's predictions ...
-    threshold: Share = 1e-3  # ... and every class below this share
+    threshold: Fraction = 1e-3  # ... and every class below this share
 
 
 @dataclass(frozen=True)
@@ -298,6 +297,7 @@ class Alignment:
     `map`: what the discriminator sees, soft-max (AdaptSeg, CVPR 2018) or weighted self-information (AdvEnt, CVPR 2019).
     """
 
+    kind: Literal["alignment"] = "alignment"
     map: Literal["softmax", "self_information"] = "softmax"
     loss: Literal["lsgan", "bce"] = "lsgan"
     weight: Weight = 0.05
@@ -314,10 +314,10 @@ class Watch:
     """The label-free watch over adaptation; see `training/evaluation/watch.py` for what each number means."""
 
     stop: bool = True  # stop at a clear collapse and return to the best earlier round
-    images: Count = 100  # target images it looks at
+    images: Count = 100  # target images it predicts
     collapse_drift: Weight = 0.10
-    collapse_swell: Weight = 0.25
-    collapse_forgotten: Weight = 0.5  # points of mIoU on the source, together with the swell
+    collapse_share_excess: Weight = 0.25
+    collapse_source_loss: Weight = 0.5  # points of mIoU on the source, together with the share excess
     collapse_lost_share: Weight = 0.60
 
 
@@ -351,6 +351,7 @@ class Recipe:
     adaptation: Rounds | None = None
     watch: Watch = Watch()
     published: str = ""  # figures to expect in the paper's setting
+    measured: str = ""  # on the embedded streets (--data streetsim), two CPU cores, seed 0: minutes and mIoU
 
     @property
     def adapts(self) -> bool:

@@ -1,4 +1,4 @@
-"""Choose a parameter without labels: train one run a value, let their labels vote. `python training/vote.py --help`."""
+"""Choose a parameter without labels: one run per value, and their labels vote. `python training/vote.py --help`."""
 
 import pathlib
 import sys
@@ -42,7 +42,7 @@ class Arguments:
     grid: str | None = None
     """The parameter and its values, KEY=VALUE,VALUE,VALUE; the keys are those of training/run.py --set."""
     out: Path = Path("runs/vote")
-    """Folder for the runs, one a value. Finished ones are not repeated, stopped ones are continued, others refused."""
+    """Folder for the runs, one per value. Finished ones are kept, stopped ones are continued, others refused."""
     runs: tuple[Path, ...] = ()
     """Finished runs with one target, instead of --grid."""
     images: int = 500

@@ -11,7 +11,7 @@ from app.endpoints import QUICK, endpoint, file_data, hidden_photo, on_page, sta
 from app.segmenting import Comparison, compare
 from app.tables import changes
 from app.tabs.parts import examples, photo_input
-from app.uploads import Upload, read_photo, unique_stems
+from app.uploads import Upload, range_for, read_photo, unique_stems
 from training.errors import UserError
 from training.evaluation.panels import overlay
 
@@ -91,7 +91,9 @@ class BeforeAfterTab:
     def _run(self, upload: Upload) -> Comparison:
         if self.context.source is None:
             raise UserError(NO_SOURCE)
-        return compare(self.context.source, self.context.model, read_photo(upload))
+        model = self.context.model
+        limits = range_for(model.metadata.sixteen_bit_range, [upload])
+        return compare(self.context.source, model, read_photo(upload, sixteen_bit_range=limits))
 
     def _pictures(self, comparison: Comparison, folder: Path) -> tuple[Any, ...]:
         before, after, changed = map(file_data, self._files(comparison, folder))

@@ -16,7 +16,7 @@ from app.limits import PROBABILITY_SIDE, PSEUDO_LABEL_PHOTOS
 from app.pseudo_labelling import Selected, pseudo_label, usable_selectors
 from app.tables import percent, thresholds
 from app.tabs.parts import example_button, files_input
-from app.uploads import Upload, read_photo, unique_stems
+from app.uploads import Upload, range_for, read_photo, unique_stems
 from training.data.classes import IGNORE
 from training.errors import UserError
 from training.evaluation.panels import overlay
@@ -117,7 +117,8 @@ class PseudoLabelsTab:
         if len(uploads) > PSEUDO_LABEL_PHOTOS:
             raise UserError(f"{len(uploads)} photos are too many at once: send at most {PSEUDO_LABEL_PHOTOS}.")
         _check_numbers(portion, stride)
-        photos = [read_photo(upload, PROBABILITY_SIDE) for upload in uploads]
+        limits = range_for(self.context.model.metadata.sixteen_bit_range, uploads)
+        photos = [read_photo(upload, PROBABILITY_SIDE, limits) for upload in uploads]
         report = lambda share, what: progress(share, desc=what)  # noqa: E731
         return pseudo_label(self.context.model, photos, selector, portion, int(stride), report)
 

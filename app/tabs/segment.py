@@ -13,7 +13,7 @@ from app.look import CERTAINTY_SCALE, hex_colours
 from app.segmenting import Segmented, segment
 from app.tables import about_photo, legend
 from app.tabs.parts import examples, photo_input
-from app.uploads import Upload, check_opacity, fitted, read_photo, unique_stems
+from app.uploads import Upload, check_opacity, fitted, range_for, read_photo, unique_stems
 from training.data.images import resize_image, resize_label
 from training.errors import UserError
 
@@ -100,7 +100,9 @@ class SegmentTab:
         return self._details(result), *map(file_data, self._files(result, check_opacity(opacity), folder))
 
     def _run(self, upload: Upload) -> Segmented:
-        return segment(self.context.model, read_photo(upload))
+        model = self.context.model
+        limits = range_for(model.metadata.sixteen_bit_range, [upload])
+        return segment(model, read_photo(upload, sixteen_bit_range=limits))
 
     def _pictures(self, result: Segmented, opacity: float, folder: Path) -> tuple[Any, ...]:
         label, overlaid, certainty = map(file_data, self._files(result, opacity, folder))

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.endpoints import uploads_of
 from app.limits import PHOTO_PIXELS, WORKING_SIDE
-from app.uploads import Upload, check_opacity, fitted, read_photo, unique_stems
+from app.uploads import Upload, check_opacity, fitted, range_for, read_photo, unique_stems
+from training.data.photo_files import pillow_heif
 from training.errors import UserError
 
 
@@ -148,3 +150,32 @@ def test_result_names_are_unique_and_safe():
 def test_an_impossible_opacity_is_told_so(opacity):
     with pytest.raises(UserError, match="opacity"):
         check_opacity(opacity)
+
+
+@pytest.mark.skipif(pillow_heif is not None, reason="pillow-heif is installed: HEIC is read")
+def test_a_heic_is_called_one(tmp_path):
+    (tmp_path / "x").write_bytes(b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00mif1heicmiaf" + bytes(40))
+    with pytest.raises(UserError, match=r"^IMG_1\.HEIC is a HEIC photo.*pillow-heif"):
+        read_photo(Upload(tmp_path / "x", "IMG_1.HEIC"))
+
+
+def test_narrow_16_bit_photos_are_stretched_over_all_uploads(save):
+    values = np.linspace(7200, 8220, 2400).reshape(40, 60).astype(np.uint16)
+    uploads = [save(f"{index}.png", Image.fromarray(values + np.uint16(1000 * index))) for index in range(2)]
+    limits = range_for(None, uploads)
+    first, second = (read_photo(upload, sixteen_bit_range=limits).image for upload in uploads)
+    assert first.min() < 3 < 120 < first.max() < 135
+    assert second.max() > 252
+    assert range_for((1, 2), uploads) == (1, 2)
+
+
+def test_a_turned_tiff_has_its_turned_size(save, ramp):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = read_photo(save("turned.tif", ramp, exif=exif))
+    assert photo.own_size == photo.image.shape[:2] == (60, 40)
+
+
+def test_hidden_files_of_systems_are_no_uploads(tmp_path):
+    payload = [{"path": str(tmp_path / name), "orig_name": name} for name in ("._a.jpg", "a.jpg", ".DS_Store")]
+    assert [upload.name for upload in uploads_of(payload)] == ["a.jpg"]

@@ -23,7 +23,7 @@ from pathlib import Path
 from tests.benchmarks.recipes import finished
 from training.errors import UserError
 
-RECIPE, WARM_UP, ALIGNED = "hiast", "warm-up", "adversarial"
+RECIPE, WARM_UP, ALIGNED = "hiast", "warm-up", "alignment"
 _REGIONS, _PASTE = "adaptation.losses.regions=off", "adaptation.copy_paste=off"
 _CONSISTENCY = ("adaptation.mean_teacher=off", "adaptation.losses.consistency=off", "adaptation.strong_views=False")
 LEFT_OUT: dict[str, tuple[str, ...]] = {
@@ -68,8 +68,8 @@ def outcome(step: str, summary: dict) -> dict:
     """A run's summary; the warm-up's as if the watch had taken its last stage, which the other steps start from."""
     if step != WARM_UP:
         return summary
-    last = next(entry for entry in summary["rounds"] if entry["round"] == ALIGNED)
-    return {**summary, "after": last, "chosen_round": ALIGNED}
+    last = next(entry for entry in summary["stages"] if entry["stage"] == ALIGNED)
+    return {**summary, "after": last, "chosen": ALIGNED}
 
 
 def overrides(step: str, given: list[str]) -> list[str]:
@@ -82,15 +82,15 @@ def overrides(step: str, given: list[str]) -> list[str]:
 
 
 def step_table(summaries: dict[str, list[dict]]) -> str:
-    """A line a step: mIoU of the model that was taken, what the step added, the hard classes, each seed's rounds."""
+    """One line per step: mIoU of the model that was taken, what the step added, the hard classes, rounds per seed."""
     lines = ["| step | mIoU | added | hard classes | each seed | its rounds | taken |", "|---|---|---|---|---|---|---|"]
     before: list[float] | None = None
     for step, runs in summaries.items():
         scores = [summary["after"]["miou"] for summary in runs]
         added = "" if before is None else f"{statistics.mean(map(float.__sub__, scores, before)):+.1f}"
         hard = statistics.mean(value for name, value in class_means(runs).items() if is_hard(name))
-        rounds = "; ".join(" ".join(f"{entry['miou']:.1f}" for entry in summary["rounds"]) for summary in runs)
-        taken = " ".join(str(summary["chosen_round"]) for summary in runs)
+        rounds = "; ".join(" ".join(f"{entry['miou']:.1f}" for entry in summary["stages"]) for summary in runs)
+        taken = " ".join(summary["chosen"] for summary in runs)
         each = " ".join(f"{score:.1f}" for score in scores)
         lines.append(f"| {step} | {statistics.mean(scores):.1f} | {added} | {hard:.1f} | {each} | {rounds} | {taken} |")
         before = scores

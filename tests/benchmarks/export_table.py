@@ -12,7 +12,6 @@ nothing either. Each network has a process of its own, for its memory.
 import argparse
 import contextlib
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from models.catalogue import NETWORKS
+from training.distribution.memory import peak_memory
 
 CLASSES = 19
 SIZE = (128, 256)
@@ -95,12 +95,11 @@ def main() -> None:
             print_random(name)
         for folder in arguments.runs:
             print_run(folder)
+        print(f"Peak memory of this process: {peak_memory() / 2**30:.1f} GiB", file=sys.stderr)
         return
     print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}", flush=True)
     for choice in (*(("--networks", name) for name in networks), *(("--runs", str(run)) for run in arguments.runs)):
         subprocess.run([sys.executable, __file__, "--lines", *choice], check=True)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"\nPeak memory of one network's process: {peak:.1f} GiB", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What a process holds."""
 
-import resource
+from training.distribution.memory import peak_memory
 
 
 def peak_mib() -> float:
     """The most memory this process has held so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_memory() / 2**20

@@ -1,6 +1,6 @@
 """How fast each network trains and predicts on this machine.
 
-    python tests/benchmarks/networks.py                                  every network, a step of 128x256 frames
+    python tests/benchmarks/networks.py                                  every network, one step of 128x256 frames
     python tests/benchmarks/networks.py --networks compact --batch 4 --size 256 512 --policies mixed_bfloat16
 
 A step is forward, backward and an AdamW update in one plain `tf.function`, on random images: the floor under any

@@ -51,9 +51,9 @@ def table(out: Path, recipes: list[str], seeds: list[int]) -> str:
         found = [json.loads(report.read_text()) for report in reports if report.exists()]
         after = [summary["after"]["miou"] for summary in found]
         gains = [summary["after"]["miou"] - summary["before"]["miou"] for summary in found if summary["before"]]
-        rounds = "; ".join(" ".join(f"{entry['miou']:.1f}" for entry in summary["rounds"]) for summary in found)
-        taken = " ".join(str(summary["chosen_round"]) for summary in found if summary["rounds"])
-        collapses = sum(entry["verdict"] == "collapse" for summary in found for entry in summary["rounds"])
+        rounds = "; ".join(" ".join(f"{entry['miou']:.1f}" for entry in summary["stages"]) for summary in found)
+        taken = " ".join(summary["chosen"] for summary in found if summary["stages"])
+        collapses = sum(entry["verdict"] == "collapse" for summary in found for entry in summary["stages"])
         gain = f"{statistics.mean(gains):+.1f}" if gains and recipe != "source_only" else ""
         lines.append(f"| `{recipe}` | {_spread(after)} | {gain} | {rounds} | {taken} | {collapses or ''} |")
     return "\n".join(lines)

@@ -12,7 +12,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-import resource
+import os
 import subprocess
 import tempfile
 import time
@@ -44,8 +44,8 @@ def timed(what: str) -> Iterator[None]:
 
 
 def processor_seconds() -> float:
-    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(part.ru_utime + part.ru_stime for part in usage)
+    """Of this process and of the child processes that have ended."""
+    return sum(os.times()[:4])
 
 
 def run(*options: str) -> None:
@@ -63,8 +63,8 @@ def first_steps(arguments: Arguments) -> None:
     from training.methods.terms import CrossEntropyTerm
     from training.presets import DATA
     from training.recipes import RECIPES
-    from training.stages.adaptation import round_method
     from training.stages.fitting import distributed_step
+    from training.stages.rounds import round_method
 
     data, shape = DATA["streetsim"], (arguments.batch, *arguments.size)
     domain = {"image": np.zeros((*shape, 3), np.float32), "label": np.zeros(shape, np.uint8)}
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     with timed("imports"):
         start_tensorflow()
         import export.onnx_graph  # noqa: F401
-        import training.stages.pipeline  # noqa: F401
+        import training.stages.plan  # noqa: F401
     first_steps(arguments)
     return 0
 

@@ -34,7 +34,7 @@ def step_of(recipe: str, arguments: Workload, classes: int):
     from models.batch_norm import set_batch_norm
     from models.segmenter import build_segmenter
     from training.command_line import experiment_of, parse
-    from training.stages.adaptation import round_method
+    from training.stages.rounds import round_method
 
     experiment = experiment_of(parse(["--recipe", recipe, "--size", arguments.size]))
     stage = experiment.data.schedules["rounds"]
@@ -54,7 +54,7 @@ def streams(arguments: Workload):
     from training.data.copy_paste import CopyPaste
     from training.data.domains import load_domain
     from training.data.input_pipeline import training_stream
-    from training.stages.adaptation import augmentation_of
+    from training.stages.streams import augmentation_of
 
     experiment = experiment_of(parse(["--recipe", "hiast", "--size", arguments.size]))
     data, settings = experiment.data, experiment.recipe.adaptation.copy_paste

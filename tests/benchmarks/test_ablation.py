@@ -47,11 +47,11 @@ def test_one_command_shares_the_warm_up_and_prints_means(tmp_path, monkeypatch, 
         commands[run.name] = more
         score = 10.0 * (len(commands) - 1) / (1 + seed)
         after = {"miou": score, "per_class_iou": {"road": score, "pole": 2 * score, "absent": None}}
-        summary = {"after": after, "rounds": [{"round": 1, **after}], "chosen_round": 1}
+        summary = {"after": after, "stages": [{"stage": "round_1", **after}], "chosen": "round_1"}
         if run.name.startswith("warm-up"):
             taken = {"miou": 5.0, "per_class_iou": {"road": 5.0, "pole": 5.0, "absent": None}}
-            rounds = [{"round": "statistics", **taken}, {"round": "adversarial", **after}]
-            summary = {"after": taken, "rounds": rounds, "chosen_round": "statistics"}
+            stages = [{"stage": "statistics", **taken}, {"stage": "alignment", **after}]
+            summary = {"after": taken, "stages": stages, "chosen": "statistics"}
             run.mkdir(parents=True)
             (run / "alignment.onnx").touch()
         (run / "report").mkdir(parents=True)
@@ -66,8 +66,8 @@ def test_one_command_shares_the_warm_up_and_prints_means(tmp_path, monkeypatch, 
     assert [more[2:4] for more in commands.values()][1:] == [["--warm-start", aligned]] * 4
     assert "--warm-start" not in commands["warm-up-0"]
     said = capsys.readouterr().out
-    assert "| warm-up | 0.0 |  | 0.0 | 0.0 | 5.0 0.0 | adversarial |" in said
-    assert "| + IAS | 10.0 | +10.0 | 20.0 | 10.0 | 10.0 | 1 |" in said
+    assert "| warm-up | 0.0 |  | 0.0 | 0.0 | 5.0 0.0 | alignment |" in said
+    assert "| + IAS | 10.0 | +10.0 | 20.0 | 10.0 | 10.0 | round_1 |" in said
     assert "| **pole** | 0.0 | 20.0 | 40.0 | 60.0 | 80.0 |" in said
     assert "| road | 0.0 | 10.0 | 20.0 | 30.0 | 40.0 |" in said
     assert "absent" not in said

@@ -172,7 +172,7 @@ def main(argv: list[str] | None = None) -> int:
     from training.data.classes import LABEL_SPACES
     from training.data.domains import load_domain
     from training.data.input_pipeline import training_stream
-    from training.stages.adaptation import augmentation_of
+    from training.stages.streams import augmentation_of
 
     data = experiment_of(parse(["--data", "streetsim", "--size", arguments.size])).data
     space = LABEL_SPACES[data.label_space]

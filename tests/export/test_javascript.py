@@ -13,7 +13,7 @@ import tensorflow as tf
 from training.data.classes import CITYSCAPES_NAMES
 from training.prediction.predictor import Predictor, enlarge
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+README = Path(__file__).resolve().parents[2] / "export" / "README.md"
 # What a browser has and Node lacks: a canvas with the picture, and files beside the page. Words go to stderr.
 BEFORE = """import { readFileSync } from "node:fs";
 globalThis.fetch = async (name) => new Response(readFileSync(name));

@@ -11,6 +11,7 @@ from PIL import Image
 from export import video as video_module
 from export.predict import main, named
 from export.segmenter import OnnxSegmenter
+from training.data.photo_files import pillow_heif
 from training.errors import UserError
 
 
@@ -134,3 +135,46 @@ def test_a_damaged_video_and_a_missing_opencv_do_not_stop_pictures(report, photo
     assert predict(report, "--input", pictures, "--out", tmp_path / "out") == 1
     assert "Videos need OpenCV" in capsys.readouterr().err
     assert (tmp_path / "out" / "overlays" / "a.jpg").is_file()
+
+
+def test_what_systems_leave_among_photos_is_not_tried(report, photos, tmp_path, capsys):
+    pictures = tmp_path / "pictures"
+    for name in ("p.jpg", "._p.jpg", ".thumbnails/t.jpg", "__MACOSX/m.jpg", "p.jpg.part", "q.HEIC"):
+        (pictures / name).parent.mkdir(parents=True, exist_ok=True)
+        (pictures / name).write_bytes(b"\x00\x05\x16\x07")
+    Image.open(photos / "a.png").save(pictures / "p.jpg")
+    for asked, out in ((pictures, "folder"), (pictures / "*", "pattern")):
+        assert predict(report, "--input", asked, "--out", tmp_path / out, "--labels") == 0
+        said = capsys.readouterr().out
+        assert "1 file done" in said
+        assert "1 .part (p.jpg.part)" in said
+        assert "q.HEIC" in said
+
+
+def test_a_heic_is_called_one(report, shared_dir, tmp_path, capsys):
+    if pillow_heif is not None:
+        pytest.skip("pillow-heif is installed: HEIC is read")
+    place = shared_dir / "cases" / "realheic"
+    assert predict(report, "--input", place, "--out", tmp_path) == 2
+    assert predict(report, "--input", place / "IMG_0001.HEIC", "--out", tmp_path) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    for sentence in errors:
+        assert "HEIC" in sentence
+        assert "pip install pillow-heif" in sentence
+
+
+def test_narrow_16_bit_photos_are_seen_as_in_training(report, tmp_path, capsys):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    values = np.linspace(7200, 8220, 64 * 128).reshape(64, 128).astype(np.uint16)
+    for index in range(2):
+        Image.fromarray(values + np.uint16(400 * index)).save(pictures / f"{index}.png")
+    assert predict(report, "--input", pictures, "--out", tmp_path / "out", "--overlay", "0") == 0
+    assert "16-bit photos" in capsys.readouterr().out
+    shown = [np.array(Image.open(tmp_path / "out" / "overlays" / f"{index}.jpg")).mean() for index in range(2)]
+    assert shown[1] - shown[0] > 40  # one range for both
+    known = OnnxSegmenter(report.path)
+    known.sixteen_bit_range = (7200, 8220)
+    stretched = known(pictures / "0.png").image
+    assert (stretched.min(), stretched.max()) == (0, 255)

@@ -2,13 +2,17 @@
 
 import contextlib
 import io
-import resource
 import signal
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
+import pytest
+
 from training.errors import UserError
+
+resource = pytest.importorskip("resource", reason="Windows can limit neither the memory nor the time of an attempt")
 
 SECONDS = 30
 GIGABYTES = 3  # above what the process holds already
@@ -45,7 +49,7 @@ def bounded() -> Iterator[None]:
     def late(*_):
         raise TooSlow(f"more than {SECONDS} s")
 
-    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    held = psutil.Process().memory_info().vms
     before, usual = signal.signal(signal.SIGALRM, late), resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (held + GIGABYTES * 2**30, usual[1]))
     signal.alarm(SECONDS)

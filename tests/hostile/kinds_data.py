@@ -1,6 +1,7 @@
 """Hostile images, labels, label spaces and probabilities. Each function makes one attempt in an empty folder."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,12 @@ from training import label
 from training.data import prepare
 from training.data.classes import LABEL_SPACES, load_label_space
 from training.data.datasets import folders, image_folder
+from training.data.domains import require_labelled_pixels
 from training.data.images import image_size, read_first_channel, read_id_image, read_image
 from training.data.input_pipeline import load_frame
+from training.data.picture_pixels import turned
 from training.data.readers import own_id_decoder
+from training.errors import UserError
 from training.prediction.label_files import read_thresholds
 
 SPACE = LABEL_SPACES["camvid11"]
@@ -80,12 +84,67 @@ def labels(random: np.random.Generator, folder: Path) -> None:
     low, high, kind = draw(random, ((0, 256, np.uint8), (0, 65536, np.uint16), (-5, 5, np.int32), (0, 2, np.float32)))
     single = Image.fromarray(random.integers(low, high, (height, width)).astype(kind))
     image = draw(random, (colours, colours.quantize(200), single, single, single.convert("1")))
-    content = material.encoded(image, "TIFF" if image.mode in ("F", "I") else "PNG")
+    form = "TIFF" if image.mode in ("F", "I") else draw(random, ("PNG", "PNG", "TIFF", "JPEG"))
+    content = material.encoded(image.convert("RGB") if form == "JPEG" else image, form)
     damage = material.damaged(random, content) if random.random() < 0.3 else content
     (folder / "labels" / "p0.png").write_bytes(damage)
     dataset = folders(folder, SPACE)
     for index in range(2):
         dataset.read_pair(index)
+
+
+def signed_labels(random: np.random.Generator, folder: Path) -> None:
+    """Ids below 0 and far above 255: each is known by its own number, or refused; none is clipped."""
+    known = random.integers(-300, 300, int(random.integers(1, 6))) * int(draw(random, (1, 1, 7_000_000)))
+    classes = {int(raw): int(random.integers(3)) for raw in known}
+    (folder / "my.json").write_text(json.dumps(OWN_SPACE | {"raw_ids": classes}))
+    ids = [*classes, *([255] if random.random() < 0.5 else []), *([-1, -2, 65535] if random.random() < 0.5 else [])]
+    pixels = random.choice(ids, odd_files.PAIR_SIZE).astype(np.int32)
+    odd_files.good_pair(folder, "p0.png", random)
+    Image.fromarray(pixels).save(folder / "labels" / "p0.png", format="TIFF")
+    label = folders(folder, load_label_space(folder / "my.json")).read_label(0)
+    for raw, train_id in ({255: 255} | classes).items():
+        assert (label[pixels == raw] == train_id).all()
+
+
+def turned_pairs(random: np.random.Generator, folder: Path) -> None:
+    """Photos and labels with any EXIF orientation: image and label still fit each other, or the data set is refused."""
+    upright = random.random() < 0.5  # the labels were drawn on the turned photos
+    for number in range(int(random.integers(1, 4))):
+        label = random.integers(0, 4, draw(random, (odd_files.PAIR_SIZE, (24, 24)))).astype(np.uint8)
+        marks = draw(random, ((1, 1), (6, 1), (3, 1), (3, 3), (8, 8), (1, 6), (3, 6), (12, 0), (5, 1)))
+        drawn = turned(label, marks[0]) if upright and marks[0] != marks[1] and 1 <= marks[0] <= 8 else label
+        image, suffix = np.dstack([label * 60] * 3), draw(random, (".png", ".tif", ".webp"))
+        for part, pixels, mark, ending in (("images", image, marks[0], suffix), ("labels", drawn, marks[1], ".png")):
+            (folder / part).mkdir(exist_ok=True)
+            exif = Image.Exif()
+            exif[0x0112] = mark
+            options = {"lossless": True} if ending == ".webp" else {}
+            Image.fromarray(pixels).save(folder / part / f"p{number}{ending}", exif=exif, **options)
+    dataset = folders(folder, SPACE)
+    for index in range(len(dataset)):
+        image, label = dataset.read_pair(index)
+        assert (image[:, :, 0] == label * 60).all()
+
+
+def unlabelled_pixels(random: np.random.Generator, folder: Path) -> None:
+    """Labels with nothing but ignored pixels, or with hardly another: refused before a run, or learned from."""
+    for number in range(int(random.integers(1, 5))):
+        odd_files.good_pair(folder, f"p{number}.png", random)
+        label = np.full(odd_files.PAIR_SIZE, draw(random, (255, 255, 11)), np.uint8)  # 11 is void too
+        if random.random() < 0.2:
+            label[0, 0] = 3
+        Image.fromarray(label).save(folder / "labels" / f"p{number}.png")
+    if random.random() < 0.5:
+        return run_main(prepare.main, ["folders", str(folder), "--classes", "camvid11"], (0, 1, 2))
+    dataset = folders(folder, SPACE)
+    any_pixel = any((dataset.read_label(index) != 255).any() for index in range(len(dataset)))
+    try:
+        require_labelled_pixels(dataset, "The data", "")
+    except UserError:
+        assert not any_pixel
+        raise
+    assert any_pixel
 
 
 def label_spaces(random: np.random.Generator, folder: Path) -> None:
@@ -97,7 +156,7 @@ def label_spaces(random: np.random.Generator, folder: Path) -> None:
     space = load_label_space(path)
     assert space.count == len(space.names) == len(space.colors)
     space.colorize(np.zeros((2, 2), np.uint8))
-    raw = np.array([list(space.raw_ids or {0: 0})], np.uint8)
+    raw = np.array([list(space.raw_ids or {0: 0})], np.int64)
     assert own_id_decoder(space).to_train_ids(path, raw).shape == raw.shape
     assert "|".join((space.name, *space.names, *space.class_sets)).isprintable()
 

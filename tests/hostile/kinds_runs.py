@@ -29,7 +29,7 @@ from training.command_line import experiment_of, parse
 from training.data.classes import load_label_space
 from training.errors import UserError
 from training.evaluation.curves import read_metrics
-from training.evaluation.watch import Look, chosen_stage
+from training.evaluation.watch import Observation, chosen_stage, scored_stages
 from training.experiment_json import experiment_from_json, experiment_to_json
 from training.prediction.model_metadata import ModelMetadata
 from training.run_directory.paths import RunDirectory
@@ -46,7 +46,7 @@ SIZES = (None, "99999x99999", "64x64", "0x0", "-1x5", "\uff19x\uff19", "1e3x5", 
 SHARES = (None, "1/8", "nan", "inf", "1e-400", "9" * 5000, "1/nan", "\n")
 RUN_FILES = (
     "recipe.json", "state.json", "pseudo_labels/round_1/manifest.json", "spatial_prior.npy",
-    "checkpoints/source.look.npz", "metrics.csv",
+    "checkpoints/source.watch.npz", "metrics.csv",
 )  # fmt: skip
 COMMAND_FILES = ("recipe.json", "state.json", "final.weights.h5", "final.weights.h5", "spatial_prior.npy")
 
@@ -114,10 +114,10 @@ def run_directories(run: Path, random: np.random.Generator, folder: Path) -> Non
     assert way >= 0.25 or way < 0.15, "a link out of the run was not refused"
     check_sane(experiment)
     stages, space = opened.stages, load_label_space(experiment.data.label_space)
-    if stages:
+    if scored_stages(stages):
         chosen_stage(stages)
     metadata_of_run(opened, experiment, space, "final", "fp32").to_json()
-    Look.load(own / "checkpoints/source.look.npz")
+    Observation.load(own / "checkpoints/source.watch.npz")
     read_metrics(own / "metrics.csv")
 
 

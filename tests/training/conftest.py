@@ -6,13 +6,13 @@ import tensorflow as tf
 from tests.training.small_runs import two_layers, write_data
 from training import run as run_script
 from training.evaluation import charts
-from training.stages import pipeline
+from training.stages import plan
 
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
     """The main job in this process: on small data, with a network of two layers, without charts and exports."""
-    monkeypatch.setattr(pipeline, "build_network", two_layers)
+    monkeypatch.setattr(plan, "build_network", two_layers)
     monkeypatch.setattr(charts, "write_charts", lambda *_: {})
     monkeypatch.setattr(run_script, "_export", lambda *_: None)
     write_data(tmp_path)

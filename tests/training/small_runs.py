@@ -12,7 +12,7 @@ from models.batch_norm import BatchNormalization
 
 CLASSES = ("ground", "wall", "sky")
 TIMES = ("seconds", "seconds_per_stage", "peak_rss_bytes", "sha256")  # of two equal runs, what may differ
-OWN = ("lock", "environment.json")
+OWN = ("lock", "lock.json", "environment.json")
 
 
 def write_data(root: Path) -> None:
@@ -33,7 +33,7 @@ def write_data(root: Path) -> None:
 
 def options(root: Path, recipe: str, *settings: str) -> list[str]:
     """The command line of a run on that data, with a checkpoint every second step."""
-    schedule = [f"data.{stage}.{key}" for stage in ("warm_up", "adversarial", "adaptation")
+    schedule = [f"data.schedules.{name}.{key}" for name in ("warm_up", "alignment", "rounds")
                 for key in ("steps=5", "checkpoint_every=2", "batch_size=2")]  # fmt: skip
     roots = {"source": root / "source", "target": root / "target" / "images", "eval": root / "eval"}
     return [
@@ -45,7 +45,7 @@ def options(root: Path, recipe: str, *settings: str) -> list[str]:
 
 
 def two_layers(experiment, classes: int) -> keras.Model:
-    """In the place of `pipeline.build_network`: what is traced in a moment."""
+    """In the place of `plan.build_network`: what is traced in a moment."""
     image = keras.Input((None, None, 3), name="image")
     start = keras.initializers.GlorotUniform(experiment.seed)
     scaled = keras.layers.Rescaling(1 / 255, name="scaled")(image)

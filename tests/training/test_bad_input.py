@@ -162,3 +162,30 @@ def test_without_target_labels_the_report_says_what_can_be_known(folders):
     summary = json.loads((folders / "run" / "report" / "summary.json").read_text())
     assert summary["after"] is None
     assert 0 <= summary["label_free"]["after"]["consistency"] <= 1
+
+
+def test_a_source_without_a_labelled_pixel(folders, capsys):
+    for index in range(3):
+        label(folders / "source" / "labels" / f"s{index}.png", value=255)
+    sentence = said(capsys, folders)
+    assert "'source' have no labelled pixel" in sentence
+    assert "s0.png" in sentence
+
+
+def test_evaluation_data_without_a_labelled_pixel(folders, capsys):
+    photo(folders / "val" / "images" / "v.png")
+    label(folders / "val" / "labels" / "v.png", value=255)
+    assert "'val' have no labelled pixel" in said(capsys, folders, "--eval-root", str(folders / "val"))
+
+
+def test_one_labelled_pixel_anywhere_is_enough(folders):
+    from training.data.classes import LABEL_SPACES
+    from training.data.datasets import folders as read_folders
+    from training.data.domains import require_labelled_pixels
+
+    for index in range(3):
+        label(folders / "source" / "labels" / f"s{index}.png", value=255)
+    pixels = np.full((70, 90), 255, np.uint8)
+    pixels[3, 4] = 1
+    Image.fromarray(pixels).save(folders / "source" / "labels" / "s2.png")
+    require_labelled_pixels(read_folders(folders / "source", LABEL_SPACES["camvid11"]), "The data", "")

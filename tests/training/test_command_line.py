@@ -12,7 +12,7 @@ from training.command_line import experiment_of, parse
 from training.errors import UserError
 from training.experiment_json import experiment_from_json, experiment_to_json
 from training.recipes import RECIPES
-from training.stages.adaptation import round_terms, source_share_of
+from training.stages.rounds import round_terms, source_share_of
 
 
 def experiment(*argv: str):

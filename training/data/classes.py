@@ -15,6 +15,7 @@ from training.files.reading import read_json
 MOST_BYTES = 1 << 20  # of a label space file
 LONGEST_NAME = 80  # characters, of a class or label space: it stands in tables and charts
 IGNORE = 255
+LEAST_RAW_ID, MOST_RAW_ID = -(2**31), 2**32 - 1  # what a label file of up to 32 bits a pixel can hold
 OUTSIDE = 254  # of an augmented label: beyond the frame, where there is no picture to say anything of
 
 CITYSCAPES_NAMES = (
@@ -46,8 +47,8 @@ class LabelSpace:
     """The classes of a network: train id `i` has name `names[i]` and colour `colors[i]`.
 
     `from_cityscapes[t]` is this space's id of Cityscapes train id `t`, or IGNORE. `raw_ids` maps the numbers in the
-    label PNGs of a `folders` data set to train ids (None: the PNGs hold train ids). `class_sets` names the subsets
-    whose mean IoU is reported; the first holds every class.
+    label files of a `folders` data set, any whole numbers, to train ids (None: the files hold train ids). `class_sets`
+    names the subsets whose mean IoU is reported; the first holds every class.
     """
 
     name: str
@@ -224,11 +225,11 @@ def _raw_ids(path: Path, raw_ids: object, count: int) -> dict[int, int]:
         table = {int(raw): train_id for raw, train_id in raw_ids.items()}
     except (AttributeError, ValueError):
         table = {}
-    valid = all(0 <= raw <= 255 for raw in table) and _is_ids(list(table.values()), len(table), count)
-    if not table or not valid:
+    valid = all(LEAST_RAW_ID <= raw <= MOST_RAW_ID for raw in table)
+    if not table or not valid or not _is_ids(list(table.values()), len(table), count):
         raise UserError(
-            f'"raw_ids" in {path} must map numbers 0-255 in the label files to classes 0-{count - 1} or 255 (ignored), '
-            'for example {"7": 0, "8": 1}.'
+            f'"raw_ids" in {path} must map the whole numbers in the label files, from {LEAST_RAW_ID} to {MOST_RAW_ID}, '
+            f'to classes 0-{count - 1} or 255 (ignored), for example {{"7": 0, "8": 1, "-1": 255}}.'
         )
     return table
 

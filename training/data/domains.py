@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from training.data import datasets
-from training.data.classes import LabelSpace, load_label_space
+from training.data.classes import IGNORE, LabelSpace, load_label_space
+from training.data.picture_pixels import Range
 from training.data.samples import Dataset, check_no_overlap
 from training.data.sampling import evenly_spaced
 from training.data.streetsim.frames import ensure_frames
@@ -16,6 +17,7 @@ from training.errors import UserError
 from training.settings import Domain, Experiment
 
 HOME_IMAGES = 100  # held-out source images where none are named: training images, at most
+LABELS_CHECKED = 500  # for a labelled pixel, at most: the first that has one ends it
 PRIOR_LABELS = 500  # source labels that class shares are counted from, at most
 
 
@@ -60,14 +62,18 @@ def load_domains(experiment: Experiment) -> Domains:
         asking = "the oracle recipe" if oracle else "--labelled-share"
         place = ": put them into labels/ beside images/" if data.target.reader == "images" else ""
         raise UserError(f"{asking} trains on target labels, but the target '{target.name}' has none{place}")
-    evaluation = evaluation_of(experiment)
+    evaluation = evaluation_of(experiment, target.sixteen_bit_range)
     if evaluation is not None:
         check_no_overlap(target, evaluation)
     if share:
         source, target = split_labelled(target, share, experiment.seed)
     else:
         source = load_domain(data.source, space, data.size)
-    source_evaluation = None if share else load_domain(data.source_evaluation, space, data.size)
+    require_labelled_pixels(target if oracle else source, "The data to train on", "")
+    source_evaluation = None
+    if not share and data.source_evaluation is not None:
+        source_evaluation = load_domain(data.source_evaluation, space, data.size, True, source.sixteen_bit_range)
+        require_labelled_pixels(source_evaluation, "The held-out images of the source", "")
     return Domains(
         label_space=space,
         warm_up=target if oracle else source,
@@ -92,20 +98,55 @@ def split_labelled(target: Dataset, share: float, seed: int) -> tuple[Dataset, D
     return replace(labelled, name=f"{target.name} ({count} labelled)"), rest
 
 
-def evaluation_of(experiment: Experiment) -> Dataset | None:
-    """The labelled target images of an experiment, or None where it has none."""
+def evaluation_of(experiment: Experiment, sixteen_bit_range: Range | None = None) -> Dataset | None:
+    """The labelled target images of an experiment, or None where it has none; 16-bit ones stretched as the target's.
+
+    Raises:
+        UserError: also where no pixel has a label.
+    """
     data = experiment.data
     domain = _evaluation(data.evaluation, data.target)
-    return load_domain(domain, load_label_space(data.label_space), data.size)
-
-
-def load_domain(domain: Domain | None, space: LabelSpace, size, labelled: bool | None = True) -> Dataset | None:
-    """The data set of one domain, or None for None.
-
-    `labelled`: True = labels are required, None = they are taken where the data set has them (a target).
-    """
     if domain is None:
         return None
+    evaluation = load_domain(domain, load_label_space(data.label_space), data.size, True, sixteen_bit_range)
+    require_labelled_pixels(evaluation, "The evaluation data", ", or leave them out (a run needs none)")
+    return evaluation
+
+
+def require_labelled_pixels(dataset: Dataset, what: str, otherwise: str) -> None:
+    """Refuse labelled data in which no pixel has a class; up to LABELS_CHECKED labels are looked at, evenly spaced.
+
+    Args:
+        what: the data in words. otherwise: what else can be done than to mend the labels.
+
+    Raises:
+        UserError: no pixel has a class; or a label among those looked at is damaged or holds unknown ids.
+    """
+    if any((label != IGNORE).any() for label in source_labels(dataset, LABELS_CHECKED)):
+        return
+    first, checked = dataset.samples[0].label, min(len(dataset), LABELS_CHECKED)
+    raise UserError(
+        f"{what} '{dataset.name}' have no labelled pixel: each of the {checked} labels looked at holds only ignored "
+        f"pixels (such as {first}). Give labels with class ids{otherwise}; a number that stands for a class, even 255, "
+        'can be named in "raw_ids" of a label space of your own.'
+    )
+
+
+def load_domain(
+    domain: Domain, space: LabelSpace, size, labelled: bool | None = True, sixteen_bit_range: Range | None = None
+) -> Dataset:
+    """The data set of one domain.
+
+    Args:
+        labelled: True = labels are required, None = they are taken where the data set has them (a target).
+        sixteen_bit_range: what 16-bit images are stretched from; None = found from their own values.
+    """
+    found = _found_domain(domain, space, size, labelled)
+    return found if domain.reader == "streetsim" else found.with_sixteen_bit_range(sixteen_bit_range)
+
+
+def _found_domain(domain: Domain, space: LabelSpace, size, labelled: bool | None) -> Dataset:
+    """The data set of one domain as its reader gives it."""
     if domain.reader == "streetsim":
         folder = ensure_frames(domain.style, domain.split, domain.count, size, domain.seed)
         frames = datasets.streetsim(folder, domain.count, space)

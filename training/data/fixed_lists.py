@@ -9,12 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.data.domains import HOME_IMAGES, Domains
+from training.data.picture_pixels import Range
 from training.data.samples import Dataset, Sample, listing
 from training.errors import UserError
 from training.files.atomic import write_atomically
 from training.files.reading import read_json
 from training.progress import console
 from training.settings import Experiment
+
+RANGES = "sixteen_bit_ranges"
 
 
 def with_fixed_lists(domains: Domains, experiment: Experiment, path: Path) -> Domains:
@@ -27,14 +30,49 @@ def with_fixed_lists(domains: Domains, experiment: Experiment, path: Path) -> Do
     if not found:
         return domains
     if not path.exists():
-        write_atomically(
-            path, (json.dumps({name: _rows(data_set) for name, data_set in found.items()}) + "\n").encode()
-        )
+        ranges = {name: data_set.sixteen_bit_range for name, data_set in found.items()}
+        content = {name: _rows(data_set) for name, data_set in found.items()} | {RANGES: ranges}
+        write_atomically(path, (json.dumps(content) + "\n").encode())
         return domains
     recorded = read_json(path)
-    kept = {name: replace(data_set, samples=_samples(recorded.get(name), path)) for name, data_set in found.items()}
+    kept = {
+        name: replace(
+            data_set,
+            samples=_turned_as(data_set, _samples(recorded.get(name), path)),
+            sixteen_bit_range=_range(recorded, name, path),
+        )
+        for name, data_set in found.items()
+    }
     _check(kept, found, path)
     return replace(domains, **kept, **_derived(kept, experiment))
+
+
+def target_range(path: Path) -> Range | None:
+    """What the 16-bit images of a run's target are stretched from, as its file `path` keeps it; None: they are not.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    recorded = read_json(path) if path.exists() else {}
+    return _range(recorded, "warm_up" if "warm_up" in recorded else "target", path)
+
+
+def _range(recorded: dict, name: str, path: Path) -> Range | None:
+    ranges = recorded.get(RANGES, {})
+    found = ranges.get(name) if isinstance(ranges, dict) else ()
+    if found is None:
+        return None
+    if not isinstance(found, list) or len(found) != 2 or not all(type(n) is int for n in found) or found[0] >= found[1]:
+        raise UserError(f"{path} does not hold the range of 16-bit images of this run: start a new run")
+    return found[0], found[1]
+
+
+def _turned_as(found: Dataset, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """The samples with their labels turned as those that were found with the same files."""
+    turned = {(each.image, each.label): each.label_orientation for each in found.samples if each.label_orientation > 1}
+    return tuple(
+        replace(each, label_orientation=turned.get((each.image, each.label), 1)) if turned else each for each in samples
+    )
 
 
 def _in_folders(domains: Domains, experiment: Experiment) -> dict[str, Dataset]:

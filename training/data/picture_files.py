@@ -9,17 +9,34 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
+from training.data.photo_files import AVIF_ADVICE, HEIC_ADVICE, READABLE, pillow_heif
 from training.errors import UserError
 from training.files.reading import open_file
 
 MAX_PIXELS = 80_000_000
 """Pictures above this are refused before they are decoded; Pillow itself warns from 89 million on."""
 
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+FORMATS = (*READABLE, "PPM")
 """What is read, whatever the file is called; for some of the other formats Pillow would start another program."""
+
+NO_PICTURES = (
+    (b"\x00\x05\x16\x07", "holds what macOS keeps beside a file (AppleDouble), no picture: remove it."),
+    (b"\x00\x00\x00\x0cJXL ", "is a JPEG XL file, which is not read: convert it to PNG or JPEG."),
+    (b"\xff\x0a", "is a JPEG XL file, which is not read: convert it to PNG or JPEG."),
+    (b"\x00\x00\x00\x0cjP", "is a JPEG 2000 file, which is not read: convert it to PNG or JPEG."),
+    (b"%PDF", "is a PDF file, no picture: save its pages as PNG."),
+    (b"version https://git-lfs", "is a pointer of Git LFS, not the picture itself: fetch it with git lfs pull."),
+)
+"""First bytes of files that are often taken for a picture, and what to say of them."""
+
+HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
+AVIF_BRANDS = {b"avif", b"avis"}
+HEAD_BYTES = 64  # in which a file says what it is
 
 _bomb_limit = threading.Lock()
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `check_pixels` says it in a sentence
+if pillow_heif is not None:
+    pillow_heif.register_heif_opener()
 
 
 @contextlib.contextmanager
@@ -38,7 +55,8 @@ def _opened(file: BinaryIO, path: Path, max_pixels: int) -> Image.Image:
     try:
         return _unlimited(file) if max_pixels > MAX_PIXELS else _open(file)
     except UnidentifiedImageError as error:
-        raise UserError(f"{path} is damaged or no image: replace the file or remove it.") from error
+        file.seek(0)
+        raise no_picture(path, file.read(HEAD_BYTES)) from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{path} is far too large ({error}): shrink it first.") from error
     except Exception as error:  # on damaged headers Pillow's plugins raise nearly anything
@@ -57,6 +75,23 @@ def _unlimited(file: BinaryIO) -> Image.Image:
             return _open(file)
         finally:
             Image.MAX_IMAGE_PIXELS = usual
+
+
+def no_picture(name: Path | str, start: bytes) -> UserError:
+    """The sentence for a file that no reader knows: what it is, where its first bytes tell, and what to do."""
+    what = told_by(start)
+    return UserError(f"{name} {what}" if what else f"{name} is damaged or no image: replace the file or remove it.")
+
+
+def told_by(start: bytes) -> str | None:
+    """What a file that is not read is, by its first HEAD_BYTES bytes; None where they do not tell."""
+    if start[4:8] == b"ftyp":
+        brands = {start[8:12], *(start[place : place + 4] for place in range(16, len(start), 4))}
+        if brands & AVIF_BRANDS and "AVIF" not in READABLE:
+            return f"is an AVIF photo, which is not read here. {AVIF_ADVICE}."
+        if brands & HEIC_BRANDS and "HEIF" not in READABLE:
+            return f"is a HEIC photo, which is not read here. {HEIC_ADVICE}."
+    return next((sentence for first, sentence in NO_PICTURES if start.startswith(first)), None)
 
 
 def damaged(path: Path | str, error: Exception) -> UserError:

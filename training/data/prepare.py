@@ -21,7 +21,7 @@ import tyro
 from rich.table import Table
 
 from training.data import datasets
-from training.data.classes import LabelSpace, load_label_space
+from training.data.classes import IGNORE, LabelSpace, load_label_space
 from training.data.images import image_size
 from training.data.readers import MissingFolder
 from training.data.samples import Dataset
@@ -163,6 +163,8 @@ def check_part(data: Dataset, sample: int, title: str) -> Findings:
                 _read(data, index, found)
         except UserError as error:
             found.problems.append(str(error))
+    if found.images_with[IGNORE] and not found.pixels[:IGNORE].any():
+        found.problems.append("no pixel of the labels has a class, all are ignored: nothing can be learned from them")
     return found
 
 
@@ -190,7 +192,7 @@ def check(published: Published, root: Path, space: LabelSpace, sample: int) -> i
     missing, status, usable = [], 0, 0
     for part in published.parts:
         try:
-            data = part.load(root, space)
+            data = part.load(root, space).with_sixteen_bit_range()
         except MissingFolder as error:
             missing.append(f"{part.name}: {error}")
             continue
@@ -241,8 +243,8 @@ def _class_table(found: Findings, space: LabelSpace) -> Table:
     for train_id, name in enumerate(space.names):
         share = 100 * found.pixels[train_id] / labelled
         table.add_row(str(train_id), name, f"{share:.3f}", f"{found.images_with[train_id]}")
-    ignored = 100 * found.pixels[255] / max(int(found.pixels.sum()), 1)
-    table.add_row("255", "ignored (of all pixels)", f"{ignored:.3f}", f"{found.images_with[255]}")
+    ignored = 100 * found.pixels[IGNORE] / max(int(found.pixels.sum()), 1)
+    table.add_row("255", "ignored (of all pixels)", f"{ignored:.3f}", f"{found.images_with[IGNORE]}")
     return table
 
 

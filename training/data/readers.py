@@ -1,17 +1,17 @@
 """What every reader shares: finding files, pairing images with labels, and saying clearly what does not fit."""
 
 import logging
-import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from training.data.classes import CITYSCAPES_LABEL_IDS, IGNORE, LabelSpace
-from training.data.images import IMAGE_SUFFIXES, image_size
+from training.data.orientation import oriented
+from training.data.photo_files import IMAGE_SUFFIXES, files_in, left_out_sentence, photos_in
 from training.data.samples import Dataset, LabelDecoder, Sample, listing, wrong_size
 from training.errors import UserError
+from training.progress import say_once
 
 log = logging.getLogger(__name__)
 
@@ -61,42 +61,12 @@ def label_folder(root: Path, candidates: str | Iterable[str], purpose: str, labe
     return first_folder(root, candidates, purpose)
 
 
-def files_in(folder: Path, accept: Callable[[str], bool]) -> list[Path]:
-    """Files below `folder` whose name passes, in alphabetical order of their path; hidden files are left out.
-
-    Links to folders are followed, each folder once: they may lead in circles.
-
-    Raises:
-        UserError: a folder cannot be listed, or a name is no text.
-    """
-
-    def unlistable(error: OSError):
-        raise UserError(f"Cannot list the folder {error.filename}: {error.strerror}.") from error
-
-    found, seen = [], set()
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=unlistable):
-        state = os.stat(parent)
-        if (state.st_dev, state.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((state.st_dev, state.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(parent, name) for name in names if not name.startswith(".") and accept(name)]
-    return [_with_text_name(file) for file in sorted(found)]
-
-
-def _with_text_name(file: Path) -> Path:
-    """`file`, unless its path holds bytes that are no UTF-8: no report or table could name it."""
-    try:
-        str(file).encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"The name of {file} is no text (UTF-8): rename it.") from error
-    return file
-
-
 def image_files(folder: Path) -> list[Path]:
-    """All pictures below `folder`."""
-    return files_in(folder, lambda name: name.lower().endswith(IMAGE_SUFFIXES))
+    """All pictures below `folder`; what else lies there is told of, once."""
+    photos, others = photos_in(folder)
+    if sentence := left_out_sentence(folder, others):
+        say_once(sentence)
+    return photos
 
 
 def unique_names(files: list[Path], folder: Path) -> list[str]:
@@ -188,30 +158,31 @@ def paired(
     return tuple(Sample(key, images[key], labels[key]) for key in sorted(images))
 
 
-def differing_pairs(samples: tuple[Sample, ...]) -> tuple[list[tuple[Sample, UserError]], Counter]:
-    """Labelled samples whose image and label differ in size, each with its error; and how often each size occurs."""
+def differing_pairs(
+    samples: tuple[Sample, ...],
+) -> tuple[tuple[Sample, ...], list[tuple[Sample, UserError]], Counter]:
+    """The samples, with their labels turned as their photos are; those whose image and label differ in size, each with
+    its error; and how often each size occurs.
 
-    def sizes(sample: Sample) -> tuple[tuple[int, int], tuple[int, int]]:
-        image = image_size(sample.image)
-        return image, image if sample.label is None else image_size(sample.label)
-
-    with ThreadPoolExecutor(8) as pool:
-        measured = list(pool.map(sizes, samples, chunksize=256))
+    Raises:
+        UserError: as `oriented`.
+    """
+    samples, measured = oriented(samples)
     differing = [
         (sample, wrong_size(sample, image, label))
         for sample, (image, label) in zip(samples, measured, strict=True)
         if image != label
     ]
-    return differing, Counter(image for image, _ in measured)
+    return samples, differing, Counter(image for image, _ in measured)
 
 
 def checked_sizes(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
-    """`samples`, if every image has the size of its label.
+    """`samples` as `differing_pairs` gives them, if every image has the size of its label.
 
     Raises:
-        UserError: naming the first pair that differs, and how many there are.
+        UserError: naming the first pair that differs, and how many there are; or as `oriented`.
     """
-    differing, _ = differing_pairs(samples)
+    samples, differing, _ = differing_pairs(samples)
     if differing:
         more = f" ({len(differing)} such pairs in all)" if len(differing) > 1 else ""
         raise UserError(f"{differing[0][1]}{more}")

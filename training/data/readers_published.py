@@ -58,7 +58,7 @@ def gta5(root: Path | str, label_space: LabelSpace, labelled: bool | None = True
 
 
 def _gta5_usable(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
-    differing, sizes = differing_pairs(samples)
+    samples, differing, sizes = differing_pairs(samples)
     odd = {sample.name for sample, _ in differing}
     if odd:
         log.warning("GTA5: left out %s whose label has another size than the image", listing(sorted(odd)))

@@ -12,10 +12,13 @@ import numpy as np
 
 from training.data.classes import IGNORE, LabelSpace
 from training.data.images import read_color_label, read_first_channel, read_id_image, read_image
+from training.data.picture_pixels import Range, range_of_files, range_sentence, turned
 from training.data.sampling import evenly_spaced
 from training.errors import UserError
+from training.progress import say_once
 
 _UNKNOWN = -1
+_TABLES = {np.dtype(np.uint8): 1 << 8, np.dtype(np.uint16): 1 << 16}  # types of so few values that a table holds all
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class LabelDecoder:
     """How label files become train ids.
 
     `kind` "ids": one channel of ids; "synthia": ids in channel 0 of a 16-bit PNG; "rgb": colours.
-    `lookup`: pairs (id in the file, or colour 0xRRGGBB; train id or IGNORE). 255 in a file of ids means IGNORE.
+    `lookup`: pairs (id in the file, any whole number, or colour 0xRRGGBB; train id or IGNORE). 255 in a file of ids
+    means IGNORE where the lookup does not say otherwise; no other number is ignored unasked, nor is one clipped.
     `same_size`: label and image must agree in size; pseudo-labels may be smaller.
     """
 
@@ -52,18 +56,22 @@ class LabelDecoder:
 
     def unknown_values(self, raw: np.ndarray) -> list[int]:
         """Values of `read_raw` that the lookup does not know, in ascending order."""
-        known = [value for value, _ in self.lookup] + ([] if self.kind == "rgb" else [IGNORE])
-        return np.setdiff1d(raw, known).tolist()
+        return np.setdiff1d(raw, [value for value, _ in self._known]).tolist()
+
+    @property
+    def _known(self) -> tuple[tuple[int, int], ...]:
+        """The lookup, with what 255 means in a file of ids."""
+        return self.lookup if self.kind == "rgb" else tuple(({IGNORE: IGNORE} | dict(self.lookup)).items())
 
     def to_train_ids(self, path: Path, raw: np.ndarray) -> np.ndarray:
         """What `read_raw` gave for `path`, as train ids uint8 [height, width]; see `read` for the errors."""
-        if self.kind == "rgb":
-            colors, train_ids = _color_table(self.lookup)
-            position = np.minimum(np.searchsorted(colors, raw), len(colors) - 1)
-            label, known = train_ids[position], colors[position] == raw
-        else:
-            label = _id_table(self.lookup)[raw if raw.dtype == np.uint8 else np.clip(raw, 0, 256).astype(np.int32)]
+        if raw.dtype in _TABLES:
+            label = _dense_table(self._known, _TABLES[raw.dtype])[raw]
             known = label != _UNKNOWN
+        else:
+            values, train_ids = _sorted_table(self._known)
+            position = np.minimum(np.searchsorted(values, raw), len(values) - 1)
+            label, known = train_ids[position], values[position] == raw
         if not known.all():
             raise self._error(path, self.unknown_values(raw))
         return label.astype(np.uint8)
@@ -75,52 +83,61 @@ class LabelDecoder:
         known = f"the {len(self.lookup)} colours of the data set" if self.kind == "rgb" else _ranges(self.lookup)
         return UserError(
             f"Label {path} holds the {what} {shown}, which this label space does not know (known: {known}): "
-            'choose the label space that these files use, or add the ids to "raw_ids" of your own.'
+            'choose the label space that these files use, or add the ids to "raw_ids" of your own (255 = ignored).'
         )
 
 
 @lru_cache(maxsize=32)
-def _id_table(lookup: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """int16 [257]: train id, IGNORE, or _UNKNOWN; entry 256 stands for every larger id of a 16-bit file."""
-    table = np.full(257, _UNKNOWN, np.int16)
-    table[IGNORE] = IGNORE
+def _dense_table(lookup: tuple[tuple[int, int], ...], length: int) -> np.ndarray:
+    """int16 [length]: the train id, IGNORE or _UNKNOWN of every number below `length`."""
+    table = np.full(length, _UNKNOWN, np.int16)
     for raw, train_id in lookup:
-        table[raw] = train_id
+        if 0 <= raw < length:
+            table[raw] = train_id
     return table
 
 
-@lru_cache(maxsize=4)
-def _color_table(lookup: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Known colours in ascending order, and their train ids."""
-    colors, train_ids = zip(*sorted(lookup), strict=True)
-    return np.array(colors, np.uint32), np.array(train_ids, np.int16)
+@lru_cache(maxsize=32)
+def _sorted_table(lookup: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Known numbers or colours in ascending order, int64, and their train ids."""
+    values, train_ids = zip(*sorted(lookup), strict=True)
+    return np.array(values, np.int64), np.array(train_ids, np.int16)
 
 
 def _ranges(lookup: tuple[tuple[int, int], ...]) -> str:
-    """'0-10, 255' for the ids of a lookup."""
+    """'-1, 0-10, 255' for the ids of a lookup."""
     ids = sorted({raw for raw, _ in lookup} | {IGNORE})
-    starts = [i for i in ids if i - 1 not in ids]
-    ends = [i for i in ids if i + 1 not in ids]
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
+    starts = [i for i in ids if i - 1 not in ids or i == 0]
+    ends = [i for i in ids if i + 1 not in ids or i == -1]
+    pairs = zip(starts, ends, strict=True)
+    return ", ".join(str(a) if a == b else f"{a} to {b}" if a < 0 else f"{a}-{b}" for a, b in pairs)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image, its label file if there is one, and a name unique in the data set (the stem of what is written)."""
+    """One image, its label file if there is one, and a name unique in the data set (the stem of what is written).
+
+    `label_orientation`: the EXIF orientation by which the label is turned when it is read, as its image is; 1 = not.
+    """
 
     name: str
     image: Path
     label: Path | None = None
+    label_orientation: int = 1
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples that speak one label space; nothing is read before `read_image` and `read_label`."""
+    """Samples that speak one label space; nothing is read before `read_image` and `read_label`.
+
+    `sixteen_bit_range`: the values of 16-bit images that become 0 and 255, the same for all; None: their high byte.
+    """
 
     name: str
     samples: tuple[Sample, ...] = field(repr=False)
     label_space: LabelSpace = field(repr=False)
     decode: LabelDecoder = field(repr=False)
+    sixteen_bit_range: Range | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -132,7 +149,7 @@ class Dataset:
 
     def read_image(self, index: int) -> np.ndarray:
         """RGB uint8 [height, width, 3] of sample `index`; raises UserError naming a damaged file."""
-        return read_image(self.samples[index].image)
+        return read_image(self.samples[index].image, self.sixteen_bit_range)
 
     def read_label(self, index: int) -> np.ndarray:
         """Train ids uint8 [height, width] of sample `index`, 255 = ignore.
@@ -143,7 +160,7 @@ class Dataset:
         sample = self.samples[index]
         if sample.label is None:
             raise UserError(f"{sample.image} of data set '{self.name}' has no label: labels were asked for.")
-        return self.decode.read(sample.label)
+        return turned(self.decode.read(sample.label), sample.label_orientation)
 
     def read_pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Image and label of sample `index`; a sample without label gets one that is all IGNORE.
@@ -159,6 +176,14 @@ class Dataset:
             raise wrong_size(self.samples[index], image.shape[:2], label.shape)
         return image, label
 
+    def with_sixteen_bit_range(self, sixteen_bit_range: Range | None = None) -> "Dataset":
+        """The same images, 16-bit ones stretched from this range, or from their own; the latter is told of, once."""
+        if sixteen_bit_range is None:
+            sixteen_bit_range = range_of_files([sample.image for sample in self.samples])
+            if sixteen_bit_range is not None:
+                say_once(range_sentence(self.name, sixteen_bit_range))
+        return replace(self, sixteen_bit_range=sixteen_bit_range)
+
     def subset(self, indices: np.ndarray | list[int]) -> "Dataset":
         """The data set of these samples, in this order."""
         return replace(self, samples=tuple(self.samples[int(index)] for index in indices))
@@ -169,7 +194,7 @@ class Dataset:
 
     def without_labels(self) -> "Dataset":
         """The same images as an unlabelled target."""
-        return replace(self, samples=tuple(replace(sample, label=None) for sample in self.samples))
+        return replace(self, samples=tuple(Sample(sample.name, sample.image) for sample in self.samples))
 
     def with_label_folder(self, folder: Path) -> "Dataset":
         """The same images with pseudo-labels `folder/<sample name>.png` (train ids, 255 = ignore, any size).
@@ -177,7 +202,7 @@ class Dataset:
         Raises:
             UserError: some label files are missing.
         """
-        samples = tuple(replace(sample, label=Path(folder) / f"{sample.name}.png") for sample in self.samples)
+        samples = tuple(Sample(each.name, each.image, Path(folder) / f"{each.name}.png") for each in self.samples)
         missing = [sample.label.name for sample in samples if not sample.label.is_file()]
         if missing:
             raise UserError(f"{listing(missing)} missing in {folder}: label the images again.")

@@ -23,7 +23,7 @@ def silent_stderr() -> Iterator[None]:
 
 
 def start_tensorflow(devices: Devices | None = None):
-    """Import TensorFlow and look for devices in silence; errors of the import are raised as ever.
+    """Import TensorFlow and look for devices in silence; errors of the import are raised.
 
     With `devices`, a run's: open them; their `tf.distribute` strategy.
     """
@@ -33,5 +33,5 @@ def start_tensorflow(devices: Devices | None = None):
         strategy = None if devices is None else open_devices(devices)
         tf.config.list_logical_devices()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    gc.freeze()  # 360,000 objects that live to the end: the collector need not look through them again and again
+    gc.freeze()  # 360,000 objects that live to the end: the collector need not check them again and again
     return strategy

@@ -34,7 +34,7 @@ def sum_over_workers(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values)
 
     def contribute(mine):
-        counted = tf.cast(replica_number() % share.replicas == 0, mine.dtype)  # once a worker, not once a device
+        counted = tf.cast(replica_number() % share.replicas == 0, mine.dtype)  # once per worker, not once per device
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, mine * counted)
 
     strategy = tf.distribute.get_strategy()

@@ -1,4 +1,4 @@
-"""What the report's charts share: their look, and PNG files without a display. matplotlib is imported on first use."""
+"""What the report's charts share: their style, and PNG files without a display. matplotlib is imported on first use."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ DPI = 130
 
 
 def style():
-    """A context in which charts get the report's look."""
+    """A context in which charts get the report's style."""
     import matplotlib
 
     return matplotlib.rc_context(STYLE)

@@ -35,7 +35,7 @@ def write_charts(
             unit="% of all pixels",
             more_is_better=False,
         )
-    charts |= _rounds_charts(folder, summary["rounds"], summary, label_space)
+    charts |= _stages_charts(folder, summary["stages"], summary, label_space)
     logged = curves.read_metrics(metrics) if metrics is not None and metrics.exists() else {}
     if logged:
         charts["training"] = curves.training_curves(folder / "training.png", logged)
@@ -50,15 +50,15 @@ def write_charts(
     return {kind: path.name for kind, path in charts.items()}
 
 
-def _rounds_charts(folder: Path, rounds, summary: Mapping[str, Any], label_space: LabelSpace) -> dict[str, Path]:
-    """What the rounds of labelling and training have to show."""
+def _stages_charts(folder: Path, stages, summary: Mapping[str, Any], label_space: LabelSpace) -> dict[str, Path]:
+    """What the stages of labelling and training have to show."""
     charts = {}
-    if rounds:
-        charts["rounds"] = plots.rounds_chart(folder / "rounds.png", summary)
-    labelling = [entry for entry in rounds if entry.get("kept_share_per_class")]
+    if stages:
+        charts["stages"] = plots.stages_chart(folder / "stages.png", summary)
+    labelling = [entry for entry in stages if entry.get("kept_share_per_class")]
     if labelling:
         charts["kept"] = curves.kept_share_chart(folder / "kept_shares.png", labelling, label_space)
-    moving = {entry["round"]: entry["threshold_trajectory"] for entry in labelling if "threshold_trajectory" in entry}
+    moving = {entry["title"]: entry["threshold_trajectory"] for entry in labelling if "threshold_trajectory" in entry}
     if moving:
         charts["thresholds"] = curves.threshold_chart(folder / "thresholds.png", moving, label_space)
     return charts

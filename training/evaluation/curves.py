@@ -57,8 +57,8 @@ def training_curves(path: Path, metrics: Mapping[str, Mapping[str, Sequence[tupl
         return canvas.save(figure, path)
 
 
-def threshold_chart(path: Path, trajectories: Mapping[int, np.ndarray], space: LabelSpace) -> Path:
-    """The instance-adaptive selector's thresholds over the batches, `[batches + 1, classes]` a round, side by side."""
+def threshold_chart(path: Path, trajectories: Mapping[str, np.ndarray], space: LabelSpace) -> Path:
+    """Thresholds that move over the batches, `[batches + 1, classes]` per stage (by title), side by side."""
     with canvas.style():
         figure = canvas.figure(1.8 + 3.0 * len(trajectories), 3.8)
         grid = figure.subplots(1, len(trajectories), squeeze=False, sharey=True).ravel()
@@ -66,7 +66,7 @@ def threshold_chart(path: Path, trajectories: Mapping[int, np.ndarray], space: L
             for class_id, name in enumerate(space.names):
                 colour = np.array(space.colors[class_id]) / 255
                 axes.plot(np.asarray(trajectory)[:, class_id], color=colour, label=name, linewidth=1.4)
-            axes.set_title(f"Round {label}")
+            axes.set_title(label)
             axes.set_xlabel("batch")
             axes.grid(axis="y")
         grid[0].set_ylabel("threshold")
@@ -76,14 +76,14 @@ def threshold_chart(path: Path, trajectories: Mapping[int, np.ndarray], space: L
 
 
 def kept_share_chart(path: Path, rounds: Sequence[Mapping[str, Any]], space: LabelSpace) -> Path:
-    """How much of each class' pixels every round kept, in percent: a class a line of cells, a round a column."""
+    """How much of each class' pixels every round kept, in percent: one row per class, one column per round."""
     shares = np.array([[entry["kept_share_per_class"].get(name) or 0.0 for name in space.names] for entry in rounds])
     with canvas.style():
         figure = canvas.figure(2.4 + 0.9 * len(rounds), 1.0 + 0.27 * space.count)
         axes = figure.subplots()
         axes.imshow(100 * shares.T, cmap="Blues", vmin=0, vmax=100, aspect="auto")
         axes.set_yticks(range(space.count), space.names)
-        axes.set_xticks(range(len(rounds)), [f"round {entry['round']}" for entry in rounds])
+        axes.set_xticks(range(len(rounds)), [entry["title"].lower() for entry in rounds])
         for (column, row), share in np.ndenumerate(shares):
             colour = "white" if share > 0.6 else canvas.INK
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=9, color=colour)

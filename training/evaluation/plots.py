@@ -134,7 +134,7 @@ def _write_end(axes: "Axes", row: int, values: Mapping[str, float | None], more_
 
 @dataclass(frozen=True)
 class _Strip:
-    """One small chart of `rounds.png`: a value per round, the model before adaptation first, None where unknown.
+    """One small chart of `stages.png`: a value per stage, the model before adaptation first, None where unknown.
 
     `span` is the least height of the axis, so that a change that means nothing does not look like one.
     """
@@ -146,36 +146,36 @@ class _Strip:
     asked: list[float | None] | None = None
 
 
-def rounds_chart(path: Path, summary: Mapping[str, Any]) -> Path:
-    """How the run went: one small chart per figure over the rounds, starting with the model before adaptation.
+def stages_chart(path: Path, summary: Mapping[str, Any]) -> Path:
+    """How the run went: one small chart per figure over the stages, starting with the model before adaptation.
 
     Drawn if known: mIoU, label-free score, kept share against the portion asked for, consistency, agreement and
-    class-share drift. The chosen round has a blue band, a round with verdict "collapse" orange crosses.
+    class-share drift. The chosen stage has a blue band, a stage with verdict "collapse" orange crosses.
     """
     strips = [strip for strip in _strips(summary) if any(value is not None for value in strip.values)]
-    names = ["before", *(str(entry["round"]) for entry in summary["rounds"])]
-    chosen = tables.chosen_line(summary["rounds"], summary.get("chosen_round"))
+    names = ["before", *(entry["title"].lower() for entry in summary["stages"])]
+    chosen = tables.chosen_line(summary["stages"], summary.get("chosen"))
     columns = 2 if len(strips) > 1 else 1
     lines = max(1, -(-len(strips) // columns))
     with canvas.style():
         figure = canvas.figure(4.8 * columns, 0.4 + 2.0 * lines)
         grid = figure.subplots(lines, columns, squeeze=False).ravel()
         for axes, strip in zip(grid, strips, strict=False):
-            _draw_strip(axes, strip, [entry.get("verdict") for entry in summary["rounds"]])
+            _draw_strip(axes, strip, [entry.get("verdict") for entry in summary["stages"]])
             axes.set_xticks(range(len(names)), names)
             axes.set_xlim(-0.5, len(names) - 0.5)
             if chosen is not None:
                 axes.axvspan(chosen - 0.3, chosen + 0.3, color=_CHOSEN_BAND, zorder=0, linewidth=0)
         for axes in grid[len(strips) :]:
             axes.remove()
-        collapsed = any(entry.get("verdict") == "collapse" for entry in summary["rounds"])
-        _rounds_key(figure, chosen is not None, collapsed)
+        collapsed = any(entry.get("verdict") == "collapse" for entry in summary["stages"])
+        _stages_key(figure, chosen is not None, collapsed)
         return canvas.save(figure, path)
 
 
 def _strips(summary: Mapping[str, Any]) -> list[_Strip]:
     start = {**tables.single_numbers(summary, "before"), "miou": (summary.get("before") or {}).get("miou")}
-    entries = [start, *summary["rounds"]]
+    entries = [start, *summary["stages"]]
 
     def series(key: str, factor: float = 1.0) -> list[float | None]:
         return [None if entry.get(key) is None else factor * entry[key] for entry in entries]
@@ -187,7 +187,7 @@ def _strips(summary: Mapping[str, Any]) -> list[_Strip]:
         _Strip("Kept share of the pixels in %", series("kept_share", 100), 5, True, asked if any(asked) else None),
         _Strip("Drift of the class shares", series("drift"), span=0.05, from_zero=True),
         _Strip("Consistency under views", series("consistency"), span=0.1),
-        _Strip("Agreement with the round before", series("agreement"), span=0.1),
+        _Strip("Agreement with the stage before", series("agreement"), span=0.1),
     ]
 
 
@@ -218,18 +218,18 @@ def _write_values(axes: "Axes", heights: np.ndarray, digits: int) -> None:
         around = np.delete(heights[max(0, place - 1) : place + 2], min(1, place))
         around = around[np.isfinite(around)]
         below = len(around) > 0 and heights[place] < around.mean()
-        look = {"ha": "center", "va": "top" if below else "bottom", "fontsize": 9, "textcoords": "offset points"}
-        axes.annotate(f"{heights[place]:.{digits}f}", (place, heights[place]), (0, -8 if below else 8), **look)
+        style = {"ha": "center", "va": "top" if below else "bottom", "fontsize": 9, "textcoords": "offset points"}
+        axes.annotate(f"{heights[place]:.{digits}f}", (place, heights[place]), (0, -8 if below else 8), **style)
 
 
-def _rounds_key(figure: "Figure", chosen: bool, collapsed: bool) -> None:
+def _stages_key(figure: "Figure", chosen: bool, collapsed: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles = [Patch(color=_CHOSEN_BAND, label="chosen")] if chosen else []
     if collapsed:
         handles.append(Line2D([], [], color=_ALARM, marker="X", markersize=9, linestyle="", label="collapse"))
-    figure.supxlabel("round", fontsize=10)
+    figure.supxlabel("stage", fontsize=10)
     if handles:
         figure.legend(handles=handles, loc="outside upper right", ncols=2)
 
@@ -240,7 +240,7 @@ def _swatches(axes: "Axes", label_space: LabelSpace) -> None:
 
     left_of_axis = ScaledTranslation(-10 / 72, 0, axes.figure.dpi_scale_trans)
     place = blended_transform_factory(axes.transAxes, axes.transData) + left_of_axis
-    look = {"marker": "s", "markersize": 8, "markeredgecolor": "#8c8c8c", "markeredgewidth": 0.5, "clip_on": False}
+    style = {"marker": "s", "markersize": 8, "markeredgecolor": "#8c8c8c", "markeredgewidth": 0.5, "clip_on": False}
     for row, colour in enumerate(label_space.colors):
-        axes.plot(0, row, transform=place, scalex=False, scaley=False, color=np.array(colour) / 255, **look)
+        axes.plot(0, row, transform=place, scalex=False, scaley=False, color=np.array(colour) / 255, **style)
     axes.tick_params(axis="y", pad=18)

@@ -8,12 +8,13 @@ None or left out, and so is its part of the report.
 * before, after: `confusion.scores`, or None when the target has no labels
 * label_free: {"before", "after"}, each {label_free_score, consistency, agreement, drift, confidence ...: number,
   class_shares: {class: share of all pixels 0..1}}
-* rounds: [{round (1, 2 ..., "statistics" or "adversarial"), portion or alpha, kept_share, kept_share_per_class
-  {class: share}, thresholds {class: number or None}, threshold_trajectory [[number]], hard_classes [names of what
-  copy-paste took from donors], student_scores (as before and after: of the student whose teacher is the result),
-  label_free_score, consistency, agreement, drift, verdict "ok" or "collapse", sentence, miou, per_class_iou}]
+* stages, after the model before adaptation: [{stage (its name), title, phrase and way (see `stages/stage.py`), portion
+  or alpha, kept_share, kept_share_per_class {class: share}, thresholds {class: number or None}, threshold_trajectory
+  [[number]], hard_classes [names of what copy-paste took from donors], student_scores (as before and after: of the
+  student whose teacher is the result), label_free_score, consistency, agreement, drift, verdict "ok" or "collapse",
+  sentence, miou, per_class_iou}]
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
-* chosen_round (as `round`; 0 = the model before adaptation), watch [sentences]
+* chosen (name of the stage whose model is the result; none of `stages` = that before adaptation), watch [sentences]
 * seconds, seconds_per_stage {stage: seconds}, peak_rss_bytes
 """
 
@@ -22,9 +23,11 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -37,16 +40,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-_KEYS = ("recipe", "data", "model", "seed", "class_set", "before", "after", "rounds", "seconds", "peak_rss_bytes")
-
-
-FIRST_STAGES = {
-    "statistics": "before the rounds, with the target's batch-norm statistics",
-    "adversarial": "of the adversarial warm-up",
-}
-"""How the stages between the warm-up and the rounds are called in the sentence that names the chosen one."""
-WAYS = {"statistics": "by its batch-norm statistics", "adversarial": "by adversarial alignment"}
-"""How these stages adapt."""
+_KEYS = ("recipe", "data", "model", "seed", "class_set", "before", "after", "stages", "seconds", "peak_rss_bytes")
 
 
 def write_report(
@@ -59,7 +53,8 @@ def write_report(
 ) -> Path:
     """Write the report of one run into `folder` (made if need be) and return the path of report.md.
 
-    `panels` are picture files, absolute or relative to `folder`; a `legend.png` in `folder` is shown above them.
+    `panels` are picture files, where the process finds them (absolute, or relative to the working directory); a
+    `legend.png` in `folder` is shown above them.
     `confusion` holds the counts of the model that is kept; without it there is no confusion.png.
     `metrics` is the run's metrics.csv, for the curves. Figures are written
     before pictures, so what has been measured is on disk even if a picture fails. Existing files of an earlier report
@@ -71,16 +66,16 @@ def write_report(
     write_atomically(folder / "summary.json", told.encode())
     write_atomically(folder / "per_class_iou.csv", per_class_csv(summary, label_space).encode())
     pictures = charts.write_charts(folder, summary, label_space, confusion, metrics)
-    names = [os.path.relpath(panel, folder) if Path(panel).is_absolute() else str(panel) for panel in panels]
+    names = [Path(os.path.relpath(panel, folder)).as_posix() for panel in panels]
     path = folder / "report.md"
     write_atomically(path, report_text(summary, pictures, names, (folder / "legend.png").exists()).encode())
     return path
 
 
 def completed(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The summary as plain JSON values with every key that summary.json promises; unknown ones None, no rounds []."""
+    """The summary as plain JSON values with every key that summary.json promises; unknown ones None, no stages []."""
     whole = plain({**dict.fromkeys(_KEYS), **summary})
-    return {**whole, "rounds": whole["rounds"] or []}
+    return {**whole, "stages": whole["stages"] or []}
 
 
 def plain(value: Any) -> Any:
@@ -111,14 +106,17 @@ def per_class_csv(summary: Mapping[str, Any], label_space: LabelSpace) -> str:
 
 
 def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels: Sequence[str], legend: bool) -> str:
-    """report.md as text. `pictures`: file names by kind; `panels`: file names; `legend`: is there a legend.png."""
+    """report.md as text.
+
+    `pictures`: file names by kind; `panels`: file names relative to the report; `legend`: is there a legend.png.
+    """
     sections = [
         f"# StreetShift: {summary.get('recipe')} on {summary.get('data')}",
         _what_was_run(summary),
         *headline(summary),
         *_scores_section(summary, pictures),
         *_label_free_section(summary, pictures),
-        *_rounds_section(summary, pictures),
+        *_stages_section(summary, pictures),
         *_confusion_section(pictures),
         *_training_section(pictures),
         *_pictures_section(panels, legend),
@@ -131,10 +129,8 @@ def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels:
 
 
 def _what_was_run(summary: Mapping[str, Any]) -> str:
-    stages = [entry["round"] for entry in summary["rounds"]]
-    count = sum(isinstance(stage, int) for stage in stages)
     source, target = summary.get("source") or "the source", summary.get("target") or "the target"
-    ways = [WAYS[stage] for stage in stages if stage in WAYS] + [f"in {count} round{'s' * (count > 1)}"] * (count > 0)
+    ways = dict.fromkeys(entry["way"] for entry in summary["stages"] if entry.get("way"))
     adapted = f"adapted to {target} {', '.join(ways)}, without its labels" if ways else "not adapted"
     return (
         f"Recipe `{summary.get('recipe')}`: model `{summary.get('model')}`, trained on {source} with labels and "
@@ -165,20 +161,18 @@ def _labeller_sentence(summary: Mapping[str, Any]) -> list[str]:
     labeller = summary.get("labeller")
     if not labeller:
         return []
-    scores = f", which scores {tables.number(labeller['scores']['miou'])} itself" if labeller.get("scores") else ""
-    return [f"Round 1 was labelled by {labeller['file']}{scores}; later rounds by the model."]
+    scores = labeller.get("scores")
+    itself = f", which scores {tables.score_or_none(scores['miou'])} itself" if scores else ""
+    return [f"Round 1 was labelled by {labeller['file']}{itself}; later rounds by the model."]
 
 
 def _chosen_sentence(summary: Mapping[str, Any]) -> list[str]:
-    chosen, rounds = summary.get("chosen_round"), summary["rounds"]
-    if chosen is None or not rounds:
+    if not summary["stages"] or summary.get("chosen") is None:
         return []
-    if chosen == 0:
-        return ["No round was kept: the model is the one before adaptation."]
-    if isinstance(chosen, str):
-        return [f"The model is that {FIRST_STAGES[chosen]}, chosen by the label-free watch."]
-    count = sum(isinstance(entry["round"], int) for entry in rounds)
-    return [f"The model is that of round {chosen} of {count}, chosen by the label-free watch."]
+    chosen = [entry for entry in summary["stages"] if entry["stage"] == summary.get("chosen")]
+    if not chosen:
+        return ["No stage was kept: the model is the one before adaptation."]
+    return [f"The model is that {chosen[0]['phrase']}, chosen by the label-free watch."]
 
 
 def _scores_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
@@ -207,20 +201,18 @@ def _label_free_section(summary: Mapping[str, Any], pictures: Mapping[str, str])
     return [*parts, *_picture(pictures, "class_shares", "Predicted share of each class, before and after")]
 
 
-def _rounds_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
-    rounds = summary["rounds"]
-    if not rounds:
+def _stages_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
+    stages = summary["stages"]
+    if not stages:
         return []
-    parts = ["## Rounds", tables.round_table(summary)]
-    parts += _bullets(
-        [f"{tables.round_words(entry['round'])}: {entry['sentence']}." for entry in rounds if entry.get("sentence")]
-    )
-    parts += _picture(pictures, "rounds", "The rounds")
+    parts = ["## Stages", tables.stage_table(summary)]
+    parts += _bullets([f"{entry['title']}: {entry['sentence']}." for entry in stages if entry.get("sentence")])
+    parts += _picture(pictures, "stages", "The stages")
     parts += _picture(pictures, "kept", "Share of each class' pixels that every round kept")
     parts += _picture(pictures, "thresholds", "How the thresholds moved")
-    thresholds = tables.threshold_table(rounds[-1])
+    thresholds = tables.threshold_table(stages[-1])
     if thresholds:
-        parts += [f"### Thresholds of round {rounds[-1]['round']}, the last", thresholds]
+        parts += [f"### Thresholds of {stages[-1]['title'].lower()}, the last", thresholds]
     return parts
 
 
@@ -241,8 +233,13 @@ def _pictures_section(panels: Sequence[str], legend: bool) -> list[str]:
     return [
         "## Pictures",
         *key,
-        *(f"![{Path(name).stem.removeprefix('panel_')}]({name.replace(' ', '%20')})" for name in panels),
+        *(f"![{_link_text(name)}]({quote(os.fsencode(name))})" for name in panels),
     ]
+
+
+def _link_text(name: str) -> str:
+    """What a picture shows, from its file name; brackets would end the text of a Markdown link."""
+    return re.sub(r"([\\\[\]])", r"\\\1", Path(name).stem.removeprefix("panel_"))
 
 
 def _cost_section(summary: Mapping[str, Any]) -> list[str]:
@@ -301,7 +298,8 @@ def _terminal_table(summary: Mapping[str, Any]) -> "Table":
         table.add_row(*_terminal_cells(row, compare))
     table.add_section()
     means = [(summary[side] or {}).get("miou") for side in ("before", "after")]
-    table.add_row(*_terminal_cells(tables.ClassRow("mIoU", *means, None), compare), style="bold")
+    cells = _terminal_cells(tables.ClassRow("mIoU", *means, None), compare)
+    table.add_row(*("none" if cell == tables.UNKNOWN else cell for cell in cells), style="bold")
     return table
 
 

@@ -50,6 +50,16 @@ def number(value: float | None, digits: int = 1, signed: bool = False) -> str:
     return f"{0:.{digits}f}" if signed and float(text) == 0 else text
 
 
+def percent_or_none(value: float | None, digits: int = 1) -> str:
+    """A score in per cent, "none" where nothing had a label to score on."""
+    return "none" if value is None else f"{value:.{digits}f} %"
+
+
+def score_or_none(value: float | None) -> str:
+    """As `percent_or_none`, without the unit."""
+    return "none" if value is None else number(value)
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """A share 0..1 as per cent."""
     return UNKNOWN if share is None else f"{100 * share:.{digits}f} %"
@@ -92,11 +102,6 @@ def words(key: str) -> str:
     return key.replace("_", " ").replace("label free", "label-free")
 
 
-def round_words(label: int | str) -> str:
-    """ "Round 2", or "Adversarial warm-up"."""
-    return f"{label} warm-up".capitalize() if isinstance(label, str) else f"Round {label}"
-
-
 def scored_on(summary: Mapping[str, Any]) -> str:
     """On what the figures were measured, in words."""
     size = summary.get("resolution")
@@ -124,24 +129,24 @@ def class_rows(summary: Mapping[str, Any]) -> list[ClassRow]:
 
 def hard_names(summary: Mapping[str, Any]) -> list[str]:
     """The classes with the least confident labels in the last round that pasted them, hardest first (HIAST)."""
-    pasted = [entry["hard_classes"] for entry in summary.get("rounds") or [] if entry.get("hard_classes")]
+    pasted = [entry["hard_classes"] for entry in summary.get("stages") or [] if entry.get("hard_classes")]
     return pasted[-1] if pasted else []
 
 
 def compares(summary: Mapping[str, Any]) -> bool:
     """Whether the run has a before and an after that can differ (a recipe that does not adapt has one score)."""
     before, after = summary.get("before"), summary.get("after")
-    return bool(before and after and (summary.get("rounds") or before != after))
+    return bool(before and after and (summary.get("stages") or before != after))
 
 
 def miou_words(summary: Mapping[str, Any]) -> str | None:
     """`mIoU 22.0 → 40.9 (+18.9)`, one figure for a run that does not compare, None without target labels."""
     before, after = summary.get("before"), summary.get("after")
     if not compares(summary):
-        return f"mIoU {number((after or before)['miou'])}" if after or before else None
+        return f"mIoU {score_or_none((after or before)['miou'])}" if after or before else None
     old, new = before["miou"], after["miou"]
     change = "" if None in (old, new) else f" ({number(new - old, signed=True)})"
-    return f"mIoU {number(old)} → {number(new)}{change}"
+    return f"mIoU {score_or_none(old)} → {score_or_none(new)}{change}"
 
 
 def is_worse(summary: Mapping[str, Any]) -> bool:
@@ -234,21 +239,22 @@ def class_set_table(summary: Mapping[str, Any], compare: bool) -> str:
     ]
     lines.append(("pixel accuracy", before.get("pixel_accuracy"), after.get("pixel_accuracy")))
     if not compare:
-        return markdown_table(("score", "%"), [(name, number(old if new is None else new)) for name, old, new in lines])
+        single = [(name, score_or_none(old if new is None else new)) for name, old, new in lines]
+        return markdown_table(("score", "%"), single)
     cells = [
-        (name, number(old), number(new), number(None if None in (old, new) else new - old, signed=True))
+        (name, score_or_none(old), score_or_none(new), number(None if None in (old, new) else new - old, signed=True))
         for name, old, new in lines
     ]
     return markdown_table(("score in %", "before", "after", "change"), cells)
 
 
-def round_table(summary: Mapping[str, Any]) -> str:
-    """One line per round, the model before adaptation first, then another model that labelled for round 1 if one did;
-    columns that no round knows are left out."""
+def stage_table(summary: Mapping[str, Any]) -> str:
+    """One line per stage, the model before adaptation first, then another model that labelled for round 1 if one did;
+    columns that no stage knows are left out."""
     start = {"miou": (summary.get("before") or {}).get("miou"), **single_numbers(summary, "before")}
-    first = {**start, "round": "before"}
-    rounds = [{**entry, "student": (entry.get("student_scores") or {}).get("miou")} for entry in summary["rounds"]]
-    entries = [first, *rounds]
+    first = {**start, "title": "before"}
+    stages = [{**entry, "student": (entry.get("student_scores") or {}).get("miou")} for entry in summary["stages"]]
+    entries = [first, *stages]
     columns = [
         ("portion", "portion", percent),
         ("alpha", "alpha", lambda value: number(value, 2)),
@@ -261,24 +267,24 @@ def round_table(summary: Mapping[str, Any]) -> str:
         ("student", "its student's", number),
         ("verdict", "watch", lambda value: value or ""),
     ]
-    shown = [column for column in columns if any(entry.get(column[0]) is not None for entry in rounds)]
-    chosen = chosen_line(summary["rounds"], summary.get("chosen_round"))
+    shown = [column for column in columns if any(entry.get(column[0]) is not None for entry in stages)]
+    chosen = chosen_line(summary["stages"], summary.get("chosen"))
     rows = []
     for index, entry in enumerate(entries):
         mark = " (chosen)" if index == chosen else ""
-        rows.append((f"{entry['round']}{mark}", *(form(entry.get(key)) for key, _, form in shown)))
+        rows.append((f"{entry['title'].lower()}{mark}", *(form(entry.get(key)) for key, _, form in shown)))
     labeller = summary.get("labeller")
     if labeller:
         known = {"miou": (labeller.get("scores") or {}).get("miou")}
         rows.insert(1, ("labeller of round 1", *(form(known.get(key)) for key, _, form in shown)))
     last = len(shown) if shown and shown[-1][0] == "verdict" else 0
-    return markdown_table(("round", *(title for _, title, _ in shown)), rows, (0, last))
+    return markdown_table(("stage", *(title for _, title, _ in shown)), rows, (0, last))
 
 
-def chosen_line(rounds: Sequence[Mapping[str, Any]], chosen: int | None) -> int | None:
-    """Position of the chosen round when the model before adaptation has position 0; None if it is not known."""
-    numbers = [0, *(entry["round"] for entry in rounds)]
-    return numbers.index(chosen) if chosen in numbers else None
+def chosen_line(stages: Sequence[Mapping[str, Any]], chosen: str | None) -> int | None:
+    """Position of the chosen stage when the model before adaptation has position 0; None if it is not known."""
+    names = [entry["stage"] for entry in stages]
+    return None if chosen is None else names.index(chosen) + 1 if chosen in names else 0
 
 
 def threshold_table(entry: Mapping[str, Any]) -> str | None:

@@ -1,28 +1,25 @@
-"""The label-free watch: did self-training help, or is it collapsing? Nobody gives it target labels.
+"""The label-free watch: did adaptation help, or does it collapse? It never sees target labels.
 
-It looks at the same target images before the rounds (round 0: after the warm-up, with the target's batch-norm
-statistics where these are trained) and after every round, and measures
+After every stage it predicts the same target images and compares with the *reference*: the model before adaptation,
+with the target's batch-norm statistics where these are trained. It measures
 
-* `shares`: the class shares of the predictions. Collapse moves them: one class floods the image, others vanish.
-  `drift` is the Jensen-Shannon divergence (natural log, 0 .. 0.69) between the shares of this round and of round 0;
-  `lost` is how much of its share the worst-hit *common* class (at least 5 % in round 0 and in the source labels) lost.
-* `swell`: mean over the classes of how far (natural log) their share lies outside what is plausible, the span between
-  the model's share in round 0 and the source's. Rare classes that eat into common ones, round after round, are the
-  quiet form of collapse: shares barely drift, consistency even rises, and every round is worse than the one before.
-* `agreement` with the previous round: mean over the classes shown of the IoU between the two predictions, 0 .. 1.
-* `consistency` under views: the same between the prediction on the image and on its mirrored, smaller view, but over
-  all classes, one that is never shown as 0: who finds a rare class at last, unsure of it, shall not lose by that.
-  A network that knows what it sees says the same of both.
-* `home`: how many points of mIoU the network has gained on held-out *source* images since round 0 (the only labels
-  there are). One that learns the target's look for real also gets better at home; one that has begun to believe its
-  own mistakes forgets.
-* `confidence`: mean of the largest probability. Reported, never scored: self-training raises it whether right or wrong.
+* `shares`: the class shares of the predictions. `drift` is the Jensen-Shannon divergence (natural log, 0 to 0.69)
+  between these shares and the reference's; `lost` is the part of its share that the worst *common* class lost (common:
+  at least 5 % in the reference and in the source labels).
+* `share_excess`: mean over the classes of the distance (natural log) of their share from the plausible interval, which
+  lies between the reference's share and the source's. It finds the slow collapse, in which rare classes grow round
+  after round: drift stays small and consistency rises, yet every round is worse than the one before.
+* `agreement` with the stage before: mean over the shown classes of the IoU between the two predictions, 0 to 1.
+* `consistency`: the same between the prediction on the image and on its mirrored, smaller view, over all classes; a
+  class that is never shown counts as 0, so that a stage is not worse for finding a rare class.
+* `source_change`: points of mIoU gained on held-out *source* images since the reference (the only labels there are).
+  A network that believes its own mistakes forgets the source.
+* `confidence`: mean of the largest probability. Reported, never scored: self-training always raises it.
 
-A round is a *clear collapse* when shares drift or a common class is lost beyond the limits in
-`training.settings.Watch`, or when rare classes swell while the network forgets at home; half the swell is a warning.
-The label-free score of a round is `consistency - drift / 2`, and the result is the best scored round that is no
-collapse (the model before adaptation counts as round 0). Weight and limits were set on runs whose truth is known (see
-the README).
+A stage is a *clear collapse* when the drift or a lost class is beyond the limits in `training.settings.Watch`, or when
+the share excess is and the network forgets the source; half the share excess is a warning. The label-free score is
+`consistency - drift / 2`. The result is the best scored stage without collapse; the model before adaptation is one of
+them. Weight and limits were set on runs whose truth is known (tests/benchmarks/README.md).
 """
 
 import io
@@ -38,22 +35,23 @@ from training.evaluation.confusion import Confusion, iou
 from training.files.atomic import write_atomically
 from training.files.npy import npz_array
 from training.prediction.predictor import Predictor, enlarged_label
+from training.run_directory.paths import STUDENT
 
 COMMON_SHARE = 0.05
 SMALLEST_SHARE = 1e-4
 DRIFT_WEIGHT = 0.5
 VIEW_SCALE = 0.75
 WATCH_BATCH = 8
-STUDENT = "student/"  # before the stage's name: the student of a round whose result is its teacher
-LOOK_ARRAYS = ("prediction", "view", "confidence", "source_miou")
+ARRAYS = ("prediction", "view", "confidence", "source_miou")
 
 
 @dataclass(frozen=True)
-class Look:
+class Observation:
     """What one state of the network says of the watched images.
 
     prediction: uint8 `[n, h, w]` labels; view: uint8 `[n, h, w]` labels predicted from the mirrored smaller view, in
-    the same places; confidence: mean largest probability; source_miou: on held-out source images, in percent.
+    the same places; confidence: mean largest probability; source_miou: on held-out source images, in percent,
+    NaN where none of their pixels has a label.
     """
 
     prediction: np.ndarray
@@ -62,15 +60,15 @@ class Look:
     source_miou: float
 
     def save(self, path: Path) -> None:
-        """Keep it for the rounds to come."""
+        """Keep it for the stages to come."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **asdict(self))
         write_atomically(path, buffer.getvalue())
 
     @classmethod
-    def load(cls, path: Path) -> "Look":
+    def load(cls, path: Path) -> "Observation":
         """UserError if the file is damaged or another's."""
-        prediction, view, confidence, source_miou = (npz_array(path, name) for name in LOOK_ARRAYS)
+        prediction, view, confidence, source_miou = (npz_array(path, name) for name in ARRAYS)
         if (
             prediction.dtype != np.uint8
             or prediction.shape != view.shape
@@ -83,14 +81,18 @@ class Look:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The watch's figures for one round; `sentence` says in words what was seen."""
+    """The watch's figures for one stage; `sentence` says them in words.
+
+    source_change: points of mIoU gained on held-out source images since the reference; None where none of their pixels
+    has a label.
+    """
 
     score: float
     drift: float
-    swell: float
+    share_excess: float
     lost: float
     lost_class: int | None
-    home: float
+    source_change: float | None
     agreement: float
     consistency: float
     confidence: float
@@ -111,13 +113,15 @@ class Verdict:
             raise UserError(f"state.json has no verdict on '{stage}' ({what}): start a new run") from error
 
 
-def other_view(predictor: Predictor) -> Predictor:
+def second_view(predictor: Predictor) -> Predictor:
     """What consistency compares the plain prediction with: the mirrored image at three quarters of its size."""
     return predictor.with_views(scales=(VIEW_SCALE,), flips=(True,))
 
 
-def look_at(predictor: Predictor, other: Predictor, dataset, size, images: int, source_miou: float) -> Look:
-    """Predict `images` evenly spaced images of `dataset` with `predictor`, and with `other_view` of its network."""
+def observe(
+    predictor: Predictor, other: Predictor, dataset, size, images: int, source_miou: float | None
+) -> Observation:
+    """Predict `images` evenly spaced images of `dataset` with `predictor`, and with `second_view` of its network."""
     predictions, views, confidences = [], [], []
     for batch in evaluation_stream(dataset.evenly_spaced(images), size, WATCH_BATCH):
         probs = predictor.coarse_probs(batch["image"])
@@ -125,8 +129,11 @@ def look_at(predictor: Predictor, other: Predictor, dataset, size, images: int, 
         predictions.append(np.argmax(probs, axis=-1).astype(np.uint8))
         views.append(enlarged_label(other.coarse_probs(batch["image"]), grid).numpy())
         confidences.append(np.max(probs, axis=-1).mean(axis=(1, 2)))
-    return Look(
-        np.concatenate(predictions), np.concatenate(views), float(np.mean(np.concatenate(confidences))), source_miou
+    return Observation(
+        np.concatenate(predictions),
+        np.concatenate(views),
+        float(np.mean(np.concatenate(confidences))),
+        np.nan if source_miou is None else source_miou,
     )
 
 
@@ -161,86 +168,102 @@ def ious_between(first: np.ndarray, second: np.ndarray, classes: int) -> np.ndar
     return iou(both.matrix)
 
 
-def swell_of(shares: np.ndarray, first_shares: np.ndarray, source_shares: np.ndarray) -> float:
+def share_excess_of(shares: np.ndarray, reference_shares: np.ndarray, source_shares: np.ndarray) -> float:
     """Mean over classes of `|log|` of the factor by which a share lies outside [first, source]; 0 if none does.
 
     Shares below one in ten thousand are taken as that: an absent class has no meaningful ratio.
     """
-    now, first, source = (np.maximum(values, SMALLEST_SHARE) for values in (shares, first_shares, source_shares))
+    now, first, source = (np.maximum(values, SMALLEST_SHARE) for values in (shares, reference_shares, source_shares))
     above, below = now / np.maximum(first, source), np.minimum(first, source) / now
     return float(np.mean(np.log(np.maximum(np.maximum(above, below), 1.0))))
 
 
-def lost_share(shares, first_shares, source_shares) -> tuple[float, int | None]:
-    """`(part of its share lost, class)` of the common class that lost most since round 0; `(0, None)` if none did."""
-    common = (first_shares >= COMMON_SHARE) & (source_shares >= COMMON_SHARE)
+def lost_share(shares, reference_shares, source_shares) -> tuple[float, int | None]:
+    """`(part of its share lost, class)` of the common class that lost most; `(0, None)` if none did."""
+    common = (reference_shares >= COMMON_SHARE) & (source_shares >= COMMON_SHARE)
     if not common.any():
         return 0.0, None
-    lost = np.where(common, 1 - shares / np.maximum(first_shares, 1e-12), -np.inf)
+    lost = np.where(common, 1 - shares / np.maximum(reference_shares, 1e-12), -np.inf)
     worst = int(np.argmax(lost))
     return (float(lost[worst]), worst) if lost[worst] > 0 else (0.0, None)
 
 
 def judge(
-    look: Look, previous: Look, first: Look, source_shares: np.ndarray, names, limits, labeller_shares=None
+    observation: Observation,
+    previous: Observation,
+    reference: Observation,
+    source_shares: np.ndarray,
+    names,
+    limits,
+    labeller_shares=None,
 ) -> Verdict:
-    """Compare a round with the one before and with round 0.
+    """Compare a stage with the one before and with the reference.
 
     Args:
-        look, previous, first: what this round, the round before and round 0 saw on the same images.
+        observation, previous, reference: of this stage, the stage before and the reference, on the same images.
         source_shares: class shares of the source labels, float `[classes]`.
         names: class names. limits: `training.settings.Watch`.
-        labeller_shares: class shares of another model that labelled round 1, in place of those of round 0: a network
+        labeller_shares: class shares of another model that labelled round 1, in place of the reference's: a network
             that learns from a better one is meant to leave its own.
     """
     classes = len(names)
-    shares = class_shares(look.prediction, classes)
-    first_shares = class_shares(first.prediction, classes) if labeller_shares is None else labeller_shares
-    drift = jensen_shannon(shares, first_shares)
-    swell = swell_of(shares, first_shares, source_shares)
-    lost, lost_class = lost_share(shares, first_shares, source_shares)
-    agreement = float(np.nanmean(ious_between(look.prediction, previous.prediction, classes)))
-    consistency = float(np.nan_to_num(ious_between(look.prediction, look.view, classes)).mean())
-    home = look.source_miou - first.source_miou
-    reasons = _reasons(drift, swell, home, lost, lost_class, names, limits)
+    shares = class_shares(observation.prediction, classes)
+    reference_shares = class_shares(reference.prediction, classes) if labeller_shares is None else labeller_shares
+    drift = jensen_shannon(shares, reference_shares)
+    share_excess = share_excess_of(shares, reference_shares, source_shares)
+    lost, lost_class = lost_share(shares, reference_shares, source_shares)
+    agreement = float(np.nanmean(ious_between(observation.prediction, previous.prediction, classes)))
+    consistency = float(np.nan_to_num(ious_between(observation.prediction, observation.view, classes)).mean())
+    gained = observation.source_miou - reference.source_miou
+    source_change = float(gained) if np.isfinite(gained) else None
+    reasons = _reasons(drift, share_excess, source_change, lost, lost_class, names, limits)
     return Verdict(
         score=consistency - DRIFT_WEIGHT * drift,
         drift=drift,
-        swell=swell,
+        share_excess=share_excess,
         lost=lost,
         lost_class=lost_class,
-        home=home,
+        source_change=source_change,
         agreement=agreement,
         consistency=consistency,
-        confidence=look.confidence,
+        confidence=observation.confidence,
         shares=tuple(shares.tolist()),
         collapse=bool(reasons),
-        sentence="; ".join(reasons) if reasons else _fine(drift, swell, home, limits),
+        sentence="; ".join(reasons) if reasons else _no_collapse(drift, share_excess, source_change, limits),
     )
 
 
-def _fine(drift: float, swell: float, home: float, limits) -> str:
-    seen = f"shares drifted by {drift:.3f}, swelled by {swell:.2f}, {home:+.1f} points on the source"
-    if swell > limits.collapse_swell / 2 and home < -limits.collapse_forgotten:
-        return f"no clear collapse, but rare classes swell while the source is forgotten, look at the panels: {seen}"
+def _no_collapse(drift: float, share_excess: float, source_change: float | None, limits) -> str:
+    source = (
+        "no labelled pixel on the source" if source_change is None else f"{source_change:+.1f} points on the source"
+    )
+    seen = f"class-share drift {drift:.3f}, share excess {share_excess:.2f}, {source}"
+    if share_excess > limits.collapse_share_excess / 2 and _forgets(source_change, limits):
+        return f"no clear collapse, but rare classes grow while the source is forgotten, check the panels: {seen}"
     return f"no collapse: {seen}"
 
 
-def _reasons(drift: float, swell: float, home: float, lost: float, lost_class: int | None, names, limits) -> list[str]:
+def _forgets(source_change: float | None, limits) -> bool:
+    return source_change is not None and source_change < -limits.collapse_source_loss
+
+
+def _reasons(
+    drift: float, share_excess: float, source_change: float | None, lost: float, lost_class: int | None, names, limits
+) -> list[str]:
     reasons = []
     if drift > limits.collapse_drift:
-        reasons.append(f"class shares drifted by {drift:.3f} (limit {limits.collapse_drift})")
-    if swell > limits.collapse_swell and home < -limits.collapse_forgotten:
+        reasons.append(f"class-share drift {drift:.3f} (limit {limits.collapse_drift})")
+    if share_excess > limits.collapse_share_excess and _forgets(source_change, limits):
         reasons.append(
-            f"rare classes swelled by {swell:.2f} (limit {limits.collapse_swell}) while the network lost "
-            f"{-home:.1f} points on the source (limit {limits.collapse_forgotten})"
+            f"rare classes grew, share excess {share_excess:.2f} (limit {limits.collapse_share_excess}), while the "
+            f"network lost {-source_change:.1f} points on the source (limit {limits.collapse_source_loss})"
         )
     if lost > limits.collapse_lost_share:
         reasons.append(f"'{names[lost_class]}' lost {lost:.0%} of its pixels (limit {limits.collapse_lost_share:.0%})")
     return reasons
 
 
-def chosen_round(verdicts: list[Verdict]) -> int:
+def chosen_index(verdicts: list[Verdict]) -> int:
     """Index of the state to keep: the best scored one that is no collapse, the later one on ties.
 
     Entry 0, the model before adaptation, never is a collapse.
@@ -249,19 +272,27 @@ def chosen_round(verdicts: list[Verdict]) -> int:
     return max(healthy, key=lambda index: (verdicts[index].score, index))
 
 
-def chosen_stage(stages: dict[str, dict]) -> str:
-    """The stage of a run whose weights become its result: `chosen_round`'s, or the last one where nothing is watched.
+def scored_stages(stages: dict[str, dict]) -> list[str]:
+    """The stages that left a network, in their order; the first is the model before adaptation.
 
-    stages: what state.json records of each, in their order, at least one.
+    stages: what state.json records of each, in their order.
     """
-    names = list(stages)
+    return [name for name, figures in stages.items() if "scores" in figures]
+
+
+def chosen_stage(stages: dict[str, dict]) -> str:
+    """The stage of a run whose weights become its result: the watch's choice, or the last one without a watch.
+
+    stages: as in `scored_stages`, at least one scored.
+    """
+    names = scored_stages(stages)
     if "verdict" not in stages[names[0]]:
         return names[-1]
-    return names[chosen_round([Verdict.from_json(stages[name].get("verdict"), name) for name in names])]
+    return names[chosen_index([Verdict.from_json(stages[name].get("verdict"), name) for name in names])]
 
 
 def weights_stage(stages: dict[str, dict], stage: str) -> str | None:
     """The finished stage whose weights "final" are, or `stage` itself; None where nothing is recorded."""
     if stage != "final":
         return stage if stage.removeprefix(STUDENT) in stages else None
-    return chosen_stage(stages) if stages else None
+    return chosen_stage(stages) if scored_stages(stages) else None

@@ -29,10 +29,11 @@ def whole_file(path: Path, lasting: bool = False) -> Iterator[Path]:
         partial.unlink(missing_ok=True)  # left by a killed run; were it a link, writing would follow it
         yield partial
         if lasting:
-            _wait_for_disk(partial)
+            with partial.open("r+b") as file:  # open for writing: Windows waits for no other file
+                os.fsync(file.fileno())
         os.replace(partial, path)
         if lasting:
-            _wait_for_disk(path.parent)
+            _wait_for_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):  # the folder itself may be what is wrong
             partial.unlink(missing_ok=True)
@@ -57,8 +58,12 @@ def write_atomically(path: Path, content: bytes, lasting: bool = False) -> None:
         partial.write_bytes(content)
 
 
-def _wait_for_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _wait_for_folder(folder: Path) -> None:
+    """Wait until the disk has the new name of a file in `folder`."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folder; its file systems keep a journal of names themselves
+        return
     try:
         os.fsync(descriptor)
     finally:

@@ -1,4 +1,4 @@
-"""NumPy's .npy data of unknown origin: the header is looked at first, and what it claims is held against the file.
+"""NumPy's .npy data of unknown origin: the header is read first, and its claims are compared with the file.
 
 `numpy.load` believes the header: it asks for as much memory as that claims, and parses as long a header as there is.
 """

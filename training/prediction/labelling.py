@@ -212,7 +212,7 @@ def probabilities_of_folder(run: Path, images: Path):
     from training.prediction.trained_model import load_trained
 
     trained = load_trained(run)
-    dataset = image_folder(images, trained.label_space)
+    dataset = image_folder(images, trained.label_space).with_sixteen_bit_range(trained.sixteen_bit_range)
     predictor = Predictor(trained.network, flips=(False, True))
 
     def make_batches() -> Iterator[Enlarged]:

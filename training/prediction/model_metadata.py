@@ -51,6 +51,7 @@ class ModelMetadata:
     training_size: (height, width) an image was brought to in training. output_stride: image pixels a logit.
     metrics: {"split", "resolution", "before", "after"}, each side {"miou", "pixel_accuracy", "per_class_iou",
     "class_sets"} in percent, or None where there were no labels to score on.
+    sixteen_bit_range: the values of 16-bit target images that became 0 and 255, None where there were none to stretch.
     """
 
     names: tuple[str, ...]
@@ -72,6 +73,7 @@ class ModelMetadata:
     version: str
     licence: str
     ignore_id: int = IGNORE
+    sixteen_bit_range: tuple[int, int] | None = None
 
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads back."""
@@ -92,12 +94,14 @@ class ModelMetadata:
         place = f"The metadata of {file}"
         content = parsed_json(text, place)
         try:
+            content.setdefault("sixteen_bit_range", None)  # earlier versions did not stretch
             known = {field.name: content[field.name] for field in fields(cls)}
             known |= {
                 "names": tuple(known["names"]),
                 "colors": tuple(tuple(color) for color in known["colors"]),
                 "class_sets": {name: tuple(ids) for name, ids in known["class_sets"].items()},
                 "training_size": tuple(known["training_size"]),
+                "sixteen_bit_range": known["sixteen_bit_range"] and tuple(known["sixteen_bit_range"]),
             }
             _check(known)
             selection = known["selection"]
@@ -122,6 +126,7 @@ def _check(known: Mapping[str, Any]) -> None:
         "training_size": len(size) != 2 or not _are_ids(size, 1 << 16) or min(size) < 1,
         "output_stride": not _are_ids([known["output_stride"]], 257) or known["output_stride"] < 1,
         "ignore_id": known["ignore_id"] != IGNORE,
+        "sixteen_bit_range": known["sixteen_bit_range"] is not None and not _is_range(known["sixteen_bit_range"]),
         "metrics": known["metrics"] is not None and not _are_metrics(known["metrics"], names),
         **{name: not isinstance(known[name], str) or not known[name].isprintable() for name in TEXTS},
     }
@@ -135,6 +140,10 @@ def _is_text(value: Any) -> bool:
 
 def _are_ids(values: Any, below: int) -> bool:
     return all(type(value) is int and 0 <= value < below for value in values)
+
+
+def _is_range(limits: Any) -> bool:
+    return len(limits) == 2 and all(type(n) is int and abs(n) < 1 << 33 for n in limits) and limits[0] < limits[1]
 
 
 def _are_metrics(metrics: Any, names: tuple[str, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""What others may have done to a run directory: links that lead out of it, a state of another kind."""
+"""Is a run directory as this program writes one: no links that lead out of it, a state that tells of stages."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 from training.errors import UserError
 
-FOLDERS = ("checkpoints", "checkpoints/student", "pseudo_labels", "report", "tensorboard")
+FOLDERS = ("checkpoints", "pseudo_labels", "report", "tensorboard")
 
 
 def check_links(path: Path) -> None:
@@ -30,7 +30,7 @@ def checked_state(state: dict[str, Any], place: Path) -> dict[str, Any]:
 def _is_stage(item: tuple[str, object]) -> bool:
     """Is it the name of a stage and its figures, and what else is relied on there of the right kind?"""
     name, figures = item
-    if not re.fullmatch(r"source|statistics|adversarial|round_[1-9][0-9]{0,3}", name) or not isinstance(figures, dict):
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or not isinstance(figures, dict):
         return False
     scores = [figures.get(key) for key in ("scores", "source_scores", "student_scores", "verdict")]
     return all(value is None or isinstance(value, dict) for value in scores)

@@ -2,15 +2,15 @@
 
 recipe.json         the resolved experiment (recipe, data, model, seed), the warm start and the command line
 environment.json    versions and machine, and what else it was continued with
-images.json         the images it began with, where they lie in folders of the user's
+images.json         the images it began with, where they lie in folders of the user's; the range of 16-bit ones
 state.json          finished stages with their figures, the warm start; state.previous.json is the one before
-lock                held while a run writes here
+lock                held while a run writes here; lock.json says by whom
 metrics.csv         one row for every logged step and metric
 tensorboard/        the same, and pictures; only ever appended to
-checkpoints/        of each finished stage NAME (source, statistics, adversarial, round_1 ...)
+checkpoints/        of each finished stage NAME (see `training/stages/plan.py`)
                       NAME.weights.h5           its result; with a mean teacher the teacher
-                      student/NAME.weights.h5   then the student
-                      NAME.look.npz             what the watch saw
+                      NAME.lasting.npz          what else is kept for later stages: a student, a discriminator ...
+                      NAME.watch.npz            the watch's predictions
                       NAME.sha256               digests of all files of the stage, its pseudo-labels among them
                     of the stage under way
                       partial/NAME-STEP.npz     all that moves, at the last two checkpoints
@@ -52,11 +52,12 @@ from training.files.atomic import PARTIAL, check_room, digest_of, whole_file, wr
 from training.files.reading import read_json
 from training.run_directory.checks import check_links, checked_state
 from training.run_directory.digests import digests_of, read_digests, write_digests
-from training.run_directory.lock import LOCK, lock_run
+from training.run_directory.lock import HOLDER, LOCK, lock_run
 from training.settings import Experiment
 
-PACKAGES = ("keras", "tensorflow", "keras-cv", "numpy", "onnx", "onnxruntime-gpu", "tf2onnx", "gradio")
-HDF5_OVERHEAD = 8192  # bytes a variable, at most; HDF5 crashes the process when it meets a full disk
+HDF5_OVERHEAD = 8192  # bytes per variable, at most; HDF5 crashes the process when it meets a full disk
+STUDENT = "student/"  # before the name of a stage whose result is its teacher: the student
+PACKAGES = ("keras", "tensorflow", "keras-cv", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "tf2onnx", "gradio")
 STATE, STATE_BEFORE = "state.json", "state.previous.json"
 
 
@@ -75,6 +76,7 @@ class RunDirectory:
         self.report = path / "report"
         self.tensorboard = path / "tensorboard"
         self.metrics = path / "metrics.csv"
+        self.images = path / "images.json"
         self.spatial_prior = path / "spatial_prior.npy"
         self.final_weights = path / "final.weights.h5"
         self._lock = None
@@ -114,7 +116,9 @@ class RunDirectory:
         """What a run leaves that was killed before it wrote its recipe does not count."""
         if self.path.exists() and (
             not self.path.is_dir()
-            or any(entry.name != LOCK and not entry.name.startswith(PARTIAL) for entry in self.path.iterdir())
+            or any(
+                entry.name not in (LOCK, HOLDER) and not entry.name.startswith(PARTIAL) for entry in self.path.iterdir()
+            )
         ):
             raise UserError(
                 f"{self.path} already exists and is not empty: choose another --out, or continue with --resume"
@@ -143,7 +147,7 @@ class RunDirectory:
 
     def unlock(self) -> None:
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
 
     @property
     def begun_by(self) -> str:
@@ -158,13 +162,13 @@ class RunDirectory:
     def weights(self, stage: str) -> Path:
         return self.checkpoints / f"{stage}.weights.h5"
 
-    def student_weights(self, stage: str) -> Path:
-        """Of the rounds whose result is a teacher."""
-        return self.checkpoints / "student" / f"{stage}.weights.h5"
+    def lasting(self, stage: str) -> Path:
+        """What a stage keeps for later ones beside the weights of its result (`Method.lasting_variables`)."""
+        return self.checkpoints / f"{stage}.lasting.npz"
 
-    def look(self, stage: str) -> Path:
-        """What the watch saw after a stage."""
-        return self.checkpoints / f"{stage}.look.npz"
+    def observation(self, stage: str) -> Path:
+        """The watch's predictions after a stage."""
+        return self.checkpoints / f"{stage}.watch.npz"
 
     def pasting_picture(self, stage: str) -> Path:
         return self.report / f"copy_paste_{stage}.png"
@@ -173,9 +177,8 @@ class RunDirectory:
         return self.checkpoints / f"{stage}.sha256"
 
     def files_of(self, stage: str) -> list[Path]:
-        """The files that a finished stage has left and that later stages or the report need."""
-        files = [self.weights(stage), self.student_weights(stage), self.look(stage), self.pasting_picture(stage)]
-        files += [self.spatial_prior] if stage == "round_1" else []
+        """The files that every finished stage leaves, as far as they are there."""
+        files = [self.weights(stage), self.lasting(stage), self.observation(stage)]
         return [path for path in [*files, *sorted((self.pseudo_labels / stage).glob("*"))] if path.is_file()]
 
     def read_json(self, name: str) -> dict:
@@ -200,9 +203,14 @@ class RunDirectory:
         """Write state.json with its own digest."""
         self.write_json(STATE, {**state, "sha256": digest_of_stages(state["stages"])})
 
-    def finish_stage(self, name: str, figures: dict) -> None:
-        """Record that a stage and all its files are complete; its partial checkpoints are no longer needed."""
-        write_digests(self.digests(name), digests_of(self.path, self.files_of(name)))
+    def finish_stage(self, name: str, figures: dict, more_files: Sequence[Path] = ()) -> None:
+        """Record that a stage and all its files are complete; its partial checkpoints are no longer needed.
+
+        Args:
+            more_files: what it has left beside `files_of`; files that are not there do not count.
+        """
+        files = [*self.files_of(name), *(path for path in more_files if path.is_file())]
+        write_digests(self.digests(name), digests_of(self.path, files))
         state = self._state()
         self.write_json(STATE_BEFORE, state)
         state["stages"][name] = {**figures, "digests": digest_of(self.digests(name))}

@@ -11,7 +11,7 @@ from training.command_line import Arguments, experiment_of, parse
 from training.errors import UserError
 from training.experiment_json import VERSION, experiment_to_json
 from training.files.atomic import remove_leftovers
-from training.run_directory.digests import is_sound, read_digests
+from training.run_directory.digests import is_inside, is_sound, read_digests
 from training.run_directory.paths import STATE, STATE_BEFORE, RunDirectory, digest_of_stages, environment
 from training.settings import Experiment
 
@@ -161,7 +161,7 @@ def damaged_file(directory: RunDirectory, stage: str, figures: dict) -> str | No
     """The first file of a finished stage that is missing or not as it was, relative to the run; None if all is well."""
     listing = directory.digests(stage)
     if not is_sound(listing, figures["digests"]):
-        return str(listing.relative_to(directory.path))
+        return listing.relative_to(directory.path).as_posix()
     listed = read_digests(listing).items()
     return next((name for name, digest in listed if not is_sound(directory.path / name, digest)), None)
 
@@ -172,7 +172,8 @@ def go_back(directory: RunDirectory, state: dict, stage: str) -> None:
     kept = names[: names.index(stage)]
     directory.write_state({**state, "stages": {name: state["stages"][name] for name in kept}})
     directory.remove_partials()
-    for path in [*directory.files_of(stage), directory.digests(stage)]:
+    listed = [directory.path / name for name in read_digests(directory.digests(stage)) if is_inside(name)]
+    for path in [*directory.files_of(stage), *listed, directory.digests(stage)]:
         path.unlink(missing_ok=True)
 
 

@@ -4,6 +4,7 @@ One loop for one device and for many (Keras' `fit` cannot train on several machi
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from zlib import crc32
 
 import keras
@@ -15,7 +16,7 @@ from training.distribution.shares import Share
 from training.methods.method import Method
 from training.methods.optimizers import build_optimizer
 from training.progress import Meter
-from training.run_directory.checkpoint import load_partial, save_partial
+from training.run_directory.checkpoint import load_lasting, load_partial, save_partial
 from training.run_directory.metrics import append_metrics, forget_metrics_after
 from training.run_directory.paths import RunDirectory
 from training.settings import Schedule
@@ -69,6 +70,7 @@ def train_stage(
     directory: RunDirectory,
     head,
     seed: int,
+    lasting: Path | None = None,
     **compiled,
 ) -> None:
     """Train `method` for `stage.steps` steps, from a partial checkpoint if there is one.
@@ -79,7 +81,11 @@ def train_stage(
         make_stream: `make_stream(first_step, share)` gives a share's part of the batches from that step on.
         head: variables that learn with the head's multiple of the learning rate.
         seed: of the run; the noise of dropout is a function of it, the name of the stage and the step.
+        lasting: a file that a stage before has left: the method's lasting variables begin with its values.
         compiled: what else the method's `compile` takes.
+
+    Raises:
+        UserError: `lasting` or the partial checkpoint does not fit the method.
     """
     optimizer = build_optimizer(stage.optimizer, stage.steps, head, stage.average_weights)
     optimizer.build(method.trained_variables)
@@ -87,6 +93,9 @@ def train_stage(
     # Random generators start anew in every stage: a run resumed between two stages draws what an unbroken one does.
     for number, network in enumerate(method.networks):
         restart_generators(network, seed, crc32(name.encode()), number)
+    # What is kept from the stage before, then what a killed process has left of this one.
+    if lasting is not None:
+        load_lasting(lasting, method.lasting_variables)
     first_step = load_partial(directory, method, name)
     forget_metrics_after(directory.metrics, directory.stages, name, first_step)
     if first_step < stage.steps:

@@ -16,21 +16,26 @@ from training.evaluation.confusion import Confusion
 from training.evaluation.panels import Example, write_panels
 from training.evaluation.report import print_summary, write_report
 from training.experiment_json import VERSION
-from training.prediction.label_files import read_thresholds
+from training.prediction.label_files import MANIFEST_NAME, read_thresholds
 from training.prediction.predictor import Predictor, enlarge
 from training.probability_maps.map_files import load_prior
 from training.progress import console
 from training.pseudo_labels.selectors import select
 from training.run_directory.paths import RunDirectory
-from training.settings import Experiment
+from training.stages.stage import Run, Stage
 
 PANELS = 6
+WATCHED = ("agreement", "consistency", "confidence", "drift", "share_excess", "source_change")
 
 
-def summary_of(experiment: Experiment, domains: Domains, stages: dict, chosen: str, directory: RunDirectory) -> dict:
-    """The summary as `evaluation/report.py` documents it, from the figures of the finished stages."""
-    rounds = [_round_summary(name, figures) for name, figures in stages.items() if name != "source"]
-    oracle = experiment.recipe.warm_up.domain == "target"
+def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
+    """The summary as `evaluation/report.py` documents it, from the figures of the finished stages.
+
+    Args:
+        stages: what state.json records of each, in their order. chosen: the one whose model is the result.
+    """
+    experiment, domains, directory = run.experiment, run.domains, run.directory
+    oracle, before = experiment.recipe.warm_up.domain == "target", stages[run.baseline.name]
     space = domains.label_space
     return {
         "recipe": experiment.names["recipe"],
@@ -43,14 +48,18 @@ def summary_of(experiment: Experiment, domains: Domains, stages: dict, chosen: s
         "label_space": space.name,
         "class_set": next(iter(space.class_sets)),
         "resolution": list(experiment.data.size),
-        "before": None if oracle else _scores(stages["source"]),
-        "after": _scores(stages[chosen]),
-        "labeller": _labeller(stages["source"]),
-        "source_validation": stages["source"].get("source_scores"),
-        "label_free": _label_free(stages, chosen, space.names),
-        "rounds": rounds,
-        "chosen_round": _label(chosen),
-        "watch": _watch_sentences(stages, chosen),
+        "before": None if oracle else before.get("scores"),
+        "after": stages[chosen].get("scores"),
+        "labeller": _labeller(before),
+        "source_validation": before.get("source_scores"),
+        "label_free": _label_free(before, stages[chosen], space.names),
+        "stages": [
+            _stage_summary(stage, stages[stage.name])
+            for stage in run.plan
+            if stage.name in stages and stage.scored and stage is not run.baseline
+        ],
+        "chosen": chosen,
+        "watch": _watch_sentences(run, stages, chosen),
         "seconds": sum(figures["seconds"] for figures in stages.values()),
         "seconds_per_stage": {name: figures["seconds"] for name, figures in stages.items()},
         "version": VERSION,
@@ -67,86 +76,71 @@ def _next_commands(directory: RunDirectory, domains: Domains) -> list[str]:
     return [f"python training/evaluate.py --model {run} --scales 0.5,0.75,1.0 --flip"]
 
 
-def _scores(figures: dict) -> dict | None:
-    return figures.get("scores")
-
-
 def _labeller(figures: dict) -> dict | None:
     labeller = figures.get("labeller")
     return labeller and {"file": Path(labeller["path"]).name, "scores": labeller["scores"]}
 
 
-def _round_summary(name: str, figures: dict) -> dict:
-    verdict, scores = figures["verdict"], _scores(figures) or {}
+def _stage_summary(stage: Stage, figures: dict) -> dict:
+    verdict, scores = figures["verdict"], figures.get("scores") or {}
     kept = (
         *("portion", "alpha", "kept_share", "kept_share_per_class", "thresholds", "threshold_trajectory"),
         *("hard_classes", "student_scores"),
     )
     return {
-        "round": _label(name),
+        "stage": stage.name,
+        "title": stage.title,
+        "phrase": stage.phrase,
+        "way": stage.way,
         **{key: figures[key] for key in kept if key in figures},
         "label_free_score": verdict["score"],
-        **{
-            key: verdict[key]
-            for key in ("agreement", "consistency", "confidence", "drift", "swell", "home", "sentence")
-        },
+        **{key: verdict[key] for key in (*WATCHED, "sentence")},
         "verdict": "collapse" if verdict["collapse"] else "ok",
         "miou": scores.get("miou"),
         "per_class_iou": scores.get("per_class_iou"),
     }
 
 
-def _label_free(stages: dict, chosen: str, names) -> dict | None:
-    if "verdict" not in stages["source"]:
+def _label_free(before: dict, after: dict, names) -> dict | None:
+    if "verdict" not in before:
         return None
 
-    def side(name):
-        verdict = stages[name]["verdict"]
-        kept = {key: verdict[key] for key in ("consistency", "agreement", "drift", "swell", "home", "confidence")}
+    def side(figures):
+        verdict = figures["verdict"]
         shares = dict(zip(names, verdict["shares"], strict=True))
-        return {"label_free_score": verdict["score"], **kept, "class_shares": shares}
+        return {"label_free_score": verdict["score"], **{key: verdict[key] for key in WATCHED}, "class_shares": shares}
 
-    return {"before": side("source"), "after": side(chosen)}
+    return {"before": side(before), "after": side(after)}
 
 
-def _watch_sentences(stages: dict, chosen: str) -> list[str]:
-    """What the watch has to say, in words; it always says which round was taken and why."""
-    verdicts = {name: figures["verdict"] for name, figures in stages.items() if "verdict" in figures}
-    if not verdicts:
+def _watch_sentences(run: Run, stages: dict[str, dict], chosen: str) -> list[str]:
+    """The watch's verdict on each stage but the references, and which stage was taken."""
+    judged = [stage for stage in run.plan if "verdict" in stages.get(stage.name, {})]
+    if not judged:
         return []
+    verdicts = [(stage, stages[stage.name]["verdict"]) for stage in judged if not stage.reference]
     said = [
-        f"{_title(name)}: {'COLLAPSE: ' if verdict['collapse'] else ''}{verdict['sentence']}"
-        for name, verdict in verdicts.items()
-        if name not in ("source", "statistics")  # both are what the rounds are compared with
+        f"{stage.title}: {'COLLAPSE: ' if verdict['collapse'] else ''}{verdict['sentence']}"
+        for stage, verdict in verdicts
     ]
-    taken = f"Taken: {_title(chosen)}, the best label-free score of what did not collapse"
-    if chosen == "source":
+    title = next(stage.title for stage in judged if stage.name == chosen)
+    taken = f"Taken: {title}, the best label-free score of what did not collapse"
+    if chosen == run.baseline.name:
         taken += "; adaptation brought nothing that can be seen without labels"
     return [*said, taken]
 
 
-def _label(stage: str) -> int | str:
-    """How the report counts: 0 = the model before adaptation, "statistics", "adversarial", 1, 2, ..."""
-    return 0 if stage == "source" else int(stage.removeprefix("round_")) if stage.startswith("round_") else stage
-
-
-def _title(stage: str) -> str:
-    names = {"source": "the model before adaptation", "statistics": "Statistics", "adversarial": "Adversarial warm-up"}
-    return names.get(stage) or stage.replace("_", " ").capitalize()
-
-
-def report_run(
-    predictor: Predictor, experiment: Experiment, domains: Domains, directory: RunDirectory, chosen: str, peak: int
-) -> dict:
+def report_run(run: Run, chosen: str, peak: int) -> dict:
     """Write report/ for the finished run and print its closing lines; the summary.
 
-    The network of `predictor` holds the chosen weights on entry and on return.
+    The network holds the weights of the chosen stage on entry and on return. peak: memory of the process, bytes.
     """
-    stages = directory.stages
-    summary = summary_of(experiment, domains, stages, chosen, directory) | {"peak_rss_bytes": peak}
-    examples = list(_examples(predictor, experiment, domains, directory, stages))
+    directory, domains, stages = run.directory, run.domains, run.directory.stages
+    summary = summary_of(run, stages, chosen) | {"peak_rss_bytes": peak}
+    examples = list(_examples(run, stages))
     panels = write_panels(directory.report, examples, domains.label_space)
-    panels += sorted(directory.report.glob("copy_paste_round_*.png"))
+    pictures = [path for stage in run.plan for path in stage.files(run) if path.parent == directory.report]
+    panels += [path for path in pictures if path.exists()]
     confusion = None
     if stages[chosen].get("scores"):
         confusion = Confusion(domains.label_space.count, np.array(stages[chosen]["scores"]["matrix"], np.int64))
@@ -156,15 +150,13 @@ def report_run(
     return summary
 
 
-def _examples(predictor, experiment, domains, directory, stages) -> Iterator[Example]:
+def _examples(run: Run, stages: dict[str, dict]) -> Iterator[Example]:
     """Evenly spaced images with the labels of the models before and after; truth where there is one."""
-    dataset = domains.evaluation or domains.target
-    part = dataset.evenly_spaced(PANELS)
-    network = predictor.network
-    after = _probs(predictor, part, experiment.data.size)
+    part, network = (run.domains.evaluation or run.domains.target).evenly_spaced(PANELS), run.network
+    after = _probs(run.predictor, part, run.size)
     chosen = network.get_weights()
-    network.load_weights(directory.weights("source"))
-    before = _probs(predictor, part, experiment.data.size)
+    network.load_weights(run.directory.weights(run.baseline.name))
+    before = _probs(run.predictor, part, run.size)
     network.set_weights(chosen)
     for index, sample in enumerate(part.samples):
         yield Example(
@@ -172,7 +164,7 @@ def _examples(predictor, experiment, domains, directory, stages) -> Iterator[Exa
             image=part.read_image(index),
             before=before[index].argmax(-1).astype(np.uint8),
             after=after[index].argmax(-1).astype(np.uint8),
-            pseudo_label=_pseudo_label(after[index], directory, stages),
+            pseudo_label=_pseudo_label(after[index], run.directory, stages),
             truth=part.read_label(index) if sample.label is not None else None,
         )
 
@@ -185,7 +177,7 @@ def _probs(predictor: Predictor, dataset: Dataset, size) -> np.ndarray:
 def _pseudo_label(probs: np.ndarray, directory: RunDirectory, stages: dict) -> np.ndarray | None:
     """What the last round's thresholds would keep of this prediction."""
     last = list(stages)[-1]
-    if not last.startswith("round_"):
+    if not (directory.pseudo_labels / last / MANIFEST_NAME).is_file():
         return None
     thresholds = read_thresholds(directory.pseudo_labels / last)
     path, classes = directory.spatial_prior, probs.shape[-1]
@@ -197,7 +189,7 @@ def pictures_to_tensorboard(directory: RunDirectory, panels: list[Path]) -> None
     """The panels and two charts of `directory.report`, as they are: `tf.summary.image` would encode them once more."""
     metadata = create_summary_metadata(display_name=None, description=None)
     with tf.summary.create_file_writer(str(directory.tensorboard / "report")).as_default():
-        for path in [*panels, directory.report / "confusion.png", directory.report / "rounds.png"]:
+        for path in [*panels, directory.report / "confusion.png", directory.report / "stages.png"]:
             if path.exists():
                 height, width = image_size(path)
                 picture = [str(width).encode(), str(height).encode(), path.read_bytes()]

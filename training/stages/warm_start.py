@@ -1,7 +1,7 @@
 """`--warm-start`: what stands in for a run's own warm-up, or for the labeller of its first round.
 
-* A finished run of the same network and classes is gone on from: its weights take the place of the warm-up, and of the
-  adversarial stage if it was adapted. An .onnx file that lies in such a run's directory stands for the run.
+* A finished run of the same network and classes: its weights take the place of the warm-up, and of the alignment if it
+  was adapted. An .onnx file that lies in such a run's directory stands for the run.
 * Anything else that can segment - a run of another network, anybody's ONNX or Keras file - cannot be trained on as this
   network. It is *distilled*: the network has its own warm-up on the source, then the other model labels the target for
   round 1, by the recipe's selector, and the network learns from these labels (and LRENT's soft ones). From round 2 on
@@ -30,26 +30,33 @@ class WarmStart:
     """path: absolute, a run directory or a file; file: the one that is read, with its sha256.
 
     role: "weights" = they take the place of the warm-up; "labeller" = it labels round 1. adapted: weights that were
-    trained on the target already (its batch-norm statistics alone do not count). pixels: see
-    `foreign_predictor.PIXELS`, None = the usual ones.
+    trained on the target already (its batch-norm statistics alone do not count). serves: name of the stage that needs
+    it. pixels: see `foreign_predictor.PIXELS`, None = the usual ones.
     """
 
     path: str
     role: Literal["weights", "labeller"]
     file: str
     sha256: str
+    serves: str
     adapted: bool = False
     pixels: str | None = None
 
     def is_needed(self, stages: dict) -> bool:
-        """Are there unfinished stages that it serves?"""
-        return ("source" if self.role == "weights" else "round_1") not in stages
+        """Is the stage that it serves unfinished?"""
+        return self.serves not in stages
 
 
-def warm_start_of(directory: RunDirectory, experiment: Experiment, space: LabelSpace) -> WarmStart | None:
+def warm_start_of(
+    directory: RunDirectory, experiment: Experiment, space: LabelSpace, baseline: str, labelled: str | None
+) -> WarmStart | None:
     """What `--warm-start` of the run in `directory` is; None without one.
 
     recipe.json holds what was asked for, {"path", "pixels"}; state.json all of `WarmStart` once it has been found.
+
+    Args:
+        baseline: name of the stage whose model is the one before adaptation. labelled: of the first stage that learns
+            from pseudo-labels, None if there is none.
 
     Raises:
         UserError: nothing usable there, other classes, a recipe without rounds to label for, or a file that is not the
@@ -59,7 +66,7 @@ def warm_start_of(directory: RunDirectory, experiment: Experiment, space: LabelS
     if asked is None:
         return None
     if recorded is None:
-        start = _found(Path(asked["path"]), asked["pixels"], experiment, space)
+        start = _found(Path(asked["path"]), asked["pixels"], experiment, space, baseline, labelled)
         directory.note("warm_start", asdict(start))
         return start
     start = WarmStart(**recorded)
@@ -75,7 +82,9 @@ def open_labeller(start: WarmStart, space: LabelSpace, size: tuple[int, int]) ->
     return ForeignPredictor(Path(start.file), space, size, start.pixels)
 
 
-def _found(path: Path, pixels: str | None, experiment: Experiment, space: LabelSpace) -> WarmStart:
+def _found(
+    path: Path, pixels: str | None, experiment: Experiment, space: LabelSpace, baseline: str, labelled: str | None
+) -> WarmStart:
     run, stage = (path, "final") if path.is_dir() else _run_around(path)
     if run is not None:
         other, trained = RunDirectory.reopen(run)
@@ -88,15 +97,16 @@ def _found(path: Path, pixels: str | None, experiment: Experiment, space: LabelS
         if not weights.is_file():
             raise UserError(f"--warm-start {path}: that run is not finished; continue it with --resume first")
         if _same_network(trained, experiment):
-            adapted = weights_stage(other.stages, stage) not in ("source", "statistics")
-            return WarmStart(str(path), "weights", str(weights), _sha256(weights), adapted)
-    if experiment.recipe.adaptation is None:
+            figures = other.stages[weights_stage(other.stages, stage)]
+            adapted = figures["adapts"] or figures.get("adapted", False)
+            return WarmStart(str(path), "weights", str(weights), _sha256(weights), baseline, adapted)
+    if labelled is None:
         raise UserError(
             f"--warm-start {path}: a model that is no run of {experiment.model.network} can only label for the "
             f"rounds of a recipe, and '{experiment.names.get('recipe')}' has none: choose one that adapts, such as cbst"
         )
     file = weights if path.is_dir() else path
-    return WarmStart(str(path), "labeller", str(file), _sha256(file), pixels=pixels)
+    return WarmStart(str(path), "labeller", str(file), _sha256(file), labelled, pixels=pixels)
 
 
 def _run_around(path: Path) -> tuple[Path | None, str]:
@@ -106,7 +116,7 @@ def _run_around(path: Path) -> tuple[Path | None, str]:
         return None, ""
     from training.prediction.model_metadata import ModelMetadata
 
-    return path.parent, ModelMetadata.from_json(description.read_text(), str(description)).stage
+    return path.parent, ModelMetadata.from_json(description.read_text(encoding="utf-8"), str(description)).stage
 
 
 def _same_network(trained: Experiment, experiment: Experiment) -> bool:

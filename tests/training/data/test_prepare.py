@@ -83,3 +83,10 @@ def test_runs_as_a_script_without_tensorflow(tmp_path):
         "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
+
+
+def test_labels_without_a_labelled_pixel_are_a_problem(tmp_path, capsys):
+    save(tmp_path / "images/a.png", np.zeros((10, 10, 3), np.uint8))
+    save(tmp_path / "labels/a.png", np.full((10, 10), 255, np.uint8))
+    assert prepare.main(["folders", str(tmp_path)]) == 1
+    assert "no pixel of the labels has a class" in capsys.readouterr().out

@@ -13,7 +13,7 @@ from training.command_line import experiment_of, parse
 from training.distribution.devices import Devices, is_chief, open_devices, parse_devices, worker_count
 from training.distribution.shares import Share
 from training.errors import UserError
-from training.stages.pipeline import check_batches
+from training.stages.plan import check_batches, plan
 
 ROOT = Path(__file__).resolve().parents[3]
 REPLICAS = ROOT / "tests" / "training" / "methods" / "replicas.py"
@@ -114,7 +114,7 @@ def test_another_tf_config_is_refused(value, monkeypatch):
 
 def test_a_batch_that_devices_cannot_share_is_refused_before_training(monkeypatch):
     experiment = experiment_of(parse(["--recipe", "cbst", "--smoke", "--set", "data.schedules.rounds.batch_size=3"]))
-    check_batches(experiment)
-    monkeypatch.setattr("training.stages.pipeline.share_of_this_process", lambda: Share(replicas=2))
+    check_batches(plan(experiment))
+    monkeypatch.setattr("training.stages.plan.share_of_this_process", lambda: Share(replicas=2))
     with pytest.raises(UserError, match="batch of 3 images cannot be divided evenly over 2 devices"):
-        check_batches(experiment)
+        check_batches(plan(experiment))

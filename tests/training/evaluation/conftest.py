@@ -33,7 +33,10 @@ def after() -> Confusion:
 def summary(label_space, before, after) -> dict:
     """The summary of a run of two rounds with target labels; its second round collapsed."""
     first = {
-        "round": 1,
+        "stage": "round_1",
+        "title": "Round 1",
+        "phrase": "of round 1 of 2",
+        "way": "by self-training",
         "portion": 0.2,
         "kept_share": 0.19,
         "kept_share_per_class": {"road": 0.2, "tree | hedge": 0.18, "car": 0.1, "tram": 0.0},
@@ -47,7 +50,9 @@ def summary(label_space, before, after) -> dict:
     }
     second = {
         **first,
-        "round": 2,
+        "stage": "round_2",
+        "title": "Round 2",
+        "phrase": "of round 2 of 2",
         "verdict": "collapse",
         "label_free_score": 0.2,
         "sentence": "'car' lost 90%",
@@ -67,8 +72,8 @@ def summary(label_space, before, after) -> dict:
         "before": before.scores(label_space),
         "after": after.scores(label_space),
         "label_free": {"before": {"label_free_score": 0.6}, "after": {"label_free_score": 0.71}},
-        "rounds": [first, second],
-        "chosen_round": 1,
+        "stages": [first, second],
+        "chosen": "round_1",
         "watch": ["Round 2 collapsed; the run went back to round 1."],
         "seconds": 754.2,
         "seconds_per_stage": {"warm_up": 700.0, "report": 1.25},
@@ -84,9 +89,9 @@ def summary(label_space, before, after) -> dict:
 def label_free_summary(summary) -> dict:
     """The same run on a target without labels."""
     shares = {"road": 0.5, "tree | hedge": 0.3, "car": 0.2, "tram": 0.0}
-    rounds = [{**entry, "miou": None} for entry in summary["rounds"]]
+    stages = [{**entry, "miou": None} for entry in summary["stages"]]
     label_free = {
         "before": {"label_free_score": 0.6, "class_shares": shares},
         "after": {"label_free_score": 0.71, "class_shares": {**shares, "car": 0.1, "tram": 0.1}},
     }
-    return {**summary, "before": None, "after": None, "rounds": rounds, "label_free": label_free}
+    return {**summary, "before": None, "after": None, "stages": stages, "label_free": label_free}

@@ -33,7 +33,10 @@ def test_a_step_that_was_logged_twice_counts_once(tmp_path):
 def test_thresholds_and_kept_shares(tmp_path):
     trajectories = {1: np.linspace(0.9, 0.5, 11)[None].repeat(5, 0), 2: np.full((3, 11), 0.8)}
     assert drawn(threshold_chart(tmp_path / "thresholds.png", trajectories, SPACE)) > 0.01
-    kept = [{"round": number, "kept_share_per_class": dict.fromkeys(SPACE.names, 0.5 * number)} for number in (1, 2)]
+    kept = [
+        {"title": f"Round {number}", "kept_share_per_class": dict.fromkeys(SPACE.names, 0.5 * number)}
+        for number in (1, 2)
+    ]
     half = kept_share_chart(tmp_path / "kept.png", kept, SPACE)
     nothing = [{**entry, "kept_share_per_class": dict.fromkeys(SPACE.names)} for entry in kept]
     assert drawn(half) > drawn(kept_share_chart(tmp_path / "nothing.png", nothing, SPACE)) + 0.1

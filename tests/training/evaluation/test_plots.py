@@ -84,22 +84,23 @@ def test_loss_is_marked_unless_less_is_not_worse(tmp_path, label_space):
     assert share_of(picture(neutral), ORANGE) == 0
 
 
-def test_rounds_chart_marks_the_chosen_and_the_collapsed_round(tmp_path, summary):
-    drawn = picture(plots.rounds_chart(tmp_path / "a.png", summary))
+def test_stages_chart_marks_the_chosen_and_the_collapsed_stage(tmp_path, summary):
+    drawn = picture(plots.stages_chart(tmp_path / "a.png", summary))
     assert share_of(drawn, BAND) > 0.02
     assert share_of(drawn, ORANGE) > 0.0005
-    healthy = {**summary, "chosen_round": None, "rounds": [{**entry, "verdict": "ok"} for entry in summary["rounds"]]}
-    calm = picture(plots.rounds_chart(tmp_path / "b.png", healthy))
+    healthy = {**summary, "chosen": None, "stages": [{**entry, "verdict": "ok"} for entry in summary["stages"]]}
+    calm = picture(plots.stages_chart(tmp_path / "b.png", healthy))
     assert share_of(calm, BAND) < 0.001
     assert share_of(calm, ORANGE) == 0
 
 
 @pytest.mark.parametrize(
-    "rounds",
-    [[{"round": 1}], [{"round": 1, "kept_share": 0.2}], [{"round": n, "miou": 40.0 + n} for n in range(1, 9)]],
+    "entries",
+    [[{}], [{"kept_share": 0.2}], [{"miou": 40.0 + n} for n in range(1, 9)]],
 )
-def test_rounds_chart_with_few_figures(tmp_path, rounds):
-    picture(plots.rounds_chart(tmp_path / "a.png", {"rounds": rounds}))
+def test_stages_chart_with_few_figures(tmp_path, entries):
+    stages = [{"stage": f"round_{n}", "title": f"Round {n}", **entry} for n, entry in enumerate(entries)]
+    picture(plots.stages_chart(tmp_path / "a.png", {"stages": stages}))
 
 
 def test_charts_leave_the_callers_matplotlib_settings_alone(tmp_path, label_space, before):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from training.evaluation.confusion import Confusion
 from training.evaluation.panels import Example, write_panels
 from training.evaluation.report import plain, print_summary, report_text, write_report
 
@@ -30,7 +31,7 @@ def test_report_with_labels(tmp_path, summary, label_space, after):
     assert (
         f"**mIoU {old:.1f} → {new:.1f} (+{new - old:.1f})** (4 classes of streets4; photos, val split, 96 x 192" in text
     )
-    assert "trained on games with labels and adapted to photos in 2 rounds, without its labels" in text
+    assert "trained on games with labels and adapted to photos by self-training, without its labels" in text
     assert "The model is that of round 1 of 2" in text
     for expected in (*summary["watch"], summary["command"], *summary["next_commands"], "12 min 34 s", "3.00 GiB"):
         assert expected in text
@@ -39,7 +40,7 @@ def test_report_with_labels(tmp_path, summary, label_space, after):
     assert "scores lower" not in text
     pictures = linked_pictures(text)
     assert pictures == [
-        *("per_class.png", "rounds.png", "kept_shares.png", "confusion.png", "legend.png", "panel_frame%201.png")
+        *("per_class.png", "stages.png", "kept_shares.png", "confusion.png", "legend.png", "panel_frame%201.png")
     ]
     for name in pictures:
         assert (tmp_path / name.replace("%20", " ")).stat().st_size > 500
@@ -68,7 +69,7 @@ def test_report_without_labels(tmp_path, label_free_summary, label_space):
     assert "| label-free score | 0.600 | 0.710 | +0.110 |" in text
     assert "| car | 20.0 % | 10.0 % |" in text
     assert "mIoU %" not in text
-    assert linked_pictures(text) == ["class_shares.png", "rounds.png", "kept_shares.png"]
+    assert linked_pictures(text) == ["class_shares.png", "stages.png", "kept_shares.png"]
     stored = json.loads((tmp_path / "summary.json").read_text())
     assert stored["after"] is None
     assert stored["label_free"]["after"]["label_free_score"] == 0.71
@@ -81,7 +82,7 @@ def test_report_of_a_recipe_that_does_not_adapt(tmp_path, summary, label_space, 
     assert "and not adapted" in text
     assert f"**mIoU {summary['before']['miou']:.1f}**" in text
     assert "| class | IoU % |" in text
-    assert "## Rounds" not in text
+    assert "## Stages" not in text
     assert linked_pictures(text) == ["per_class.png", "confusion.png"]
 
 
@@ -96,12 +97,12 @@ def test_report_of_almost_nothing_has_every_promised_key(tmp_path, label_space):
         "class_set",
         "before",
         "after",
-        "rounds",
+        "stages",
         "seconds",
         "peak_rss_bytes",
     }
     assert promised <= set(stored)
-    assert stored["rounds"] == []
+    assert stored["stages"] == []
 
 
 def test_a_run_that_ends_worse_says_so(tmp_path, summary, label_space):
@@ -112,16 +113,16 @@ def test_a_run_that_ends_worse_says_so(tmp_path, summary, label_space):
 
 
 def test_a_run_that_returned_to_its_start_says_so(tmp_path, summary, label_space):
-    returned = {**summary, "after": summary["before"], "chosen_round": 0}
+    returned = {**summary, "after": summary["before"], "chosen": "source"}
     text = written(tmp_path, returned, [], label_space)
-    assert "No round was kept: the model is the one before adaptation." in text
+    assert "No stage was kept: the model is the one before adaptation." in text
     assert "| before (chosen) |" in text
     assert "(0.0)" in text
 
 
 def test_a_report_can_be_written_again(tmp_path, summary, label_space):
-    first = written(tmp_path, summary, ["a.png"], label_space)
-    assert written(tmp_path, summary, ["a.png"], label_space) == first
+    first = written(tmp_path, summary, [tmp_path / "a.png"], label_space)
+    assert written(tmp_path, summary, [tmp_path / "a.png"], label_space) == first
     assert linked_pictures(written(tmp_path, summary, [tmp_path / "deep" / "b.png"], label_space))[-1] == "deep/b.png"
 
 
@@ -159,5 +160,18 @@ def test_another_labeller_has_a_sentence_and_a_row_but_no_number_among_the_round
     labeller = {"file": "theirs.onnx", "scores": summary["after"]}
     text = report_text(summary | {"labeller": labeller}, {}, [], legend=False)
     assert "Round 1 was labelled by theirs.onnx, which scores" in text
-    rows = [line.split("|")[1].strip() for line in text.split("## Rounds")[1].split("\n\n")[1].splitlines()[2:]]
-    assert rows == ["before", "labeller of round 1", "1 (chosen)", "2"]
+    rows = [line.split("|")[1].strip() for line in text.split("## Stages")[1].split("\n\n")[1].splitlines()[2:]]
+    assert rows == ["before", "labeller of round 1", "round 1 (chosen)", "round 2"]
+
+
+def test_a_miou_that_does_not_exist_is_none(tmp_path, summary, label_space):
+    """Labelled images whose pixels are all ignored, as another version may have scored them."""
+    nothing = Confusion(label_space.count).scores(label_space)
+    assert nothing["miou"] is None
+    summary = {**summary, "before": nothing, "after": nothing}
+    text = written(tmp_path, summary, [], label_space, Confusion(label_space.count))
+    assert "mIoU none → none" in text
+    assert re.search(r"mIoU, 4 classes \| +none \| +none", text)
+    terminal = io.StringIO()
+    print_summary(summary, Console(file=terminal, width=100), tmp_path / "report.md")
+    assert re.search(r"mIoU +│ +none │ +none", terminal.getvalue())

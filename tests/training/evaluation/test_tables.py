@@ -54,10 +54,10 @@ def test_notes_name_the_classes_that_lost(summary):
 
 
 def test_a_round_with_a_teacher_shows_its_student_and_marks_the_hard_classes(summary):
-    teacher = {**summary["rounds"][0], "student_scores": {"miou": 64.0}, "alpha": 0.2, "hard_classes": ["car"]}
+    teacher = {**summary["stages"][0], "student_scores": {"miou": 64.0}, "alpha": 0.2, "hard_classes": ["car"]}
     del teacher["portion"]
-    told = {**summary, "rounds": [teacher]}
-    heading, _, before, first = tables.round_table(told).splitlines()
+    told = {**summary, "stages": [teacher]}
+    heading, _, before, first = tables.stage_table(told).splitlines()
     assert "| alpha | kept |" in heading
     assert "| its student's |" in heading
     assert (before.count("64.0"), first.count("64.0")) == (0, 1)
@@ -66,28 +66,30 @@ def test_a_round_with_a_teacher_shows_its_student_and_marks_the_hard_classes(sum
 
 
 def test_notes_of_a_run_that_does_not_compare(summary):
-    single = {**summary, "rounds": [], "after": summary["before"]}
+    single = {**summary, "stages": [], "after": summary["before"]}
     assert tables.score_notes(single) == ["In neither truth nor prediction, so left out of the mean: tram."]
     silent = {**single, "after": {**summary["before"], "unpredicted": 1200}}
     assert "After: 1,200 pixels have no prediction and count as wrong." in tables.score_notes(silent)
     assert tables.score_notes({"before": None, "after": None}) == []
 
 
-def test_round_table_marks_the_chosen_line_and_drops_unknown_columns(summary):
-    table = tables.round_table(summary).splitlines()
-    assert table[0] == "| round | portion | kept | label-free score | agreement | drift | mIoU % | watch |"
+def test_stage_table_marks_the_chosen_line_and_drops_unknown_columns(summary):
+    table = tables.stage_table(summary).splitlines()
+    assert table[0] == "| stage | portion | kept | label-free score | agreement | drift | mIoU % | watch |"
     assert table[2].startswith("| before | — | — | 0.600 |")
-    assert table[3].startswith("| 1 (chosen) | 20.0 % | 19.0 % | 0.710 |")
+    assert table[3].startswith("| round 1 (chosen) | 20.0 % | 19.0 % | 0.710 |")
     assert table[4].endswith("| 21.0 | collapse |")
-    bare = tables.round_table({"rounds": [{"round": 1, "kept_share": 0.5}], "chosen_round": 0}).splitlines()
-    assert bare == ["| round | kept |", "| :-- | --: |", "| before (chosen) | — |", "| 1 | 50.0 % |"]
+    bare = tables.stage_table(
+        {"stages": [{"stage": "round_1", "title": "Round 1", "kept_share": 0.5}], "chosen": "source"}
+    ).splitlines()
+    assert bare == ["| stage | kept |", "| :-- | --: |", "| before (chosen) | — |", "| round 1 | 50.0 % |"]
 
 
 def test_threshold_table_says_where_nothing_is_selected(summary):
-    table = tables.threshold_table(summary["rounds"][0])
+    table = tables.threshold_table(summary["stages"][0])
     assert "| road | 0.9123 | 20.0 % |" in table
     assert "| tram | none | 0.0 % |" in table
-    assert tables.threshold_table({"round": 1}) is None
+    assert tables.threshold_table({"title": "Round 1"}) is None
 
 
 def test_worse_is_what_one_digit_shows(summary):

@@ -1,19 +1,21 @@
 """The label-free watch tells a collapse from progress."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 
 from training.evaluation.watch import (
-    Look,
-    chosen_round,
+    Observation,
+    Verdict,
+    chosen_index,
     class_shares,
     ious_between,
     jensen_shannon,
     judge,
     lost_share,
-    swell_of,
+    share_excess_of,
 )
 from training.settings import Watch
 
@@ -25,12 +27,12 @@ def picture(shares, seed=0, size=(2, 40, 50)):
     return np.random.default_rng(seed).choice(len(shares), p=shares, size=size).astype(np.uint8)
 
 
-def look(prediction, view=None, source_miou=40.0):
-    return Look(prediction, prediction if view is None else view, 0.8, source_miou)
+def observed(prediction, view=None, source_miou=40.0):
+    return Observation(prediction, prediction if view is None else view, 0.8, source_miou)
 
 
 def verdict(now, before=None, first=None):
-    first = look(picture(SHARES)) if first is None else first
+    first = observed(picture(SHARES)) if first is None else first
     return judge(now, before or first, first, SHARES, NAMES, Watch())
 
 
@@ -48,7 +50,7 @@ def test_agreement_by_hand():
     first, second = np.array([[0, 0, 1, 1]], np.uint8), np.array([[0, 1, 1, 1]], np.uint8)
     np.testing.assert_allclose(ious_between(first, second, 3), [1 / 2, 2 / 3, np.nan])
     names, shares = ("road", "building", "sky"), np.array([0.5, 0.5, 0.0])
-    result = judge(look(second), look(first), look(first), shares, names, Watch())
+    result = judge(observed(second), observed(first), observed(first), shares, names, Watch())
     assert result.agreement == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert result.consistency == pytest.approx(2 / 3)
 
@@ -59,57 +61,57 @@ def test_a_rare_class_cannot_be_lost_but_a_common_one_can():
 
 
 def test_the_same_prediction_is_no_collapse():
-    result = verdict(look(picture(SHARES)))
+    result = verdict(observed(picture(SHARES)))
     assert not result.collapse
     assert result.drift == 0
     assert result.agreement == 1
-    assert result.swell == 0
+    assert result.share_excess == 0
     assert "no collapse" in result.sentence
 
 
 def test_one_class_flooding_the_image_is_a_collapse_and_is_said_in_words():
-    result = verdict(look(picture([0.02, 0.9, 0.05, 0.03])))
+    result = verdict(observed(picture([0.02, 0.9, 0.05, 0.03])))
     assert result.collapse
     assert "'road' lost 9" in result.sentence
 
 
-def test_swell_counts_only_what_leaves_the_span_between_model_and_source():
+def test_share_excess_counts_only_what_leaves_the_interval_between_model_and_source():
     first, source = np.array([0.9, 0.08, 0.02]), np.array([0.9, 0.06, 0.04])
-    assert swell_of(np.array([0.9, 0.07, 0.03]), first, source) == 0
-    assert swell_of(np.array([0.9, 0.02, 0.08]), first, source) == pytest.approx((math.log(3) + math.log(2)) / 3)
+    assert share_excess_of(np.array([0.9, 0.07, 0.03]), first, source) == 0
+    assert share_excess_of(np.array([0.9, 0.02, 0.08]), first, source) == pytest.approx((math.log(3) + math.log(2)) / 3)
 
 
 def test_rare_classes_that_eat_a_common_one_are_a_collapse_only_if_the_source_is_forgotten():
     swollen = picture([0.32, 0.26, 0.24, 0.18])
-    assert verdict(look(swollen, source_miou=39.0)).collapse
-    assert not verdict(look(swollen, source_miou=40.5)).collapse
+    assert verdict(observed(swollen, source_miou=39.0)).collapse
+    assert not verdict(observed(swollen, source_miou=40.5)).collapse
 
 
-def test_swell_sees_what_drift_does_not():
+def test_share_excess_sees_what_drift_does_not():
     """The shares of a run on real photos whose mIoU fell from 51.9 to 48.9 while its consistency rose."""
     first = np.array([16.0, 24.9, 1.2, 33.9, 3.4, 13.0, 0.5, 0.7, 5.2, 0.8, 0.5])
     after = np.array([12.6, 19.3, 3.2, 31.5, 4.8, 14.5, 0.9, 2.4, 7.4, 2.0, 1.5])
     source = np.array([10.0, 21.0, 1.7, 30.6, 5.8, 17.2, 0.8, 0.8, 9.2, 1.3, 0.7])
     assert jensen_shannon(first / first.sum(), after / after.sum()) < Watch().collapse_drift
-    assert swell_of(after / 100, first / 100, source / 100) > Watch().collapse_swell
+    assert share_excess_of(after / 100, first / 100, source / 100) > Watch().collapse_share_excess
 
 
 def test_a_round_that_learns_from_another_model_is_measured_by_that_one():
     learnt = [0.05, 0.6, 0.3, 0.05]
-    now, first = look(picture(learnt)), look(picture(SHARES))
+    now, first = observed(picture(learnt)), observed(picture(SHARES))
     assert judge(now, first, first, SHARES, NAMES, Watch()).collapse
     assert not judge(now, first, first, SHARES, NAMES, Watch(), labeller_shares=np.array(learnt)).collapse
 
 
 def test_a_collapsed_round_is_never_chosen():
-    good, flooded = verdict(look(picture(SHARES))), verdict(look(picture([0.0, 1.0, 0.0, 0.0])))
-    noisy = verdict(look(picture(SHARES), picture(SHARES, seed=1)))
+    good, flooded = verdict(observed(picture(SHARES))), verdict(observed(picture([0.0, 1.0, 0.0, 0.0])))
+    noisy = verdict(observed(picture(SHARES), picture(SHARES, seed=1)))
     assert flooded.agreement < flooded.consistency == 1 / 4  # sure of itself, and of three classes it knows nothing
-    assert chosen_round([noisy, good, flooded]) == 1
-    assert chosen_round([good, noisy, flooded]) == 0
-    assert chosen_round([noisy, flooded]) == 0
-    assert chosen_round([good, noisy]) == 0
-    assert chosen_round([noisy, noisy]) == 1  # nothing between them: the later
+    assert chosen_index([noisy, good, flooded]) == 1
+    assert chosen_index([good, noisy, flooded]) == 0
+    assert chosen_index([noisy, flooded]) == 0
+    assert chosen_index([good, noisy]) == 0
+    assert chosen_index([noisy, noisy]) == 1  # nothing between them: the later
 
 
 def test_finding_a_rare_class_unsurely_is_better_than_never_showing_it():
@@ -118,24 +120,34 @@ def test_finding_a_rare_class_unsurely_is_better_than_never_showing_it():
     found, unsure = without.copy(), without.copy()
     found[:, :4, :5] = 3
     unsure[:, :4, 2:7] = 3
-    before = look(without)
-    after = verdict(look(found, unsure), first=before)
+    before = observed(without)
+    after = verdict(observed(found, unsure), first=before)
     assert after.consistency > verdict(before, first=before).consistency == 3 / 4
-    assert chosen_round([verdict(before, first=before), after]) == 1
+    assert chosen_index([verdict(before, first=before), after]) == 1
 
 
 def test_a_quiet_beginning_of_a_collapse_is_a_warning():
-    result = verdict(look(picture([0.39, 0.29, 0.265, 0.055]), source_miou=39.0))
+    result = verdict(observed(picture([0.39, 0.29, 0.265, 0.055]), source_miou=39.0))
     assert not result.collapse
-    assert "look at the panels" in result.sentence
-    assert "look at the panels" not in verdict(look(picture([0.39, 0.29, 0.265, 0.055]))).sentence
+    assert "check the panels" in result.sentence
+    assert "check the panels" not in verdict(observed(picture([0.39, 0.29, 0.265, 0.055]))).sentence
 
 
-def test_a_look_survives_the_disk(tmp_path):
-    before = look(picture(SHARES), picture(SHARES, seed=2))
-    before.save(tmp_path / "look.npz")
-    after = Look.load(tmp_path / "look.npz")
+def test_an_observation_survives_the_disk(tmp_path):
+    before = observed(picture(SHARES), picture(SHARES, seed=2))
+    before.save(tmp_path / "watch.npz")
+    after = Observation.load(tmp_path / "watch.npz")
     assert np.array_equal(before.prediction, after.prediction)
     assert np.array_equal(before.view, after.view)
     assert after.confidence == before.confidence
     assert after.source_miou == before.source_miou
+
+
+def test_a_source_without_labelled_pixels_has_no_figure_and_is_no_collapse():
+    result = verdict(observed(picture(SHARES, 1), source_miou=math.nan))
+    assert result.source_change is None
+    assert not result.collapse
+    assert "no labelled pixel on the source" in result.sentence
+    assert Verdict.from_json(json.loads(json.dumps(result.as_json())), "round_1") == Verdict.from_json(
+        result.as_json(), "round_1"
+    )

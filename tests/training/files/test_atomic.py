@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 
 import pytest
 
@@ -44,3 +45,31 @@ def test_what_a_kill_leaves_is_known(tmp_path):
 def test_room_is_asked_for_byte_by_byte(tmp_path):
     check_room(tmp_path / "a", (1 << 20) + 5)
     assert (tmp_path / "a").stat().st_size == (1 << 20) + 5
+
+
+def test_lasting_files_where_no_folder_can_be_opened(tmp_path, monkeypatch):
+    """As on Windows: no descriptor of a folder, and nothing to wait for on one that only reads."""
+    open_file, wait, waited = os.open, os.fsync, []
+
+    def open_no_folder(path, *arguments, **options):
+        if os.path.isdir(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return open_file(path, *arguments, **options)
+
+    def wait_for_written(descriptor):
+        os.write(descriptor, b"")  # fails on a descriptor that only reads
+        waited.append(descriptor)
+        wait(descriptor)
+
+    monkeypatch.setattr(os, "open", open_no_folder)
+    monkeypatch.setattr(os, "fsync", wait_for_written)
+    write_atomically(tmp_path / "a", b"new", lasting=True)
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert len(waited) == 1
+
+
+def test_lasting_files_wait_for_their_name_too(tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: waited.append(stat.S_ISDIR(os.fstat(descriptor).st_mode)))
+    write_atomically(tmp_path / "a", b"new", lasting=True)
+    assert waited == [False, True]

@@ -17,7 +17,7 @@ from training.prediction.foreign_predictor import PIXELS, ForeignPredictor
 from training.prediction.model_metadata import METADATA_KEY
 from training.recipes import RECIPES
 from training.settings import LabelEntropy
-from training.stages.adaptation import soft_labeller
+from training.stages.rounds import soft_labeller
 
 SPACE = LabelSpace("four", ("a", "b", "c", "d"), ((0, 0, 0),) * 4, (255,) * 19, class_sets={"4": (0, 1, 2, 3)})
 SIZE = (6, 10)

@@ -140,5 +140,5 @@ def test_lasting_variables_that_do_not_fit_are_refused_and_change_nothing(lastin
 def test_a_file_of_lasting_variables_that_cannot_be_read_is_named(lasting, damage):
     path, groups = lasting
     damage(path)
-    with pytest.raises(UserError, match=r"round_1\.lasting\.npz cannot be read"):
+    with pytest.raises(UserError, match=r"round_1\.lasting\.npz"):
         load_lasting(path, groups)

@@ -1,9 +1,7 @@
 """One run a directory, nothing of another run in it, and a way back from damaged files."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -30,15 +28,15 @@ def begun(path: Path) -> RunDirectory:
 def three_stages(tmp_path_factory) -> Path:
     """A run with three finished stages, whose files hold their own names, and nobody at work."""
     directory = begun(tmp_path_factory.mktemp("runs") / "run")
-    (directory.checkpoints / "student").mkdir()
     for stage in STAGES:
-        files = [directory.weights(stage), directory.student_weights(stage), directory.look(stage)]
+        files = [directory.weights(stage), directory.lasting(stage), directory.observation(stage)]
         if stage != "source":
             (directory.pseudo_labels / stage).mkdir(parents=True)
             files += [directory.pseudo_labels / stage / name for name in ("a.png", "b.png", "manifest.json")]
         for path in [*files, directory.spatial_prior]:
             write_atomically(path, path.name.encode())
-        directory.finish_stage(stage, {"stage": stage})
+        more = [directory.spatial_prior] if stage == "round_1" else []
+        directory.finish_stage(stage, {"stage": stage}, more)
     directory.unlock()
     return directory.path
 
@@ -62,7 +60,7 @@ def refusal(run: Path, *more: str) -> str:
 
 
 def test_a_sound_run_is_left_as_it_is(run, capsys):
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "lock"}
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.stem != "lock"}
     assert list(resumed(run).stages) == list(STAGES)
     assert {path: path.read_bytes() for path in before} == before
     assert capsys.readouterr().out == ""
@@ -78,8 +76,8 @@ def test_sha256sum_reads_the_digests(run):
     [
         ("checkpoints/source.weights.h5", []),
         ("checkpoints/round_1.weights.h5", ["source"]),
-        ("checkpoints/student/round_2.weights.h5", ["source", "round_1"]),
-        ("checkpoints/round_1.look.npz", ["source"]),
+        ("checkpoints/round_2.lasting.npz", ["source", "round_1"]),
+        ("checkpoints/round_1.watch.npz", ["source"]),
         ("pseudo_labels/round_1/b.png", ["source"]),
         ("pseudo_labels/round_2/manifest.json", ["source", "round_1"]),
         ("checkpoints/round_2.sha256", ["source", "round_1"]),
@@ -108,7 +106,7 @@ def test_a_damaged_state_is_replaced_by_the_one_before(run, capsys):
 
 
 def test_leftovers_of_killed_writes_are_removed(run):
-    for folder in (run, run / "checkpoints" / "student", run / "pseudo_labels" / "round_1"):
+    for folder in (run, run / "checkpoints", run / "pseudo_labels" / "round_1"):
         (folder / ".partial-x.png").write_bytes(b"half")
     resumed(run)
     assert not list(run.rglob(".partial-*"))
@@ -117,7 +115,7 @@ def test_leftovers_of_killed_writes_are_removed(run):
 @pytest.mark.parametrize("last", ["recipe.json", "environment.json"])
 def test_a_run_killed_at_its_very_beginning_can_be_begun_or_resumed(run, last):
     for path in run.iterdir():
-        if path.name not in ("lock", last, "recipe.json"):
+        if path.name not in ("lock", "lock.json", last, "recipe.json"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert list(resumed(run).stages) == []
     shutil.rmtree(run / "checkpoints")
@@ -140,7 +138,7 @@ def test_a_second_run_on_a_directory_is_refused_until_the_first_is_killed(run):
             begun(run)
         assert RunDirectory.reopen(run)[0].stages.keys() == set(STAGES), "reading is free"
     finally:
-        os.kill(first.pid, signal.SIGKILL)
+        first.kill()
         first.wait()
     assert list(resumed(run).stages) == list(STAGES)
 

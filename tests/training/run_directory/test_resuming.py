@@ -52,7 +52,7 @@ def kill_in_metrics(monkeypatch, stage: str, step: int) -> None:
     ("recipe", "places"),
     [
         (MEAN_TEACHER, ["recipe.json", "source-0000004.npz", "target2.png", ("round_1", 4), "state.json"]),
-        (ADVERSARIAL, ["partial.sha256", ("adversarial", 4)]),
+        (ADVERSARIAL, ["partial.sha256", ("alignment", 4)]),
     ],
     ids=["mean_teacher", "adversarial"],
 )

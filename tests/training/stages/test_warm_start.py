@@ -17,7 +17,7 @@ from training.data.classes import LABEL_SPACES
 from training.errors import UserError
 from training.run_directory.paths import RunDirectory
 from training.settings import Experiment
-from training.stages import pipeline, warm_start
+from training.stages import plan, rounds, warm_start, warm_up
 from training.stages.warm_start import WarmStart, warm_start_of
 
 SPACE = LABEL_SPACES["camvid11"]
@@ -61,11 +61,15 @@ def begun(out: Path, settings: Experiment, start: Path) -> RunDirectory:
     return RunDirectory.create(out, settings, warm_start={"path": str(start), "pixels": None})
 
 
+def found_start(directory: RunDirectory, settings: Experiment) -> WarmStart:
+    return warm_start_of(directory, settings, SPACE, "source", "round_1" if settings.recipe.adaptation else None)
+
+
 def fake_run(path: Path, settings: Experiment, stages=("source", "round_1")) -> Path:
     """A finished run with the files that a warm start looks at."""
     directory = RunDirectory.create(path, settings)
     for stage in stages:
-        directory.finish_stage(stage, {})
+        directory.finish_stage(stage, {"scores": None, "adapts": stage == "round_1"})
         directory.weights(stage).write_bytes(stage.encode())
     directory.final_weights.write_bytes(b"final")
     directory.unlock()
@@ -79,8 +83,10 @@ def quick(monkeypatch):
     x = keras.layers.Conv2D(4, 3, strides=8, padding="same")(keras.layers.Rescaling(1 / 255)(image))
     network = keras.Model(image, {"logits": keras.layers.Conv2D(11, 1, name="head_1")(x), "features": x})
     trained = []
-    monkeypatch.setattr(pipeline, "build_network", lambda *given: network)
-    monkeypatch.setattr(pipeline, "train_stage", lambda model, stage, name, *others, **more: trained.append(name))
+    monkeypatch.setattr(plan, "build_network", lambda *given: network)
+    train = lambda model, schedule, name, *others, **more: trained.append(name)  # noqa: E731
+    monkeypatch.setattr(warm_up, "train_stage", train)
+    monkeypatch.setattr(rounds, "train_stage", train)
     return trained
 
 
@@ -88,42 +94,42 @@ def test_a_foreign_file_labels_round_1_also_after_an_interruption(photos, foreig
     file = Path(shutil.copy(foreign, tmp_path))
     settings = experiment(photos, "--set", "watch.stop=False", "adaptation.rounds=2")
     directory = begun(tmp_path / "run", settings, file)
-    round_method = pipeline.round_method
-    monkeypatch.setattr(pipeline, "round_method", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+    round_method = rounds.round_method
+    monkeypatch.setattr(rounds, "round_method", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        pipeline.run_experiment(settings, directory)
-    monkeypatch.setattr(pipeline, "round_method", round_method)
+        plan.run_experiment(settings, directory)
+    monkeypatch.setattr(rounds, "round_method", round_method)
 
     file.write_bytes(file.read_bytes() + b"!")
     with pytest.raises(UserError, match="has changed since"):
-        pipeline.run_experiment(settings, directory)
+        plan.run_experiment(settings, directory)
     file.unlink()
     with pytest.raises(UserError, match="is gone"):
-        pipeline.run_experiment(settings, directory)
+        plan.run_experiment(settings, directory)
     shutil.copy(foreign, tmp_path)
     shutil.rmtree(directory.pseudo_labels)
-    summary = pipeline.run_experiment(settings, directory)
+    summary = plan.run_experiment(settings, directory)
     assert quick == ["source", "round_1", "round_2"]
     assert summary["labeller"]["file"] == "theirs.keras"
     assert "labelled by theirs.keras, which scores" in (directory.report / "report.md").read_text()
     for index in range(4):
         label = np.asarray(Image.open(directory.pseudo_labels / "round_1" / f"{index}.png"))
         assert {3, 5} <= set(np.unique(label)) <= {3, 5, 255}
-    first = next(entry for entry in summary["rounds"] if entry["round"] == 1)
+    first = next(entry for entry in summary["stages"] if entry["stage"] == "round_1")
     assert first["drift"] > summary["label_free"]["before"]["drift"] == 0  # from the labeller's shares
     file.unlink()
-    assert warm_start_of(directory, settings, SPACE).role == "labeller"  # no longer needed, so not missed
+    assert found_start(directory, settings).role == "labeller"  # no longer needed, so not missed
 
 
 def test_a_run_of_the_same_network_gives_its_weights(photos, tmp_path):
     settings = experiment(photos)
     adapted = fake_run(tmp_path / "adapted", settings)
-    found = warm_start_of(begun(tmp_path / "a", settings, adapted), settings, SPACE)
+    found = found_start(begun(tmp_path / "a", settings, adapted), settings)
     assert (found.role, found.adapted, Path(found.file)) == ("weights", True, adapted / "final.weights.h5")
     fresh = fake_run(tmp_path / "fresh", settings, stages=("source",))
-    assert not warm_start_of(begun(tmp_path / "b", settings, fresh), settings, SPACE).adapted
+    assert not found_start(begun(tmp_path / "b", settings, fresh), settings).adapted
     given_back = fake_run(tmp_path / "given_back", settings, stages=("source", "round_1", "statistics"))
-    assert not warm_start_of(begun(tmp_path / "c", settings, given_back), settings, SPACE).adapted
+    assert not found_start(begun(tmp_path / "c", settings, given_back), settings).adapted
 
 
 def test_a_file_inside_such_a_run_stands_for_the_weights_it_was_exported_from(photos, tmp_path, monkeypatch):
@@ -131,17 +137,17 @@ def test_a_file_inside_such_a_run_stands_for_the_weights_it_was_exported_from(ph
     run = fake_run(tmp_path / "run", settings)
     (run / "source.onnx").write_bytes(b"a model")
     (run / "source.json").write_text(some_metadata(SPACE.names, stage="source").to_json())
-    found = warm_start_of(begun(tmp_path / "a", settings, run / "source.onnx"), settings, SPACE)
+    found = found_start(begun(tmp_path / "a", settings, run / "source.onnx"), settings)
     assert (found.role, found.adapted, Path(found.file).read_bytes()) == ("weights", False, b"source")
     moved = Path(shutil.copy(run / "source.onnx", tmp_path / "moved.onnx"))
-    assert warm_start_of(begun(tmp_path / "b", settings, moved), settings, SPACE).role == "labeller"
+    assert found_start(begun(tmp_path / "b", settings, moved), settings).role == "labeller"
 
 
 def test_a_run_of_another_network_labels(photos, tmp_path):
     settings = experiment(photos)
     other = fake_run(tmp_path / "other", experiment(photos, "--model", "deeplab_v2_mobilenet_v2_035"))
     directory = begun(tmp_path / "a", settings, other)
-    found = warm_start_of(directory, settings, SPACE)
+    found = found_start(directory, settings)
     assert (found.role, Path(found.path)) == ("labeller", other)
     assert directory.read_json("state.json")["warm_start"] == asdict(found)
     assert WarmStart(**asdict(found)).is_needed({"source": {}})
@@ -149,7 +155,7 @@ def test_a_run_of_another_network_labels(photos, tmp_path):
 
 def test_a_run_is_asked_for_both_views_like_the_runs_own_network(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(warm_start, "load_trained", lambda path: SimpleNamespace(network=f"of {path}"))
-    labeller = warm_start.open_labeller(WarmStart(str(tmp_path), "labeller", "", ""), SPACE, (64, 128))
+    labeller = warm_start.open_labeller(WarmStart(str(tmp_path), "labeller", "", "", "round_1"), SPACE, (64, 128))
     assert (labeller.network, labeller.views) == (f"of {tmp_path}", [(1.0, False), (1.0, True)])
 
 
@@ -177,11 +183,11 @@ def test_what_cannot_be_started_from_is_said(make, recipe, words, photos, tmp_pa
     directory = begun(tmp_path / "run", settings, make(photos, tmp_path))
     for _ in range(2):  # a resumed run says the same
         with pytest.raises(UserError, match=words):
-            warm_start_of(directory, settings, SPACE)
+            found_start(directory, settings)
 
 
 def test_the_command_line_remembers_it_before_anything_else(photos, foreign, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "run_experiment", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(plan, "run_experiment", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
     roots = ("--source-root", str(photos / "source"), "--target-root", str(photos / "target" / "images"))
     out = ("--out", str(tmp_path / "run"), "--warm-start-pixels", "unit", "--warm-start")
     assert run_script.main([*OPTIONS, *roots, *out, str(foreign)]) == 130

@@ -1,0 +1,164 @@
+"""The plan of a run and the loop over its stages."""
+
+import sys
+from dataclasses import dataclass, replace
+from types import ModuleType
+
+import pytest
+
+from training.command_line import experiment_of, parse
+from training.errors import UserError
+from training.recipes import RECIPES
+from training.settings import Alignment
+from training.stages.plan import check_batches, plan, run_experiment
+from training.stages.stage import Stage
+
+
+def experiment(recipe: str, *more: str):
+    return experiment_of(parse(["--recipe", recipe, "--smoke", *more]))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "names"),
+    [
+        ("source_only", ["source"]),
+        ("oracle", ["source"]),
+        ("advent", ["source", "statistics", "alignment"]),
+        ("cbst", ["source", "statistics", "round_1"]),
+        ("hiast", ["source", "statistics", "alignment", "round_1"]),
+    ],
+)
+def test_a_recipe_becomes_stages_in_order(recipe, names):
+    assert [stage.name for stage in plan(experiment(recipe))] == names
+
+
+def test_statistics_that_stay_frozen_have_no_stage():
+    frozen = ("data.schedules.rounds.batch_norm=frozen", "data.schedules.alignment.batch_norm=frozen")
+    assert "statistics" not in [stage.name for stage in plan(experiment("hiast", "--set", *frozen))]
+
+
+def test_the_data_bound_the_rounds():
+    some = [stage.name for stage in plan(experiment("cbst", "--set", "adaptation.rounds=3", "data.most_rounds=2"))]
+    assert some[-2:] == ["round_1", "round_2"]
+
+
+def test_alignment_in_rounds_has_a_stage_per_round():
+    settings = experiment("advent")
+    recipe = replace(settings.recipe, alignment=replace(settings.recipe.alignment, rounds=3))
+    names = [stage.name for stage in plan(replace(settings, recipe=recipe))]
+    assert names[2:] == ["alignment_1", "alignment_2", "alignment_3"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "loss", "words"),
+    [
+        ("cbst", "adaptation.losses.consistency=on", "losses.consistency needs adaptation.mean_teacher=on"),
+        ("advent", "alignment.losses.mrkld=on", "losses.mrkld needs the pseudo-labels of adaptation"),
+    ],
+)
+def test_a_loss_that_a_stage_cannot_compute_is_refused_before_anything_is_trained(recipe, loss, words):
+    with pytest.raises(UserError, match=words):
+        plan(experiment(recipe, "--set", loss))
+    plan(experiment("hiast", "--set", "adaptation.losses.mrkld=on", "alignment.losses.minimum_entropy=on"))
+
+
+def test_every_part_of_a_recipe_says_its_kind():
+    for recipe in RECIPES.values():
+        parts = (recipe.translation, recipe.warm_up, recipe.alignment, recipe.adaptation)
+        assert all(part.kind for part in parts if part is not None)
+    assert Alignment().kind == "alignment"
+
+
+@dataclass(frozen=True)
+class Online:
+    """Settings of an adaptation of another kind than rounds."""
+
+    kind: str = "online_for_tests"
+
+
+@dataclass(frozen=True)
+class Translation:
+    kind: str = "translation_for_tests"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineStage(Stage):
+    """Moves every weight by one hundredth."""
+
+    def run(self, run) -> dict:
+        run.network.set_weights([1.01 * weight for weight in run.network.get_weights()])
+        return {"steps": self.schedule.steps}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationStage(Stage):
+    """Leaves a file, and the network alone."""
+
+    def run(self, run) -> dict:
+        (run.directory.path / "translated.txt").write_text("done")
+        return {"images": 1}
+
+    def files(self, run) -> list:
+        return [run.directory.path / "translated.txt"]
+
+
+@pytest.fixture
+def kinds(monkeypatch):
+    """The modules of two kinds of parts that no recipe has."""
+
+    def online(part, experiment):
+        schedule = experiment.data.schedules["online"]
+        return (
+            OnlineStage(name="online", title="Online", phrase="of online training", schedule=schedule, way="online"),
+        )
+
+    def translation(part, experiment):
+        return (TranslationStage(name="translation", title="Translation", phrase="", scored=False),)
+
+    for kind, stages in ((Online.kind, online), (Translation.kind, translation)):
+        module = ModuleType(kind)
+        module.stages = stages
+        monkeypatch.setitem(sys.modules, f"training.stages.{kind}", module)
+
+
+def with_other_kinds(settings):
+    recipe = replace(settings.recipe, translation=Translation(), adaptation=Online())
+    schedules = {**settings.data.schedules, "online": settings.data.schedules["rounds"]}
+    return replace(settings, recipe=recipe, data=replace(settings.data, schedules=schedules))
+
+
+def test_other_kinds_of_parts_have_their_place(kinds):
+    stages = plan(with_other_kinds(experiment("cbst")))
+    assert [stage.name for stage in stages] == ["translation", "source", "statistics", "online"]
+
+
+def test_the_batch_of_every_stage_is_checked(kinds, monkeypatch):
+    from training.distribution.shares import Share
+
+    settings = with_other_kinds(experiment("cbst"))
+    odd = replace(settings.data.schedules["online"], batch_size=3)
+    schedules = {**settings.data.schedules, "online": odd}
+    monkeypatch.setattr("training.stages.plan.share_of_this_process", lambda: Share(replicas=2))
+    with pytest.raises(UserError, match="batch of 3 images"):
+        check_batches(plan(replace(settings, data=replace(settings.data, schedules=schedules))))
+
+
+def test_a_run_of_other_kinds_is_carried_out_reported_and_resumed(kinds, start, tmp_path):
+    from tests.training.small_runs import options
+    from training.run_directory.paths import RunDirectory
+
+    begun = experiment_of(parse(options(tmp_path, "cbst")))
+    settings, directory = with_other_kinds(begun), RunDirectory.create(tmp_path / "run", begun)
+    summary = run_experiment(settings, directory)
+    assert list(directory.stages) == ["translation", "source", "online"]
+    assert directory.stages["online"]["steps"] == 5
+    assert [entry["title"] for entry in summary["stages"]] == ["Online"]
+    assert "online, without its labels" in (directory.report / "report.md").read_text()
+    assert "translated.txt" in directory.digests("translation").read_text()
+    # A second call finds everything finished and makes the same report.
+    again = run_experiment(settings, directory)
+    assert again["stages"] == summary["stages"]
+    # Stages of another plan are refused.
+    with pytest.raises(UserError, match="finished stage 'online'"):
+        run_experiment(begun, directory)
+    directory.unlock()

@@ -1,0 +1,179 @@
+"""The order of things in a run: experiment -> the plan of its stages, and the loop that carries them out.
+
+1. A recipe's parts become stages in one order: translation, warm-up, statistics, alignment, adaptation.
+2. Each stage is skipped, found finished, or carried out: weights of the stage before -> work -> weights, scores, the
+   watch's verdict and figures in the run directory. A resumed run goes on after the last finished stage.
+3. The watch chooses the stage whose weights become the result; the report tells of all.
+
+A new stage is a module `training/stages/KIND.py` with `stages(part, experiment)`, and its settings with that `kind`.
+"""
+
+import importlib
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from models.segmenter import build_segmenter
+from models.weights import WeightsError
+from training.data.domains import load_domains
+from training.data.fixed_lists import with_fixed_lists
+from training.data.input_pipeline import reraise_as_user_error
+from training.distribution.devices import share_of_this_process
+from training.distribution.memory import peak_memory
+from training.distribution.workers import chief_first, on_chief
+from training.errors import UserError
+from training.evaluation.tables import score_or_none
+from training.evaluation.watch import Observation, Verdict, chosen_stage, judge, observe
+from training.progress import console
+from training.run_directory.paths import RunDirectory
+from training.settings import Experiment
+from training.stages.report import report_run
+from training.stages.stage import Run, Stage, trains_statistics
+from training.stages.statistics import StatisticsStage
+from training.stages.warm_start import warm_start_of
+
+
+def plan(experiment: Experiment) -> tuple[Stage, ...]:
+    """The stages of a run, in their order; the part of a recipe that is None has none."""
+    recipe = experiment.recipe
+    first = [*_stages(recipe.translation, experiment), *_stages(recipe.warm_up, experiment)]
+    later = [*_stages(recipe.alignment, experiment), *_stages(recipe.adaptation, experiment)]
+    statistics = [StatisticsStage()] if trains_statistics(later) else []
+    return (*first, *statistics, *later)
+
+
+def _stages(part, experiment: Experiment) -> tuple[Stage, ...]:
+    """The stages of one part of a recipe, which the module of its kind knows."""
+    if part is None:
+        return ()
+    return importlib.import_module(f"training.stages.{part.kind}").stages(part, experiment)
+
+
+def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
+    """Carry out an experiment from wherever `directory` stands; the summary that the report shows."""
+    stages = plan(experiment)
+    check_batches(stages)
+    _check_finished(directory, stages)
+    keras.utils.set_random_seed(experiment.seed)
+    keras.mixed_precision.set_dtype_policy(experiment.model.precision)
+    found = load_domains(experiment)
+    domains = chief_first(lambda: with_fixed_lists(found, experiment, directory.images))
+    baseline, labelled = next(each.name for each in stages if each.scored), _first_labelled(stages)
+    start = on_chief(lambda: warm_start_of(directory, experiment, domains.label_space, baseline, labelled))
+    network = build_network(experiment, domains.label_space.count)
+    run = Run(experiment, directory, domains, network, stages, start)
+    try:
+        _carry_out_all(run)
+        return _finish(run)
+    except tf.errors.OpError as error:
+        reraise_as_user_error(error)  # a damaged image met inside tf.data
+
+
+def _first_labelled(stages: tuple[Stage, ...]) -> str | None:
+    """The name of the first stage that learns from pseudo-labels; None if there is none."""
+    return next((stage.name for stage in stages if stage.labelled), None)
+
+
+def check_batches(stages: tuple[Stage, ...]) -> None:
+    """Refuse, before anything is trained, a batch that the devices cannot share."""
+    for stage in stages:
+        if stage.schedule is not None:
+            share_of_this_process().replica_batch(stage.schedule.batch_size)
+
+
+def _check_finished(directory: RunDirectory, stages: tuple[Stage, ...]) -> None:
+    """Refuse a directory with finished stages that are not in the plan."""
+    unknown = sorted(set(directory.stages) - {stage.name for stage in stages})
+    if unknown:
+        raise UserError(f"{directory.path} has a finished stage '{unknown[0]}' that its recipe lacks: start a new run")
+
+
+def build_network(experiment: Experiment, classes: int) -> keras.Model:
+    """The network that the experiment names, with its initial weights."""
+    model = experiment.model
+    try:
+        return build_segmenter(
+            model.network, classes, weights=model.weights, output_stride=model.output_stride, seed=experiment.seed
+        )
+    except WeightsError as error:
+        raise UserError(str(error)) from error
+
+
+def _carry_out_all(run: Run) -> None:
+    """Every stage that is neither finished nor skipped, until one collapses."""
+    for stage in run.plan:
+        if stage.name not in run.directory.stages:
+            reason = stage.skipped(run)
+            if reason is not None:
+                console.print(reason)
+                continue
+            _carry_out(run, stage)
+        verdict = run.directory.stages[stage.name].get("verdict")
+        if stage.ends_run and run.experiment.recipe.watch.stop and verdict["collapse"]:
+            console.print(f"The watch stops here: {stage.title}: {verdict['sentence']}", style="bold red")
+            break
+
+
+def _carry_out(run: Run, stage: Stage) -> None:
+    """One stage, from the weights of the one before to its own weights and figures in the run directory."""
+    started, before = time.monotonic(), run.previous(stage)
+    if before is not None:
+        run.network.load_weights(run.directory.weights(before.name))
+    figures = dict(stage.run(run))
+    if stage.scored:
+        on_chief(lambda: run.directory.save_weights(run.network, run.directory.weights(stage.name)))
+        figures["scores"] = run.score(run.domains.evaluation, f"evaluating {stage.name}")
+        figures["source_scores"] = _source_scores(run, stage)
+        figures["adapts"] = not stage.reference
+    on_chief(lambda: _record(run, stage, started, figures))
+
+
+def _source_scores(run: Run, stage: Stage) -> dict:
+    """Figures on the source; where the statistics are the target's, with those of the source in their place."""
+    dataset, title = run.domains.source_evaluation, f"evaluating {stage.name} on the source"
+    if stage is run.baseline or not run.takes_statistics:
+        return run.score(dataset, title)
+    weights = run.network.get_weights()
+    run.take_statistics(run.domains.source)
+    scores = run.score(dataset, title)
+    run.network.set_weights(weights)
+    return scores
+
+
+def _record(run: Run, stage: Stage, started: float, figures: dict) -> None:
+    """Let the watch judge the network as it stands, and write everything down."""
+    recipe = run.experiment.recipe
+    if recipe.adapts and stage.scored:
+        watched = (run.domains.target, run.size, recipe.watch.images)
+        source_miou = figures["source_scores"]["miou"]
+        observation = observe(run.predictor, run.second_view, *watched, source_miou=source_miou)
+        observation.save(run.directory.observation(stage.name))
+        figures["verdict"] = _verdict(run, stage, observation).as_json()
+    figures["seconds"] = time.monotonic() - started
+    run.directory.finish_stage(stage.name, figures, stage.files(run))
+    if figures.get("scores"):
+        console.print(f"  {stage.name}: mIoU {score_or_none(figures['scores']['miou'])}")
+
+
+def _verdict(run: Run, stage: Stage, observation: Observation) -> Verdict:
+    """Of one stage; one that learns from another model's labels is measured by that model's class shares."""
+    finished = [each for each in run.plan if each.name in run.directory.stages and each.scored]
+    earlier = {each.name: Observation.load(run.directory.observation(each.name)) for each in finished}
+    # The reference: the model before adaptation, or the same with the target's statistics.
+    references = [earlier[each.name] for each in finished if each.reference]
+    reference = observation if stage.reference or not references else references[-1]
+    previous = list(earlier.values())[-1] if earlier else observation
+    labeller = run.directory.stages[run.baseline.name].get("labeller") if stage.labelled else None
+    shares = np.array(labeller["shares"]) if labeller else None
+    names, limits = run.domains.label_space.names, run.experiment.recipe.watch
+    return judge(observation, previous, reference, run.domains.source_shares, names, limits, shares)
+
+
+def _finish(run: Run) -> dict:
+    """The chosen stage's weights become the result; the report."""
+    chosen = chosen_stage(run.directory.stages)
+    run.network.load_weights(run.directory.weights(chosen))
+    on_chief(lambda: run.directory.save_weights(run.network, run.directory.final_weights))
+    return on_chief(lambda: report_run(run, chosen, peak_memory()))

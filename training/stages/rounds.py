@@ -1,0 +1,234 @@
+"""Rounds of self-training: label the target, train on the labels (CBST, CRST, IAST, HIAST)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from models.batch_norm import set_batch_norm
+from models.heads import head_variables
+from training.data.copy_paste import CopyPaste
+from training.data.donors import hard_classes
+from training.data.input_pipeline import load_frame
+from training.data.source_subset import source_subset
+from training.distribution.shares import Share
+from training.distribution.workers import on_chief
+from training.evaluation.panels import write_pasting
+from training.methods.mean_teacher import MeanTeacherTraining, decay_of, teacher_of
+from training.methods.method import Method
+from training.methods.self_training import SelfTraining, SoftLabeller
+from training.methods.terms import CrossEntropyTerm, SoftCrossEntropyTerm, terms_of
+from training.prediction.labelling import (
+    LabelledImages,
+)
+from training.progress import console
+from training.pseudo_labels.portion import portion_at
+from training.run_directory.checkpoint import lasting_groups, load_lasting
+from training.settings import CopyPaste as CopyPasteSettings
+from training.settings import (
+    Data,
+    Experiment,
+    LabelEntropy,
+    Rounds,
+    Schedule,
+    SourceShare,
+)
+from training.stages.fitting import train_stage
+from training.stages.round_labels import Labelled, label_round
+from training.stages.stage import Run, Stage
+from training.stages.streams import augmentation_of, augmented_stream
+
+
+def stages(part: Rounds, experiment: Experiment) -> tuple[Stage, ...]:
+    """One stage per round: the recipe's number, or the fewer that the data allow.
+
+    Raises:
+        UserError: a loss that the rounds cannot compute.
+    """
+    method = SelfTraining if part.mean_teacher is None else MeanTeacherTraining
+    method.check_terms(terms_of(part.losses))
+    count, schedule = min(part.rounds, experiment.data.most_rounds or part.rounds), experiment.data.schedules["rounds"]
+    return tuple(
+        RoundStage(
+            name=f"round_{number}",
+            title=f"Round {number}",
+            phrase=f"of round {number} of {count}",
+            schedule=_schedule_of_round(schedule, part, number),
+            way="by self-training",
+            ends_run=True,
+            labelled=True,
+            settings=part,
+            number=number,
+            count=count,
+        )
+        for number in range(1, count + 1)
+    )
+
+
+def _schedule_of_round(schedule: Schedule, part: Rounds, number: int) -> Schedule:
+    """With the learning rate of this round; with a mean teacher, which is an average, without another average."""
+    factor = part.learning_rate_decay ** (number - 1)
+    optimizer = replace(schedule.optimizer, learning_rate=schedule.optimizer.learning_rate * factor)
+    average = None if part.mean_teacher is not None else schedule.average_weights
+    return replace(schedule, optimizer=optimizer, average_weights=average)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundStage(Stage):
+    """Label the target with the network as it is, then train on the labels.
+
+    With a mean teacher the round's result is the teacher: it labels the next round, while the student trains on.
+    """
+
+    settings: Rounds
+    number: int
+    count: int
+
+    def run(self, run: Run) -> dict:
+        adaptation, data, network = self.settings, run.experiment.data, run.network
+        console.print(f"{self.title} of {self.count}", style="bold")
+        # 1. Labels of the target, by the network or in round 1 by another model.
+        labeller = (run.first_labeller if self.number == 1 else None) or run.labeller
+        labelled = label_round(labeller, run.domains, adaptation, data, run.directory, self.number)
+        soft = soft_labeller(labeller.network, adaptation, labelled)
+        # 2. The student of the round before goes on; else the network that labelled.
+        lasting = run.lasting_before(self)
+        if lasting is not None and "student" in lasting_groups(lasting):
+            load_lasting(lasting, {"student": network.weights})
+        # 3. Training.
+        set_batch_norm(network, self.schedule.batch_norm)
+        method = round_method(network, adaptation, data, self.schedule.steps, soft)
+        make_stream = round_streams(run, self, labelled)
+        head = head_variables(network)
+        train_stage(method, self.schedule, self.name, make_stream, run.directory, head, run.experiment.seed)
+        # 4. The student is kept and scored as it is; the teacher takes its place as the result.
+        figures = {**labelled.figures, **_pasted_classes(adaptation, labelled.found)}
+        run.follow_target(self.schedule)
+        run.save_lasting(method, self)
+        if adaptation.mean_teacher is not None:
+            figures["student_scores"] = run.score(run.domains.evaluation, f"evaluating the student of {self.name}")
+            network.set_weights(method.result_weights())
+            run.follow_target(self.schedule)
+        return figures
+
+    def files(self, run: Run) -> list[Path]:
+        directory = run.directory
+        counted = [directory.spatial_prior] if self.number == 1 else []
+        return [*counted, directory.pasting_picture(self.name)]
+
+
+def source_share_of(adaptation: Rounds, data: Data) -> SourceShare | None:
+    """How much of the source a round sees: the recipe's share, all where only the data asks for it, or None."""
+    everything = SourceShare(share=1.0, step=0.0, maximum=1.0)
+    return adaptation.source_share or (everything if data.keep_source else None)
+
+
+def round_terms(adaptation: Rounds, with_source: bool) -> list:
+    """The loss of a round as a sum of named terms.
+
+    A recipe that does without the source (IAST, HIAST) has terms that are means over the target: where the data adds
+    the source all the same, it gets a mean of its own.
+    """
+    weight, own_mean = adaptation.target_weight, adaptation.source_share is None
+    target = (
+        SoftCrossEntropyTerm(weight, own_mean)
+        if isinstance(adaptation.selector, LabelEntropy)
+        else CrossEntropyTerm("target", weight, own_mean)
+    )
+    source = [CrossEntropyTerm("source", own_mean=own_mean)] if with_source else []
+    return [*source, target, *terms_of(adaptation.losses)]
+
+
+def round_method(network: keras.Model, adaptation: Rounds, data: Data, steps: int, soft: SoftLabeller | None) -> Method:
+    """The `train_step` of a round: plain self-training, or with a mean teacher that starts as the student is now."""
+    terms, teaching = round_terms(adaptation, source_share_of(adaptation, data) is not None), adaptation.mean_teacher
+    if teaching is None:
+        return SelfTraining(network, terms, data.loss_stride, soft)
+    decay = decay_of(teaching, steps)
+    return MeanTeacherTraining(network, teacher_of(network), terms, decay, data.loss_stride, soft)
+
+
+def soft_labeller(network, adaptation: Rounds, labelled: Labelled) -> SoftLabeller | None:
+    """LRENT's soft labels come from what labelled: a copy of the network as it is now, or another model that stays.
+
+    Other methods need none.
+    """
+    if not isinstance(adaptation.selector, LabelEntropy):
+        return None
+    labeller = teacher_of(network) if isinstance(network, keras.Model) else network
+    return SoftLabeller(labeller, labelled.thresholds, adaptation.selector.alpha)
+
+
+def source_part(count: int, share: SourceShare, data: Data, number: int) -> np.ndarray:
+    """Indices of the source images of round `number` among `count`."""
+    part = portion_at(number - 1, share.share, share.step, share.maximum)
+    least = min(max(data.minimum_source_images, 1), count)
+    return source_subset(count, max(part, min((least + 0.5) / count, 1.0)), number - 1, share.policy)
+
+
+def round_streams(run: Run, stage: RoundStage, labelled: Labelled) -> Callable[[int, Share], tf.data.Dataset]:
+    """`make_stream(first_step, share)`: batches with a target and perhaps a source part, a function of seed, round and
+    step alone."""
+    domains, adaptation, data, schedule = run.domains, stage.settings, run.experiment.data, stage.schedule
+    seed, number = run.experiment.seed, stage.number
+    mine = adaptation.mining.probability if labelled.rare_classes else 0.0
+    augmentation = augmentation_of(schedule, data, mine, labelled.rare_classes)
+    target_seed = 1000 * seed + 2 * number + 1
+    paste = _copy_paste(adaptation, labelled, target_seed)
+    if paste is not None:
+        picture = run.directory.pasting_picture(stage.name)
+        on_chief(lambda: write_pasting(picture, _pasted(paste, labelled, data), domains.label_space))
+    weak = adaptation.mean_teacher is not None or isinstance(adaptation.selector, LabelEntropy)
+    target_views = {"strong": data.strong_blend if adaptation.strong_views else 0.0, "weak": weak, "paste": paste}
+    share = source_share_of(adaptation, data)
+
+    def make_stream(first_step: int, part: Share) -> tf.data.Dataset:
+        place = (first_step, part, augmentation)
+        target = augmented_stream(labelled.dataset, data, schedule, target_seed, *place, **target_views)
+        if share is None:
+            return tf.data.Dataset.zip({"target": target})
+        indices = source_part(len(domains.source), share, data, number)
+        source = augmented_stream(domains.source, data, schedule, target_seed - 1, *place, indices=indices)
+        return tf.data.Dataset.zip({"source": source, "target": target})
+
+    return make_stream
+
+
+def _pasted(paste: CopyPaste, labelled: Labelled, data: Data, count: int = 4):
+    """Frames of the first positions of the stream that get something, before and after."""
+    dataset, shown = labelled.dataset, 0
+    for position in range(len(dataset)):
+        frame = load_frame(dataset, position, data.size)
+        pasted = paste(position, position, frame, lambda index: load_frame(dataset, index, data.size))
+        if (pasted != frame).any():
+            yield frame, pasted
+            shown += 1
+        if shown == count:
+            return
+
+
+def _copy_paste(adaptation: Rounds, labelled: Labelled, seed: int) -> CopyPaste | None:
+    settings, found = adaptation.copy_paste, labelled.found
+    if settings is None:
+        return None
+    count = _hard_count(settings, found)
+    return CopyPaste(
+        labelled.dataset, found.image_counts, found.mean_confidence, count, settings.donors, settings.stop_share, seed
+    )
+
+
+def _hard_count(settings: CopyPasteSettings, found: LabelledImages) -> int:
+    """How many of the classes that were selected anywhere count as hard."""
+    return max(1, round(settings.hard_classes * np.isfinite(found.mean_confidence).sum()))
+
+
+def _pasted_classes(adaptation: Rounds, found: LabelledImages) -> dict[str, list[str]]:
+    """The names of the hard classes, hardest first, for the figures of a round; nothing without copy-paste."""
+    settings = adaptation.copy_paste
+    if settings is None:
+        return {}
+    hard = hard_classes(found.mean_confidence, _hard_count(settings, found))
+    return {"hard_classes": [found.class_names[index] for index in hard]}

@@ -1,0 +1,150 @@
+"""What a stage is, and what every stage of a run works with."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import keras
+
+from models.batch_norm import StatisticsEstimator
+from training.data.domains import Domains
+from training.data.input_pipeline import evaluation_stream, readable
+from training.distribution.workers import on_chief
+from training.evaluation.scoring import score
+from training.evaluation.watch import second_view
+from training.prediction.labelling import PREDICTION_BATCH
+from training.prediction.predictor import Predictor
+from training.run_directory.checkpoint import save_lasting
+from training.run_directory.paths import RunDirectory
+from training.settings import Experiment, Schedule
+from training.stages.warm_start import WarmStart, open_labeller
+
+STATISTICS_BATCH = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of a run, a value: what it is called, how long it trains, and what it does.
+
+    name: of its files and figures in the run directory. title: for people. phrase: how the report names its model
+    ("The model is that ..."). way: how it adapts ("adapted ... by adversarial alignment"), "" = not at all.
+
+    scored: it changes the network, so the result is scored and watched. reference: the watch compares later stages with
+    it. ends_run: a collapse after it ends the run, where the recipe says so. labelled: it learns from labels that the
+    other model of `--warm-start` may have made.
+    """
+
+    name: str
+    title: str
+    phrase: str
+    schedule: Schedule | None = None
+    way: str = ""
+    scored: bool = True
+    reference: bool = False
+    ends_run: bool = False
+    labelled: bool = False
+
+    def skipped(self, run: "Run") -> str | None:
+        """Why the stage is left out of this run, as a sentence; None if it is not."""
+        return None
+
+    def run(self, run: "Run") -> dict:
+        """Carry it out; its figures for state.json.
+
+        The network has the weights of the stage before on entry, and the result of this one on return.
+        """
+        raise TypeError(f"{type(self).__name__} must define run(run)")
+
+    def files(self, run: "Run") -> list:
+        """What it has left in the run directory beside the files that every stage leaves."""
+        return []
+
+
+@dataclass
+class Run:
+    """What every stage of a run works with. plan: its stages, in their order."""
+
+    experiment: Experiment
+    directory: RunDirectory
+    domains: Domains
+    network: keras.Model
+    plan: tuple[Stage, ...]
+    warm_start: WarmStart | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.experiment.data.size
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """Of the network as it is whenever it is asked: made once, for its graph takes a second to trace."""
+        return Predictor(self.network)
+
+    @cached_property
+    def second_view(self) -> Predictor:
+        return second_view(self.predictor)
+
+    @cached_property
+    def labeller(self) -> Predictor:
+        return self.predictor.with_views(flips=(False, True))
+
+    @property
+    def baseline(self) -> Stage:
+        """The stage whose model is "before adaptation"."""
+        return next(stage for stage in self.plan if stage.scored)
+
+    @property
+    def takes_statistics(self) -> bool:
+        """Does a stage after the warm-up train batch-norm, so that the network's statistics are the target's?"""
+        return trains_statistics(self.plan[self.plan.index(self.baseline) + 1 :])
+
+    def previous(self, stage: Stage) -> Stage | None:
+        """The last finished stage before `stage` that left a network."""
+        finished = self.directory.stages
+        before = [each for each in self.plan[: self.plan.index(stage)] if each.scored and each.name in finished]
+        return before[-1] if before else None
+
+    @cached_property
+    def estimator(self) -> StatisticsEstimator:
+        return StatisticsEstimator(self.network)
+
+    def take_statistics(self, dataset) -> None:
+        """Give the network the batch-norm statistics of a data set's images."""
+        part = dataset.evenly_spaced(self.experiment.data.statistics_images)
+        stream = evaluation_stream(part, self.size, STATISTICS_BATCH)
+        self.estimator.take(batch["image"] for batch in readable(stream))
+
+    def follow_target(self, schedule: Schedule) -> None:
+        """After a stage that trains batch-norm: give the network the statistics of the target's images as they are."""
+        if schedule.batch_norm == "train":
+            self.take_statistics(self.domains.target)
+
+    @cached_property
+    def first_labeller(self):
+        """The other model that labels round 1, or None where the network does that itself."""
+        start = self.warm_start
+        if start is None or start.role == "weights" or not start.is_needed(self.directory.stages):
+            return None
+        return open_labeller(start, self.domains.label_space, self.size)
+
+    def save_lasting(self, method, stage: Stage) -> None:
+        """Keep what a method has for later stages beside the weights of its result."""
+        if method.lasting_variables:
+            on_chief(lambda: save_lasting(self.directory.lasting(stage.name), method.lasting_variables))
+
+    def lasting_before(self, stage: Stage) -> Path | None:
+        """The file of what the stage before `stage` has kept; None where it has kept nothing."""
+        before = self.previous(stage)
+        path = None if before is None else self.directory.lasting(before.name)
+        return path if path is not None and path.is_file() else None
+
+    def score(self, dataset, title: str, predictor=None) -> dict | None:
+        """Figures of the network, or of another predictor, on a labelled data set; None where there is none."""
+        if dataset is None:
+            return None
+        return score(predictor or self.predictor, dataset, self.size, PREDICTION_BATCH, title)
+
+
+def trains_statistics(stages) -> bool:
+    """Does one of the stages train batch-norm?"""
+    return any(stage.schedule is not None and stage.schedule.batch_norm == "train" for stage in stages)

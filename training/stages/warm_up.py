@@ -1,0 +1,87 @@
+"""The warm-up: supervised training on the labelled source, or of the oracle on the target; the start of every recipe.
+
+Its model is what every later stage is compared with.
+"""
+
+import shutil
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from models.batch_norm import set_batch_norm
+from models.heads import head_variables
+from training.distribution.workers import on_chief
+from training.evaluation.tables import score_or_none
+from training.evaluation.watch import predicted_shares
+from training.methods.source_training import SourceTraining
+from training.methods.terms import CrossEntropyTerm
+from training.prediction.foreign_predictor import ForeignPredictor
+from training.progress import console
+from training.settings import Experiment, WarmUp
+from training.stages.fitting import train_stage
+from training.stages.stage import Run, Stage
+from training.stages.streams import augmented_stream
+from training.stages.warm_start import WarmStart
+
+NAME = "source"
+
+
+def stages(part: WarmUp, experiment: Experiment) -> tuple[Stage, ...]:
+    """The stages of a recipe's warm-up."""
+    stage = WarmUpStage(
+        name=NAME,
+        title="the model before adaptation",
+        phrase="before adaptation",
+        schedule=experiment.data.schedules["warm_up"],
+        reference=True,
+    )
+    return (stage,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmUpStage(Stage):
+    """Supervised training, or the weights of another run (`--warm-start`)."""
+
+    def run(self, run: Run) -> dict:
+        if run.warm_start is not None and run.warm_start.role == "weights":
+            return _take_over(run, run.warm_start)
+        figures = _score_labeller(run)  # before the training: a file that cannot be used shall cost nothing
+        self._train(run)
+        return figures
+
+    def _train(self, run: Run) -> None:
+        data, schedule, dataset = run.experiment.data, self.schedule, run.domains.warm_up
+        set_batch_norm(run.network, schedule.batch_norm)
+        images = f"{len(dataset)} labelled images ({dataset.name})"
+        console.print(f"Warm-up: {schedule.steps} steps on {images}", style="bold")
+
+        def make_stream(first_step, share):
+            stream = augmented_stream(dataset, data, schedule, run.experiment.seed, first_step, share)
+            return tf.data.Dataset.zip({"source": stream})
+
+        method = SourceTraining(run.network, [CrossEntropyTerm("source")], data.loss_stride)
+        head = head_variables(run.network)
+        train_stage(method, schedule, self.name, make_stream, run.directory, head, run.experiment.seed)
+
+
+def _take_over(run: Run, start: WarmStart) -> dict:
+    """Start from the weights of another run; what the state shall say of it."""
+    place = run.directory.weights(NAME)
+    on_chief(lambda: shutil.copyfile(start.file, place))
+    run.network.load_weights(place)
+    return {"taken_from": start.path, "adapted": start.adapted}
+
+
+def _score_labeller(run: Run) -> dict:
+    """Figures of the other model that labels round 1, where there are labels, and the shares that it predicts."""
+    labeller, watched = run.first_labeller, run.domains.target.evenly_spaced(run.experiment.recipe.watch.images)
+    if labeller is None:
+        return {}
+    console.print(f"Round 1 will be labelled by {run.warm_start.path}", style="bold")
+    if isinstance(labeller, ForeignPredictor):
+        console.print(f"  {labeller.understood}", markup=False)
+    scores = run.score(run.domains.evaluation, "evaluating the labeller", labeller)
+    if scores:
+        console.print(f"  its mIoU: {score_or_none(scores['miou'])}")
+    shares = predicted_shares(labeller, watched, run.size, run.domains.label_space.count)
+    return {"labeller": {"path": run.warm_start.path, "scores": scores, "shares": shares.tolist()}}
