@@ -7,7 +7,7 @@ from tests.training.small_runs import options, two_layers
 from training.data.domains import load_domains
 from training.evaluation.scoring import score
 from training.prediction.predictor import Predictor
-from training.run_directory.checkpoint import load_lasting
+from training.run_directory.checkpoint import read_lasting
 from training.run_directory.paths import RunDirectory
 
 RECIPE = ("hiast", "alignment=off", "adaptation.rounds=1", "adaptation.selector.initial=0.2")
@@ -26,7 +26,7 @@ def test_half_of_the_photos_with_labels(start, tmp_path):
     assert "(2 labelled)" in summary["source"]
 
     network = two_layers(experiment, domains.label_space.count)
-    load_lasting(directory.lasting("round_1"), {"student": network.weights})
+    network.set_weights(read_lasting(directory.lasting("round_1"))["student"])
     scored = score(Predictor(network), domains.evaluation, experiment.data.size, 8, "the student")
     assert scored == directory.stages["round_1"]["student_scores"]
 

@@ -12,7 +12,7 @@ from training.data.classes import LabelSpace, load_label_space
 from training.data.fixed_lists import target_range
 from training.data.picture_pixels import Range
 from training.errors import UserError
-from training.run_directory.checkpoint import lasting_groups, load_lasting
+from training.run_directory.checkpoint import lasting_groups, read_lasting
 from training.run_directory.paths import STUDENT, RunDirectory
 from training.settings import Experiment
 
@@ -63,7 +63,11 @@ def load_stage(network: keras.Model, directory: RunDirectory, stage: str) -> Non
     elif not stage.startswith(STUDENT):
         load_own_weights(network, directory.weights(stage))
     else:
-        load_lasting(directory.lasting(stage.removeprefix(STUDENT)), {STUDENT_GROUP: network.weights})
+        path = directory.lasting(stage.removeprefix(STUDENT))
+        weights = read_lasting(path)[STUDENT_GROUP]
+        if [weight.shape for weight in weights] != [tuple(weight.shape) for weight in network.weights]:
+            raise UserError(f"{path} holds the weights of another network than {network.name} with these classes.")
+        network.set_weights(weights)
 
 
 def check_stage(directory: RunDirectory, stage: str) -> None:

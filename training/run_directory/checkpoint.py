@@ -59,6 +59,20 @@ def load_lasting(path: Path, groups: Mapping[str, list]) -> None:
                 variable.assign(read_values(stream, header))
 
 
+def read_lasting(path: Path) -> dict[str, list[np.ndarray]]:
+    """The arrays of each group that `save_lasting` wrote, in their order.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    groups: dict[str, list[np.ndarray]] = {}
+    with _opened(path) as archive:
+        for name in _names(archive):
+            with _array(archive, name, path) as (header, stream):
+                groups.setdefault(_group(name), []).append(read_values(stream, header))
+    return groups
+
+
 def lasting_groups(path: Path) -> set[str]:
     """The names of the groups in a file of `save_lasting`, without reading their arrays.
 

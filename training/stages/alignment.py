@@ -20,12 +20,7 @@ LATER_ROUNDS = 600  # keeps the streams of alignment rounds after the first apar
 
 
 def stages(part: Alignment, experiment: Experiment) -> tuple[Stage, ...]:
-    """One stage per round of alignment.
-
-    Raises:
-        UserError: a loss that alignment cannot compute.
-    """
-    AdversarialTraining.check_terms(terms_of(part.losses))
+    """One stage per round of alignment."""
     schedule = experiment.data.schedules["alignment"]
     if part.rounds == 1:
         return (_stage("alignment", "Alignment", "of the adversarial alignment", schedule, part, 1),)
@@ -54,6 +49,9 @@ class AlignmentStage(Stage):
     settings: Alignment
     number: int
 
+    def check(self) -> None:
+        AdversarialTraining.check_terms(terms_of(self.settings.losses))
+
     def skipped(self, run: Run) -> str | None:
         """Left out where the run started from a model that was trained on the target."""
         if run.directory.stages[run.baseline.name].get("adapted"):
@@ -66,17 +64,12 @@ class AlignmentStage(Stage):
         set_batch_norm(run.network, schedule.batch_norm)
         method = alignment_method(run, self.settings)
         optimizer = Adam(self.settings.discriminator_learning_rate, 0.9, self.settings.discriminator_beta_2)
-        train_stage(
-            method,
-            schedule,
-            self.name,
-            self._streams(run),
-            run.directory,
-            head_variables(run.network),
-            run.experiment.seed,
-            lasting=run.lasting_before(self) if self.number > 1 else None,
-            discriminator_optimizer=optimizer,
-        )
+        head, seed = head_variables(run.network), run.experiment.seed
+        kept = {
+            "lasting": run.directory.lasting(run.previous(self).name) if self.number > 1 else None,
+            "discriminator_optimizer": optimizer,
+        }
+        train_stage(method, schedule, self.name, self._streams(run), run.directory, head, seed, **kept)
         run.follow_target(schedule)
         run.save_lasting(method, self)
         return {}

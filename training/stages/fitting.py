@@ -64,7 +64,7 @@ class _StageCallback(keras.callbacks.Callback):
 
 def train_stage(
     method: Method,
-    stage: Schedule,
+    schedule: Schedule,
     name: str,
     make_stream: Callable[[int, Share], tf.data.Dataset],
     directory: RunDirectory,
@@ -73,33 +73,29 @@ def train_stage(
     lasting: Path | None = None,
     **compiled,
 ) -> None:
-    """Train `method` for `stage.steps` steps, from a partial checkpoint if there is one.
+    """Train `method` for `schedule.steps` steps, from a partial checkpoint if there is one.
 
     Args:
-        stage: length, optimiser and augmentation.
+        schedule: length and optimiser.
         name: of the stage: its checkpoints and metrics carry it.
         make_stream: `make_stream(first_step, share)` gives a share's part of the batches from that step on.
         head: variables that learn with the head's multiple of the learning rate.
         seed: of the run; the noise of dropout is a function of it, the name of the stage and the step.
-        lasting: a file that a stage before has left: the method's lasting variables begin with its values.
+        lasting: file of the variables that a stage before has kept for this one.
         compiled: what else the method's `compile` takes.
-
-    Raises:
-        UserError: `lasting` or the partial checkpoint does not fit the method.
     """
-    optimizer = build_optimizer(stage.optimizer, stage.steps, head, stage.average_weights)
+    optimizer = build_optimizer(schedule.optimizer, schedule.steps, head, schedule.average_weights)
     optimizer.build(method.trained_variables)
     method.compile(optimizer=optimizer, jit_compile=False, **compiled)
+    if lasting is not None:
+        load_lasting(lasting, method.lasting_variables)
     # Random generators start anew in every stage: a run resumed between two stages draws what an unbroken one does.
     for number, network in enumerate(method.networks):
         restart_generators(network, seed, crc32(name.encode()), number)
-    # What is kept from the stage before, then what a killed process has left of this one.
-    if lasting is not None:
-        load_lasting(lasting, method.lasting_variables)
     first_step = load_partial(directory, method, name)
     forget_metrics_after(directory.metrics, directory.stages, name, first_step)
-    if first_step < stage.steps:
-        callback = _StageCallback(directory, name, stage.steps, first_step, stage.checkpoint_every)
+    if first_step < schedule.steps:
+        callback = _StageCallback(directory, name, schedule.steps, first_step, schedule.checkpoint_every)
         train(method, make_stream(first_step, share_of_this_process()), callback)
 
 

@@ -55,6 +55,8 @@ def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
     """Carry out an experiment from wherever `directory` stands; the summary that the report shows."""
     stages = plan(experiment)
     check_batches(stages)
+    for stage in stages:
+        stage.check()
     _check_finished(directory, stages)
     keras.utils.set_random_seed(experiment.seed)
     keras.mixed_precision.set_dtype_policy(experiment.model.precision)

@@ -26,7 +26,6 @@ from training.prediction.labelling import (
 )
 from training.progress import console
 from training.pseudo_labels.portion import portion_at
-from training.run_directory.checkpoint import lasting_groups, load_lasting
 from training.settings import CopyPaste as CopyPasteSettings
 from training.settings import (
     Data,
@@ -43,13 +42,7 @@ from training.stages.streams import augmentation_of, augmented_stream
 
 
 def stages(part: Rounds, experiment: Experiment) -> tuple[Stage, ...]:
-    """One stage per round: the recipe's number, or the fewer that the data allow.
-
-    Raises:
-        UserError: a loss that the rounds cannot compute.
-    """
-    method = SelfTraining if part.mean_teacher is None else MeanTeacherTraining
-    method.check_terms(terms_of(part.losses))
+    """One stage per round: the recipe's number, or the fewer that the data allow."""
     count, schedule = min(part.rounds, experiment.data.most_rounds or part.rounds), experiment.data.schedules["rounds"]
     return tuple(
         RoundStage(
@@ -87,6 +80,10 @@ class RoundStage(Stage):
     number: int
     count: int
 
+    def check(self) -> None:
+        method = SelfTraining if self.settings.mean_teacher is None else MeanTeacherTraining
+        method.check_terms(terms_of(self.settings.losses))
+
     def run(self, run: Run) -> dict:
         adaptation, data, network = self.settings, run.experiment.data, run.network
         console.print(f"{self.title} of {self.count}", style="bold")
@@ -95,15 +92,15 @@ class RoundStage(Stage):
         labelled = label_round(labeller, run.domains, adaptation, data, run.directory, self.number)
         soft = soft_labeller(labeller.network, adaptation, labelled)
         # 2. The student of the round before goes on; else the network that labelled.
-        lasting = run.lasting_before(self)
-        if lasting is not None and "student" in lasting_groups(lasting):
-            load_lasting(lasting, {"student": network.weights})
+        lasting = run.read_lasting(self)
+        if "student" in lasting:
+            network.set_weights(lasting["student"])
         # 3. Training.
         set_batch_norm(network, self.schedule.batch_norm)
         method = round_method(network, adaptation, data, self.schedule.steps, soft)
         make_stream = round_streams(run, self, labelled)
-        head = head_variables(network)
-        train_stage(method, self.schedule, self.name, make_stream, run.directory, head, run.experiment.seed)
+        head, seed = head_variables(network), run.experiment.seed
+        train_stage(method, self.schedule, self.name, make_stream, run.directory, head, seed)
         # 4. The student is kept and scored as it is; the teacher takes its place as the result.
         figures = {**labelled.figures, **_pasted_classes(adaptation, labelled.found)}
         run.follow_target(self.schedule)

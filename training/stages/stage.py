@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import keras
+import numpy as np
 
 from models.batch_norm import StatisticsEstimator
 from training.data.domains import Domains
@@ -14,7 +14,7 @@ from training.evaluation.scoring import score
 from training.evaluation.watch import second_view
 from training.prediction.labelling import PREDICTION_BATCH
 from training.prediction.predictor import Predictor
-from training.run_directory.checkpoint import save_lasting
+from training.run_directory.checkpoint import read_lasting, save_lasting
 from training.run_directory.paths import RunDirectory
 from training.settings import Experiment, Schedule
 from training.stages.warm_start import WarmStart, open_labeller
@@ -43,6 +43,13 @@ class Stage:
     reference: bool = False
     ends_run: bool = False
     labelled: bool = False
+
+    def check(self) -> None:
+        """Refuse settings that the stage cannot train with, before anything is trained.
+
+        Raises:
+            UserError: a loss needs what the stage does not have.
+        """
 
     def skipped(self, run: "Run") -> str | None:
         """Why the stage is left out of this run, as a sentence; None if it is not."""
@@ -132,11 +139,11 @@ class Run:
         if method.lasting_variables:
             on_chief(lambda: save_lasting(self.directory.lasting(stage.name), method.lasting_variables))
 
-    def lasting_before(self, stage: Stage) -> Path | None:
-        """The file of what the stage before `stage` has kept; None where it has kept nothing."""
+    def read_lasting(self, stage: Stage) -> dict[str, list[np.ndarray]]:
+        """What the stage before `stage` has kept, by name; {} where it has kept nothing."""
         before = self.previous(stage)
         path = None if before is None else self.directory.lasting(before.name)
-        return path if path is not None and path.is_file() else None
+        return read_lasting(path) if path is not None and path.is_file() else {}
 
     def score(self, dataset, title: str, predictor=None) -> dict | None:
         """Figures of the network, or of another predictor, on a labelled data set; None where there is none."""

@@ -60,8 +60,8 @@ class WarmUpStage(Stage):
             return tf.data.Dataset.zip({"source": stream})
 
         method = SourceTraining(run.network, [CrossEntropyTerm("source")], data.loss_stride)
-        head = head_variables(run.network)
-        train_stage(method, schedule, self.name, make_stream, run.directory, head, run.experiment.seed)
+        head, seed = head_variables(run.network), run.experiment.seed
+        train_stage(method, schedule, self.name, make_stream, run.directory, head, seed)
 
 
 def _take_over(run: Run, start: WarmStart) -> dict:

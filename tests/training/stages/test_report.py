@@ -14,7 +14,7 @@ from tests.training.small_runs import options
 from training.evaluation import charts
 from training.stages.report import pictures_to_tensorboard
 
-RECIPE = ("hiast", "adversarial=off", "adaptation.rounds=1", "adaptation.selector.initial=0.2")
+RECIPE = ("hiast", "alignment=off", "adaptation.rounds=1", "adaptation.selector.initial=0.2")
 write_charts = charts.write_charts
 
 
