@@ -27,7 +27,7 @@ class LoadedModel:
     @property
     def prior(self) -> np.ndarray | None:
         """The spatial prior of the last round, float32 [h, w, c], where it used one."""
-        return None if self.metadata.selection is None else self.metadata.selection.prior
+        return None if self.metadata.selection is None else self.metadata.selection.fitted.selector.prior
 
 
 def load_model(path: Path) -> LoadedModel:

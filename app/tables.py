@@ -6,9 +6,9 @@ from html import escape
 import numpy as np
 
 from app.batch import Batch, Line
-from app.pseudo_labelling import Selected
 from app.segmenting import Comparison, Segmented
 from training.data.classes import LabelSpace
+from training.prediction.label_images import LabelledImages
 
 TOP_CLASSES = 4  # named in a line of the batch
 
@@ -77,31 +77,31 @@ def changes(comparison: Comparison, space: LabelSpace) -> str:
     )
 
 
-def thresholds(selected: Selected, space: LabelSpace) -> str:
+def thresholds(found: LabelledImages, space: LabelSpace) -> str:
     """What is kept over all photos, and each class' threshold, share of the prediction and kept share."""
-    counts = selected.thresholds.counts
+    counts, kept = found.pixels, found.kept
     rows = "".join(
-        _threshold_row(selected, space, int(class_id))
+        _threshold_row(found, space, int(class_id))
         for class_id in np.argsort(-counts, kind="stable")
-        if counts[class_id] > 0 or selected.kept[class_id] > 0
+        if counts[class_id] > 0 or kept[class_id] > 0
     )
-    moved = bool((selected.kept > counts).any())
+    moved = bool((kept > counts).any())
     return (
-        f'<p class="headline"><b>{percent(selected.kept_share)}</b> of the pixels are kept as pseudo-labels.</p>'
+        f'<p class="headline"><b>{percent(found.kept_share)}</b> of the pixels are kept as pseudo-labels.</p>'
         f'<table class="plain thresholds"><thead><tr><th>class</th><th class="number">predicted</th>'
         f'<th class="number">threshold</th><th colspan="2">kept of it</th></tr></thead><tbody>{rows}</tbody></table>'
         + (_note("Above 100 %: weighting gave the class pixels that were predicted as another.") if moved else "")
     )
 
 
-def _threshold_row(selected: Selected, space: LabelSpace, class_id: int) -> str:
-    count, kept = int(selected.thresholds.counts[class_id]), int(selected.kept[class_id])
-    value = selected.thresholds.values[class_id]
+def _threshold_row(found: LabelledImages, space: LabelSpace, class_id: int) -> str:
+    count, kept = int(found.pixels[class_id]), int(found.kept[class_id])
+    value = found.fitted.thresholds[class_id]
     told = f"{value:.3f}" if np.isfinite(value) else "never"
     share = kept / count if count else None
     return (
         f"<tr><td>{chip(space, class_id)}</td>"
-        f'<td class="number">{percent(count / max(1, selected.thresholds.counts.sum()))}</td>'
+        f'<td class="number">{percent(count / max(1, found.pixels.sum()))}</td>'
         f'<td class="number">{told}</td><td>{_bar(share or 0.0, space.colors[class_id])}</td>'
         f'<td class="number">{"-" if share is None else percent(share)}</td></tr>'
     )

@@ -86,8 +86,8 @@ def _origin(metadata: ModelMetadata, adapted: bool) -> list[tuple[str, str]]:
         ("weights of", metadata.stage),
     ]
     if metadata.selection is not None:
-        thresholds = metadata.selection.thresholds
-        kept = f"`{thresholds.selector}`, portion {thresholds.portion:.2f}, {thresholds.images} images"
+        fitted = metadata.selection.fitted
+        kept = f"{fitted.selector.describe()}, {fitted.images} images"
         rows.append((f"pseudo-labels of {metadata.selection.round}", kept))
     return rows
 

@@ -3,7 +3,7 @@
 import argparse
 import csv
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +11,12 @@ from PIL import Image
 
 from export.pictures import network_size
 from export.segmenter import OnnxSegmenter, Segmentation
-from training.data.classes import IGNORE
 from training.errors import UserError
 from training.files.atomic import write_atomically
-from training.prediction.label_files import label_manifest, write_label_png, write_manifest
+from training.prediction.label_files import LabelFolder
+from training.prediction.label_images import count_kept, labelled
 from training.probability_maps.scores import best_class
-from training.pseudo_labels.selectors import lrent_select, select
-from training.pseudo_labels.spatial_prior import resize_label, resize_prior
+from training.pseudo_labels.spatial_prior import resize_label
 
 USUAL_OPACITY = 0.5
 
@@ -91,54 +90,40 @@ class Results:
 
 
 class PseudoLabels:
-    """Labels of the pixels that the thresholds of the model's last round keep, 255 elsewhere.
+    """Labels of the pixels that the selector of the model's last round keeps, as it was fitted then, 255 elsewhere.
 
-    Pixels are selected at the size the network looks at, as in training, and enlarged by nearest neighbour.
+    Pixels are selected at the network's input size, as in training, and enlarged by nearest neighbour.
     """
 
     def __init__(self, folder: Path, segmenter: OnnxSegmenter):
-        """Raises UserError if the model was never adapted and so has no thresholds."""
+        """Raises UserError if the model was never adapted and so has no selector."""
         if segmenter.metadata.selection is None:
             raise UserError(
                 f"{segmenter.path} has no thresholds, because its run had no round of self-training: "
                 "leave out --pseudo-labels, or export an adapted run."
             )
-        self.folder, self.segmenter, self.selection = folder, segmenter, segmenter.metadata.selection
-        self.counts, self.kept = (np.zeros(len(segmenter.names), np.int64) for _ in range(2))
+        self.segmenter, self.fitted = segmenter, segmenter.metadata.selection.fitted
+        self.writer = LabelFolder(folder)
+        self.pixels = np.zeros(self.fitted.classes, np.int64)
         self.names: list[str] = []
+        self.kept: list[tuple[np.ndarray, np.ndarray]] = []
 
     def write(self, name: str, image: np.ndarray) -> None:
         """Write the pseudo-label of one picture, uint8 [h, w, 3]."""
         size = network_size(image.shape[:2], self.segmenter.metadata.training_size)
         probs = self.segmenter.probs(image, size)
-        label = self.select(probs)
-        self.counts += np.bincount(best_class(probs)[1].ravel(), minlength=len(self.counts))
-        self.kept += np.bincount(label[label != IGNORE], minlength=len(self.kept))
+        label = self.fitted.label(probs)
+        self.pixels += np.bincount(best_class(probs)[1].ravel(), minlength=len(self.pixels))
+        self.kept.append(count_kept(label, probs))
         self.names.append(name)
-        path = self.folder / f"{name}.png"
-        make_folder(path.parent)
-        write_label_png(path, resize_label(label, image.shape[:2]))
-
-    def select(self, probs: np.ndarray) -> np.ndarray:
-        """uint8 [h, w] of probabilities [h, w, c]."""
-        thresholds, prior = self.selection.thresholds, self.selection.prior
-        if thresholds.selector == "lrent":
-            return lrent_select(probs, thresholds, self.selection.alpha)[0]
-        return select(probs, thresholds, None if prior is None else resize_prior(prior, probs.shape[:2]))
+        self.writer.write(name, resize_label(label, image.shape[:2]))
 
     def write_manifest(self) -> None:
-        """manifest.json beside the labels: the thresholds, and what they kept of these pictures."""
-        thresholds = replace(self.selection.thresholds, counts=self.counts, images=len(self.names))
-        manifest = label_manifest(
-            thresholds,
-            self.kept,
-            self.names,
-            self.segmenter.path.name,
-            self.segmenter.names,
-            alpha=self.selection.alpha,
-        )
-        make_folder(self.folder)
-        write_manifest(self.folder, manifest)
+        """manifest.json beside the labels: the selector, and what it kept of these pictures."""
+        counts = np.array([counts for counts, _ in self.kept], np.int64).reshape(-1, len(self.pixels))
+        sums = np.array([sums for _, sums in self.kept], np.float64).reshape(counts.shape)
+        found = labelled(self.fitted, self.pixels, counts, sums, self.names, self.segmenter.names)
+        self.writer.finish(found.manifest(self.segmenter.path.name))
 
 
 class ShareTable:

@@ -9,12 +9,10 @@ from training.data.fixed_lists import target_range
 from training.errors import UserError
 from training.evaluation.watch import scored_stages, weights_stage
 from training.experiment_json import VERSION
-from training.prediction.label_files import MANIFEST_NAME, read_thresholds
-from training.prediction.model_metadata import ORDERED, ModelMetadata, RoundSelection
-from training.probability_maps.map_files import load_prior
-from training.pseudo_labels.selectors import ORDERED_SELECTORS, PRIOR_SELECTORS
+from training.prediction.label_files import MANIFEST_NAME, read_fitted
+from training.prediction.model_metadata import ModelMetadata, RoundSelection
 from training.run_directory.paths import STUDENT, RunDirectory
-from training.settings import Domain, Experiment, InstanceAdaptive, LabelEntropy
+from training.settings import Domain, Experiment
 
 FIGURES = ("miou", "pixel_accuracy", "per_class_iou", "class_sets", "absent")
 
@@ -43,7 +41,7 @@ def metadata_of_run(
         stage=stage,
         precision=precision,
         metrics=metrics(experiment, stages, weights_stage(stages, stage)),
-        selection=selection(directory, experiment, space.count, stages, stage),
+        selection=selection(directory, space.count, stages, stage),
         version=VERSION,
         licence=licence(experiment),
         sixteen_bit_range=target_range(directory.images),
@@ -93,31 +91,16 @@ def _figures(stages: dict[str, dict], stage: str | None) -> dict[str, Any] | Non
     return None if not scores else {key: scores[key] for key in FIGURES if key in scores}
 
 
-def selection(
-    directory: RunDirectory, experiment: Experiment, classes: int, stages: dict[str, dict], stage: str
-) -> RoundSelection | None:
+def selection(directory: RunDirectory, classes: int, stages: dict[str, dict], stage: str) -> RoundSelection | None:
     """How the last round labelled; for the source model the first round, which labelled with its predictions."""
     rounds = [name for name in stages if (directory.pseudo_labels / name / MANIFEST_NAME).is_file()]
     if not rounds:
         return None
     name = rounds[0] if stage == _baseline(stages) else stage if stage in rounds else rounds[-1]
-    thresholds, adaptation = read_thresholds(directory.pseudo_labels / name), experiment.recipe.adaptation
-    if len(thresholds.values) != classes:
-        raise UserError(f"The manifest of {name} is for {len(thresholds.values)} classes, the run for {classes}")
-    lrent = adaptation.selector if adaptation and isinstance(adaptation.selector, LabelEntropy) else None
-    weighted = thresholds.selector in PRIOR_SELECTORS
-    return RoundSelection(
-        round=name,
-        thresholds=thresholds,
-        alpha=lrent.alpha if lrent else None,
-        prior=load_prior(directory.spatial_prior, classes, height_first=True) if weighted else None,
-        ordered=_ordered(adaptation.selector, thresholds.portion) if thresholds.selector in ORDERED_SELECTORS else None,
-    )
-
-
-def _ordered(settings: InstanceAdaptive, alpha: float) -> dict[str, float]:
-    """The parameters of a round of IAS, whose alpha can change from round to round."""
-    return {**{name: getattr(settings, name) for name in (*ORDERED, "batch_size")}, "alpha": alpha}
+    fitted = read_fitted(directory.pseudo_labels / name)
+    if fitted.classes != classes:
+        raise UserError(f"The manifest of {name} is for {fitted.classes} classes, the run for {classes}")
+    return RoundSelection(name, fitted)
 
 
 def is_all_ours(experiment: Experiment) -> bool:

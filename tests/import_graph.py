@@ -35,7 +35,7 @@ class ImportGraph:
 
     @property
     def rooms(self) -> dict[str, set[str]]:
-        """By room, the other rooms that it imports. A folder or script of `training` is one; app, export, models too."""
+        """By room, the other rooms that it imports: a folder or script of `training`, app, export, models."""
         rooms: dict[str, set[str]] = {}
         for name, imported in self.imports.items():
             others = {room_of(other) for other in imported} - {room_of(name)}

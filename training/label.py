@@ -2,12 +2,11 @@
 
 import pathlib
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,13 +15,8 @@ import tyro
 
 from training.distribution.quiet import start_tensorflow
 from training.errors import UserError
-from training.prediction.label_files import (
-    MANIFEST_NAME,
-    label_manifest,
-    prepare_label_folder,
-    write_label_png,
-    write_manifest,
-)
+from training.prediction.label_files import ReplacedLabels, prepare_label_folder
+from training.prediction.label_images import Predictions, label_images
 from training.probability_maps.map_files import (
     ProbabilityMaps,
     check_probabilities,
@@ -30,49 +24,22 @@ from training.probability_maps.map_files import (
     open_probabilities,
 )
 from training.progress import console, tracked
-from training.pseudo_labels.instance_adaptive import BATCH_SIZE, InstanceAdaptiveSelector, in_batches
-from training.pseudo_labels.selectors import (
-    ORDERED_SELECTORS,
-    PRIOR_SELECTORS,
-    SELECTORS,
-    check_selector,
-    lrent_select,
-    select,
-)
+from training.pseudo_labels.registry import Choice, choice_called, choices, selectors
 from training.pseudo_labels.spatial_prior import resize_prior
-from training.pseudo_labels.thresholds import Thresholds, thresholds_from_batches
 
-PORTION, STRIDE = 0.2, 4
-LRENT_ALPHA, IAS_ALPHA = 0.25, 0.5
-BETA, GAMMA = 0.9, 8.0
 SUM_TOLERANCE = 1e-2  # float16 probabilities of 19 classes stay well inside
 RUN_PRIOR = "spatial_prior.npy"
-SELECTOR_HELP = "Which pixels may teach. " + "; ".join(f"{name}: {text}" for name, text in SELECTORS.items()) + "."
+SELECTOR_HELP = "Labelling rule. " + "; ".join(f"{name}: {choice.meaning}" for name, choice in choices().items()) + "."
+WEIGHTING = " and ".join(name for name, choice in choices().items() if choice.with_prior)
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """Turn class probabilities into pseudo-labels: 8-bit PNGs of train ids, 255 where no label is safe enough.
-
-    From saved probabilities of anyone's model:
-
-      python training/label.py --selector cbst --portion 0.2 --probs probs.npz --out labels
-
-    From a finished run and a folder of images:
-
-      python training/label.py --selector cbst --portion 0.2 --checkpoint runs/mine --images photos --out labels
-    """
+class Common:
+    """What is labelled, where to, and by which selector."""
 
     out: Path
     """Folder for the labels and manifest.json. New, empty, or with labels of this program, which are replaced."""
-    selector: Annotated[
-        Literal["st", "cbst", "st_sp", "cbst_sp", "lrent", "ias"], tyro.conf.arg(help=SELECTOR_HELP)
-    ] = "cbst"
-    portion: float | None = None
-    """Share of the pixels (of each class; st: of all) to select, the most confident ones: above 0, at most 1 (0.2).
-    Not for ias."""
-    stride: int | None = None
-    """Rank every n-th pixel of each class (4); 1 ranks all. Selection looks at every pixel in any case. Not for ias."""
+    selector: Annotated[Literal[tuple(choices())], tyro.conf.arg(help=SELECTOR_HELP)] = "cbst"
     probs: Path | None = None
     """An .npz file with the array probs [n, classes, height, width], or a folder of .npy files [height, width,
     classes]."""
@@ -80,40 +47,48 @@ class Arguments:
     """A finished run directory, whose model predicts --images."""
     images: Path | None = None
     """Folder of images for --checkpoint."""
-    prior: Path | None = None
-    """Spatial prior for st_sp and cbst_sp: .npy (or .npz with the array prior), [classes, height, width] or
-    [height, width, classes]. With --checkpoint the run's own, if it has one."""
-    alpha: float | None = None
-    """lrent: temperature (0.25). ias: share of a class that sets its threshold (0.5, HIAST's; IAST takes 0.2)."""
-    beta: float | None = None
-    """ias: how much of the old threshold stays from batch to batch (0.9)."""
-    gamma: float | None = None
-    """ias: the share is alpha * threshold^gamma (8), so that hard classes keep fewer pixels; 0: the same for all."""
-    batch_size: int | None = None
-    """ias: images that move the thresholds together (2), taken in the order of their names; labels depend on both."""
-    compat: Literal["mxnet"] | None = None
-    """Reproduce the original CBST program, with the stray zero in each of its rankings."""
+    prior: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            help=f"Spatial prior for {WEIGHTING}: .npy (or .npz with the array prior), [classes, height, width] or "
+            "[height, width, classes]. With --checkpoint the run's own, if it has one."
+        ),
+    ] = None
 
 
-@dataclass(frozen=True)
-class Maps:
-    """What is to be labelled: names of the images, their probabilities [h, w, c] afresh at each call, where from."""
+def _option_fields() -> list[tuple[str, Any, Any]]:
+    """A field, None where it is not given, for each parameter of the selectors; its help says whose it is."""
+    kinds: dict[str, Any] = {}
+    meanings: dict[str, dict[str, list[str]]] = {}
+    for selector in selectors().values():
+        for name, option in selector.options().items():
+            default = "" if option.default is None else f" ({option.default})"
+            kinds[name] = option.type
+            meanings.setdefault(name, {}).setdefault(option.metadata["meaning"] + default, []).append(selector.short)
+    return [
+        (
+            name,
+            Annotated[
+                kinds[name] | None,
+                tyro.conf.arg(help=" ".join(f"{', '.join(own)}: {text}" for text, own in meanings[name].items())),
+            ],
+            field(default=None),
+        )
+        for name in kinds
+    ]
 
-    names: list[str]
-    make_batches: Callable[[], Iterable[np.ndarray]]
-    source: str
-    prior: np.ndarray | None
-    classes: int
-    class_names: tuple[str, ...] | None = None
 
+Arguments = make_dataclass("Arguments", _option_fields(), bases=(Common,), frozen=True)
+Arguments.__doc__ = """Turn class probabilities into pseudo-labels: 8-bit PNGs of train ids, 255 = not selected.
 
-@dataclass(frozen=True)
-class Written:
-    """What labelling left: thresholds, kept pixels per class int64 [c], entries of the manifest beyond the usual."""
+From saved probabilities of anyone's model:
 
-    thresholds: Thresholds
-    kept: np.ndarray
-    entries: dict[str, Any]
+  python training/label.py --selector cbst --portion 0.2 --probs probs.npz --out labels
+
+From a finished run and a folder of images:
+
+  python training/label.py --selector cbst --portion 0.2 --checkpoint runs/mine --images photos --out labels
+"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -126,89 +101,97 @@ def main(argv: list[str] | None = None) -> int:
         print(f"streetshift: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nStopped. {arguments.out} may hold some labels, but no {MANIFEST_NAME}.", file=sys.stderr)
+        print(f"\nStopped. There are no new labels in {arguments.out}.", file=sys.stderr)
         return 130
 
 
-def label(arguments: Arguments) -> None:
+def label(arguments: Common) -> None:
     """Label all maps into the folder, then write the manifest."""
-    _check_choices(arguments)
-    maps = _maps_of_run(arguments) if arguments.checkpoint else _maps_of_files(arguments)
-    check_selector(arguments.selector, maps.prior)
-    old_files = prepare_label_folder(arguments.out)
-    write = _write_in_order if arguments.selector in ORDERED_SELECTORS else _write_by_thresholds
-    written = write(arguments, maps, old_files)
-    manifest = label_manifest(
-        written.thresholds, written.kept, maps.names, maps.source, maps.class_names, **written.entries
-    )
-    write_manifest(arguments.out, manifest)
-    console.print(f"{len(maps.names)} labels in {arguments.out}: {manifest['kept_share_all']:.1%} of the pixels kept.")
+    # What can be refused before any map is read.
+    choice, parameters = choice_called(arguments.selector), _given_parameters(arguments)
+    _check_inputs(arguments)
+    if arguments.prior is not None:
+        choice.check_takes_prior()
+    choice.selector(**parameters)  # refuses numbers outside their range
+    # The maps, and the spatial prior at their size.
+    predictions = _of_files(arguments) if arguments.checkpoint is None else _of_run(arguments)
+    selector = choice.build(_prior(arguments, choice, predictions), **parameters)
+    # Labels, which take the place of older ones at the end.
+    with ReplacedLabels(arguments.out, prepare_label_folder(arguments.out)) as writer:
+        found = label_images(predictions, selector, writer)
+    console.print(f"{len(found.names)} labels in {arguments.out}: {found.kept_share:.1%} of the pixels kept.")
 
 
-def _check_choices(arguments: Arguments) -> None:
+def _given_parameters(arguments: Common) -> dict[str, Any]:
+    """The selector's parameters that were given; UserError for one that it does not have."""
+    own = choice_called(arguments.selector).selector.options()
+    names = dict.fromkeys(name for selector in selectors().values() for name in selector.options())
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    for name in given:
+        if name not in own:
+            raise UserError(
+                f"--selector {arguments.selector} does not use {_option(name)}: leave it out (it takes "
+                f"{', '.join(map(_option, own))})."
+            )
+    return given
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _check_inputs(arguments: Common) -> None:
     if (arguments.probs is None) == (arguments.checkpoint is None):
         raise UserError("Give either --probs (saved probabilities) or --checkpoint with --images (a finished run).")
     if (arguments.checkpoint is None) != (arguments.images is None):
         raise UserError("--checkpoint and --images belong together: a finished run, and the folder it shall label.")
-    _check_numbers(arguments)
 
 
-def _check_numbers(arguments: Arguments) -> None:
-    """Refuse what the chosen selector would not look at."""
-    selector, ordered = arguments.selector, arguments.selector in ORDERED_SELECTORS
-    unused = ("portion", "stride", "compat") if ordered else ("beta", "gamma", "batch_size")
-    given = [f"--{name.replace('_', '-')}" for name in unused if getattr(arguments, name) is not None]
-    if given:
-        instead = "it takes --alpha, --beta, --gamma and --batch-size" if ordered else "that belongs to ias"
-        raise UserError(f"--selector {selector} does not use {given[0]}: leave it out ({instead}).")
-    if arguments.alpha is None:
-        return
-    if not ordered and selector != "lrent":
-        raise UserError(f"--alpha is the temperature of lrent and the share of ias: leave it out for {selector}.")
-    if not arguments.alpha > 0:
-        raise UserError(f"--alpha {arguments.alpha}: expected a number above 0, such as {LRENT_ALPHA}.")
+def _of_files(arguments: Common) -> "SavedPredictions":
+    return SavedPredictions(open_probabilities(arguments.probs), str(arguments.probs))
 
 
-def _or(given: float | None, default: float) -> float:
-    return default if given is None else given
-
-
-def _maps_of_files(arguments: Arguments) -> Maps:
-    maps = open_probabilities(arguments.probs)
-    prior = None if arguments.prior is None else load_prior(arguments.prior, maps.shape[-1])
-    if prior is not None and prior.shape != maps.shape:
-        raise UserError(
-            f"The prior {arguments.prior} is for {_size_of(prior.shape)} but the first map is {_size_of(maps.shape)} "
-            "(height x width x classes): make a prior at that size."
-        )
-    return Maps(list(maps.names), _CheckedMaps(maps), str(arguments.probs), prior, maps.shape[-1])
-
-
-def _maps_of_run(arguments: Arguments) -> Maps:
+def _of_run(arguments: Common) -> Predictions:
     start_tensorflow()
-    from training.prediction.labelling import probabilities_of_folder
+    from training.prediction.target_predictions import RunPredictions
 
-    names, make_batches, label_space = probabilities_of_folder(arguments.checkpoint, arguments.images)
-    maps = Maps(names, make_batches, str(arguments.images), None, label_space.count, label_space.names)
-    if arguments.selector not in PRIOR_SELECTORS:
-        return maps
+    return RunPredictions(arguments.checkpoint, arguments.images)
+
+
+def _prior(arguments: Common, choice: Choice, predictions: Predictions) -> np.ndarray | None:
+    """The prior that --prior names; with --checkpoint the run's own for a selector that weights by one, resized."""
+    if not choice.with_prior:
+        return None
+    if arguments.checkpoint is None:
+        return None if arguments.prior is None else _prior_of_file(arguments.prior, predictions)
     path = arguments.prior or arguments.checkpoint / RUN_PRIOR
     if arguments.prior is None and not path.exists():
         raise UserError(f"{arguments.checkpoint} has no {RUN_PRIOR}: give --prior, or a selector without one.")
-    first = next(iter(make_batches()))
-    prior = load_prior(path, label_space.count, height_first=arguments.prior is None)
-    return replace(maps, prior=resize_prior(prior, first.shape[:2]))
+    prior = load_prior(path, predictions.classes, height_first=arguments.prior is None)
+    return resize_prior(prior, next(iter(predictions())).shape[:2])
+
+
+def _prior_of_file(path: Path, predictions: "SavedPredictions") -> np.ndarray:
+    prior = load_prior(path, predictions.classes)
+    if prior.shape != predictions.shape:
+        raise UserError(
+            f"The prior {path} is for {_size_of(prior.shape)} but the first map is {_size_of(predictions.shape)} "
+            "(height x width x classes): make a prior at that size."
+        )
+    return prior
 
 
 def _size_of(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-class _CheckedMaps:
-    """Reads the maps with a progress line, and looks at every value the first time."""
+class SavedPredictions(Predictions):
+    """Maps of files, read with a progress line; every value is checked the first time. shape: of the first map."""
 
-    def __init__(self, maps: ProbabilityMaps):
+    def __init__(self, maps: ProbabilityMaps, source: str):
         self._maps, self._checked, self._warned = maps, False, False
+        self.names, self.mine, self.source = maps.names, range(len(maps.names)), source
+        self.shape, self.classes = maps.shape, maps.shape[-1]
 
     def __call__(self) -> Iterator[np.ndarray]:
         title = "reading probabilities" if self._checked else "checking probabilities"
@@ -227,63 +210,6 @@ class _CheckedMaps:
                 f"Warning: {place} has pixels whose probabilities differ from a sum of 1 by {difference:.2g}: is the "
                 "class axis where it is expected, and are these probabilities, not logits?"
             )
-
-
-def _select_one(
-    arguments: Arguments, thresholds: Thresholds, prior: np.ndarray | None
-) -> Callable[[np.ndarray], np.ndarray]:
-    if arguments.selector == "lrent":
-        return lambda probs: lrent_select(probs, thresholds, _or(arguments.alpha, LRENT_ALPHA))[0]
-    return lambda probs: select(probs, thresholds, prior)
-
-
-def _write_by_thresholds(arguments: Arguments, maps: Maps, old_files: list[Path]) -> Written:
-    """Find the thresholds over all maps, then write one PNG an image."""
-    portion, stride = _or(arguments.portion, PORTION), _or(arguments.stride, STRIDE)
-    thresholds = thresholds_from_batches(
-        maps.make_batches, arguments.selector, portion, stride, maps.prior, arguments.compat
-    )
-    _remove(old_files)
-    select_one = _select_one(arguments, thresholds, maps.prior)
-    kept = np.zeros(maps.classes, np.int64)
-    for name, probs in zip(maps.names, maps.make_batches(), strict=True):
-        pseudo_label = select_one(probs)
-        kept += np.bincount(pseudo_label.reshape(-1), minlength=256)[: maps.classes]
-        write_label_png(arguments.out / f"{name}.png", pseudo_label)
-    entries = {"alpha": _or(arguments.alpha, LRENT_ALPHA)} if arguments.selector == "lrent" else {}
-    return Written(thresholds, kept, entries)
-
-
-def _write_in_order(arguments: Arguments, maps: Maps, old_files: list[Path]) -> Written:
-    """Label batch after batch in the order of the names, in one pass.
-
-    A bad map at the end costs neither the old labels nor leaves a part of the new: these wait in a folder of their own.
-    """
-    numbers = (_or(arguments.alpha, IAS_ALPHA), _or(arguments.beta, BETA), _or(arguments.gamma, GAMMA))
-    selector = InstanceAdaptiveSelector(maps.classes, *numbers)
-    batch_size = int(_or(arguments.batch_size, BATCH_SIZE))
-    batches = in_batches(maps.make_batches(), batch_size)
-    labels = (pseudo_label for batch in batches for pseudo_label in selector.label_batch(batch))
-    with _unfinished(arguments.out) as unfinished:
-        for name, pseudo_label in zip(maps.names, labels, strict=True):
-            write_label_png(Path(unfinished) / f"{name}.png", pseudo_label)
-        _remove(old_files)
-        for name in maps.names:
-            (Path(unfinished) / f"{name}.png").replace(arguments.out / f"{name}.png")
-    return Written(selector.thresholds(), selector.kept, {"batch_size": batch_size, **selector.manifest_entries()})
-
-
-def _unfinished(folder: Path) -> tempfile.TemporaryDirectory:
-    """A folder inside, on the same disk, that vanishes when left, whatever happened."""
-    try:
-        return tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-")
-    except OSError as error:
-        raise UserError(f"Cannot write in {folder} ({error.strerror}): choose another folder.") from error
-
-
-def _remove(files: list[Path]) -> None:
-    for file in files:
-        file.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ class SpatialPrior:
 
 @dataclass(frozen=True)
 class GlobalThreshold:
-    """ST (ECCV 2018): the most confident target pixels get labels, by one confidence threshold for all classes.
+    """ST (ECCV 2018): the most confident target pixels are trained on, by one confidence threshold for all.
 
     The kept portion grows by `portion_step` per round up to `portion_max` (self-paced learning, CBST section 3.2).
     """

@@ -1,8 +1,9 @@
-"""The third tab: which pixels of some target photos would teach the next round, and how sure each class must be."""
+"""The third tab: which pixels of some target photos the next round would be trained on, and each class' threshold."""
 
 import hashlib
 import json
 import zipfile
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,23 +14,19 @@ from app.context import PageContext
 from app.drawing import STRONG_OPACITY, jpeg, label_png, written
 from app.endpoints import LONG, endpoint, file_data, on_page, uploads_of
 from app.limits import PROBABILITY_SIDE, PSEUDO_LABEL_PHOTOS
-from app.pseudo_labelling import Selected, pseudo_label, usable_selectors
+from app.pseudo_labelling import pseudo_label, usable_selectors
 from app.tables import percent, thresholds
 from app.tabs.parts import example_button, files_input
-from app.uploads import Upload, range_for, read_photo, unique_stems
+from app.uploads import Photo, Upload, range_for, read_photo
 from training.data.classes import IGNORE
 from training.errors import UserError
 from training.evaluation.panels import overlay
-from training.prediction.label_files import MANIFEST_NAME, label_manifest
-from training.pseudo_labels import PRIOR_SELECTORS, SELECTORS
+from training.prediction.label_files import MANIFEST_NAME
+from training.prediction.label_images import LabelledImages, LabelsInMemory
+from training.pseudo_labels.registry import choices
 
-PORTION, STRIDE = 0.2, 4
+USUAL, PORTION, STRIDE = "cbst", 0.2, 4
 LARGEST_STRIDE = 64
-EXPLANATION = (
-    "In self-training the model teaches itself: the pixels of unlabelled photos it is surest of become labels. "
-    "Thresholds are found over all photos together (ias: they follow the photos in their order). "
-    "What is <b>ignored</b> is shown grey."
-)
 
 
 class PseudoLabelsTab:
@@ -44,20 +41,26 @@ class PseudoLabelsTab:
 
     def _layout(self) -> None:
         selection = self.context.model.metadata.selection
-        portion, stride = (PORTION, STRIDE)
-        if selection is not None:
-            portion, stride = selection.thresholds.portion, selection.thresholds.stride
+        known = {} if selection is None else selection.fitted.selector.parameters
+        shown = {} if selection is None else selection.fitted.selector.shown_parameters
+        portion = next(iter(shown.values()), PORTION)
+        stride = min(known.get("stride", STRIDE), LARGEST_STRIDE)
         with gr.Row(elem_classes="work"):
             with gr.Column(scale=3, min_width=280):
-                gr.HTML(f'<p class="note">{EXPLANATION}</p>', padding=False)
+                gr.HTML(f'<p class="note">{_explanation()}</p>', padding=False)
                 self.photos = files_input("pseudo-photos", "Target photos (several at once)")
                 example_button(self.context, self.photos, "pseudo-examples")
                 self.selector = self._selector_input()
                 self.portion = gr.Slider(
-                    0.01, 1, portion, step=0.01, label="Portion to keep", info="ias: its alpha", elem_id="portion"
+                    0.01, 1, portion, step=0.01, label="Portion to keep", info=_other_names(), elem_id="portion"
                 )
                 self.stride = gr.Slider(
-                    1, LARGEST_STRIDE, stride, step=1, label="Stride", info="Rank every n-th pixel (ias: every one)"
+                    1,
+                    LARGEST_STRIDE,
+                    stride,
+                    step=1,
+                    label="Stride",
+                    info=f"Rank every n-th pixel (not used by {_without_stride()})",
                 )
                 self.run = gr.Button("Find pseudo-labels", variant="primary", elem_id="pseudo-run")
             with gr.Column(scale=5, min_width=320):
@@ -71,8 +74,8 @@ class PseudoLabelsTab:
 
     def _selector_input(self) -> gr.Radio:
         usable, selection = usable_selectors(self.context.model), self.context.model.metadata.selection
-        chosen = "cbst" if selection is None else selection.thresholds.selector
-        chosen = chosen if chosen in usable else "cbst"
+        chosen = USUAL if selection is None else selection.fitted.selector.name
+        chosen = chosen if chosen in usable else USUAL
         selector = gr.Radio(list(usable), value=chosen, label="Selector", elem_id="selector")
         texts = {name: f'<p class="note">{_meaning(name)}{_missing(usable)}</p>' for name in usable}
         meaning = gr.HTML(texts[chosen], padding=False)
@@ -87,45 +90,44 @@ class PseudoLabelsTab:
 
     def show(self, photos, selector, portion, stride, progress=gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
         """Table, gallery and zip."""
-        uploads = uploads_of(photos)
-        selected = self._run(uploads, selector, portion, stride, progress)
+        photos, found, kept = self._run(uploads_of(photos), selector, portion, stride, progress)
         folder = self.context.results.new()
-        archive, _ = self._archive(selected, uploads, folder)
-        return thresholds(selected, self.space), self._gallery(selected, folder), file_data(archive)
+        archive, _ = self._archive(photos, kept, folder)
+        return thresholds(found, self.space), self._gallery(photos, kept, folder), file_data(archive)
 
     def api(
         self,
         photos,
-        selector: str = "cbst",
+        selector: str = USUAL,
         portion: float = PORTION,
         stride: int = STRIDE,
         progress=gr.Progress(),  # noqa: B008
     ) -> tuple[dict, dict]:
-        """Choose pseudo-labels for several target photos, with thresholds over all of them.
+        """Choose pseudo-labels for several target photos, with a selector that is fitted to all of them.
 
-        The selector ias takes the photos in their order and the portion as its alpha; no stride. Its other parameters
-        are those of the model's last round if that was labelled by ias, else the published ones.
+        The selector ias takes the photos in their order and the portion as its alpha; no stride. Other parameters
+        are those of the model's last round if that was labelled by the same selector, else the published ones.
         Returns the manifest (selector, thresholds, kept shares and pixel counts per class) and a zip of it and the
         label PNGs (train ids, 255 = ignored, each at its photo's own size).
         """
-        uploads = uploads_of(photos)
-        selected = self._run(uploads, selector, portion, stride, progress)
-        archive, manifest = self._archive(selected, uploads, self.context.results.new())
+        photos, _, kept = self._run(uploads_of(photos), selector, portion, stride, progress)
+        archive, manifest = self._archive(photos, kept, self.context.results.new())
         return manifest, file_data(archive)
 
-    def _run(self, uploads: list[Upload], selector, portion, stride, progress) -> Selected:
+    def _run(
+        self, uploads: list[Upload], selector, portion, stride, progress
+    ) -> tuple[list[Photo], LabelledImages, LabelsInMemory]:
         if len(uploads) > PSEUDO_LABEL_PHOTOS:
             raise UserError(f"{len(uploads)} photos are too many at once: send at most {PSEUDO_LABEL_PHOTOS}.")
         _check_numbers(portion, stride)
         limits = range_for(self.context.model.metadata.sixteen_bit_range, uploads)
         photos = [read_photo(upload, PROBABILITY_SIDE, limits) for upload in uploads]
         report = lambda share, what: progress(share, desc=what)  # noqa: E731
-        return pseudo_label(self.context.model, photos, selector, portion, int(stride), report)
+        return photos, *pseudo_label(self.context.model, photos, selector, portion, int(stride), report)
 
-    def _gallery(self, selected: Selected, folder: Path) -> list[dict[str, Any]]:
+    def _gallery(self, photos: list[Photo], kept: LabelsInMemory, folder: Path) -> list[dict[str, Any]]:
         shown = []
-        stems = unique_stems(photo.name for photo in selected.photos)
-        for photo, label, stem in zip(selected.photos, selected.labels, stems, strict=True):
+        for photo, (stem, label) in zip(photos, kept.labels.items(), strict=True):
             picture = written(
                 folder / f"{stem}_kept.jpg", jpeg(overlay(photo.image, label, self.space, STRONG_OPACITY))
             )
@@ -133,33 +135,53 @@ class PseudoLabelsTab:
             shown.append({"image": file_data(picture), "caption": caption})
         return shown
 
-    def _archive(self, selected: Selected, uploads: list[Upload], folder: Path) -> tuple[Path, dict[str, Any]]:
-        stems = unique_stems(upload.name for upload in uploads)
-        sizes = [list(label.shape) for label in selected.labels]
-        manifest = label_manifest(
-            selected.thresholds, selected.kept, stems, "uploaded photos", self.space.names,
-            model_sha256=self.digest, computed_at=sizes, **selected.entries,
-        )  # fmt: skip
+    def _archive(self, photos: list[Photo], kept: LabelsInMemory, folder: Path) -> tuple[Path, dict[str, Any]]:
+        sizes = [list(label.shape) for label in kept.labels.values()]
+        manifest = {**kept.manifest, "model_sha256": self.digest, "computed_at": sizes}
         path = folder / "pseudo_labels.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as bundle:
-            for photo, label, stem in zip(selected.photos, selected.labels, stems, strict=True):
+            for photo, (stem, label) in zip(photos, kept.labels.items(), strict=True):
                 bundle.writestr(f"{stem}.png", label_png(label, photo.own_size))
             bundle.writestr(MANIFEST_NAME, json.dumps(manifest, indent=2) + "\n")
         return path, manifest
 
 
+def _explanation() -> str:
+    ordered = _listed(choice.selector.ordered for choice in choices().values())
+    return (
+        "In self-training a model is trained on its own predictions: the most confident pixels of unlabelled photos "
+        f"become labels. Thresholds are found over all photos together ({ordered}: they follow the photos in their "
+        "order). What is <b>ignored</b> is shown grey."
+    )
+
+
+def _other_names() -> str:
+    """What selectors call the portion, where they call it something else."""
+    named = {name: choice.selector.shown[:1] for name, choice in choices().items()}
+    return ", ".join(f"{name}: its {own[0]}" for name, own in named.items() if own and own[0] != "portion")
+
+
+def _without_stride() -> str:
+    return _listed("stride" not in choice.selector.options() for choice in choices().values())
+
+
+def _listed(wanted: Iterable[bool]) -> str:
+    """The names of the selectors that are wanted, in the order of `choices`."""
+    return ", ".join(name for name, listed in zip(choices(), wanted, strict=True) if listed)
+
+
 def _meaning(selector: str) -> str:
-    return escape(f"{selector}: {SELECTORS[selector]}.")
+    return escape(f"{selector}: {choices()[selector].meaning}.")
 
 
 def _missing(usable: tuple[str, ...]) -> str:
     """Why selectors are not offered."""
-    missing = sorted(PRIOR_SELECTORS - set(usable))
+    missing = [name for name in choices() if name not in usable]
     return f" ({' and '.join(missing)} need a spatial prior, which this model does not carry.)" if missing else ""
 
 
 def _check_numbers(portion: Any, stride: Any) -> None:
-    """Programs may send anything; `thresholds_from_batches` checks the ranges."""
+    """Programs may send anything; the selector checks the ranges."""
     if isinstance(portion, bool) or not isinstance(portion, int | float):
         raise UserError(f"The portion is {portion!r}: expected a number above 0 and at most 1, such as {PORTION}.")
     if isinstance(stride, bool) or not isinstance(stride, int | float) or stride != int(stride):

@@ -10,7 +10,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from training.prediction.model_metadata import METADATA_KEY, ModelMetadata, RoundSelection
-from training.pseudo_labels import Thresholds
+from training.pseudo_labels import ClassBalancedSelector
+from training.pseudo_labels.thresholds import ThresholdFitted
 
 NAMES = ("road", "sidewalk", "sky", "car", "tree <b>")  # the last one would be a tag if names were not escaped
 COLOURS = ((128, 64, 128), (244, 35, 232), (70, 130, 180), (0, 0, 142), (107, 142, 35))
@@ -87,8 +88,8 @@ def _graph(confuses_car: bool) -> onnx.GraphProto:
 
 def _metadata(adapted: bool) -> ModelMetadata:
     zeros = np.zeros(len(NAMES), np.int64)
-    thresholds = Thresholds("cbst_sp", 0.3, 2, None, np.full(len(NAMES), 0.9, np.float32), zeros, zeros, 1)
-    prior = np.ones((8, 16, len(NAMES)), np.float32)
+    selector = ClassBalancedSelector(portion=0.3, stride=2, prior=np.ones((8, 16, len(NAMES)), np.float32))
+    fitted = ThresholdFitted(selector, np.full(len(NAMES), 0.9, np.float32), zeros, 1, zeros)
     side = {"miou": 40.0, "pixel_accuracy": 80.0, "per_class_iou": {}, "class_sets": {}}
     return ModelMetadata(
         names=NAMES,
@@ -106,7 +107,7 @@ def _metadata(adapted: bool) -> ModelMetadata:
         stage="final" if adapted else "source",
         precision="fp32",
         metrics={"split": "val", "resolution": list(TRAINING_SIZE), "before": side, "after": side | {"miou": 60.0}},
-        selection=RoundSelection("round_1", thresholds, prior=prior) if adapted else None,
+        selection=RoundSelection("round_1", fitted) if adapted else None,
         version="0",
         licence="",
     )

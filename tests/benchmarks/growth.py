@@ -43,10 +43,12 @@ def measure(images: int, cache_mib: int, run: Path | None) -> Result:
     from models.segmenter import build_segmenter
     from training.data.classes import LABEL_SPACES
     from training.data.domains import load_domain
-    from training.prediction.labelling import TargetPredictions, label_images
+    from training.prediction.label_files import LabelFolder
+    from training.prediction.label_images import label_images
     from training.prediction.predictor import Predictor
+    from training.prediction.target_predictions import TargetPredictions
     from training.prediction.trained_model import load_trained
-    from training.pseudo_labels.selectors import select
+    from training.pseudo_labels import ClassBalancedSelector
     from training.settings import Domain
 
     space = LABEL_SPACES["cityscapes19"]
@@ -58,7 +60,7 @@ def measure(images: int, cache_mib: int, run: Path | None) -> Result:
     def label(count: int, folder: Path) -> None:
         part = dataset.subset(range(count))
         predictions = TargetPredictions(predictor, part, SIZE, BATCH, cache_bytes=cache_mib << 20)
-        label_images(predictions, folder, "cbst", PORTION, STRIDE, None, select)
+        label_images(predictions, ClassBalancedSelector(portion=PORTION, stride=STRIDE), LabelFolder(folder))
 
     with tempfile.TemporaryDirectory() as folder:
         label(2 * BATCH, Path(folder) / "warm")

@@ -72,15 +72,17 @@ def frames(folder: Path, count: int, size: tuple[int, int]) -> Path:
 def ours(network, dataset, size, out: Path, cache_mib: int) -> tuple[Callable, Callable, int]:
     """`(work, predict, batch)`: a function that writes the labels and returns the MiB of other files written; the one
     that predicts so many images at once."""
-    from training.prediction.labelling import PREDICTION_BATCH, TargetPredictions, label_images
+    from training.prediction.label_files import LabelFolder
+    from training.prediction.label_images import label_images
     from training.prediction.predictor import Predictor
-    from training.pseudo_labels.selectors import select
+    from training.prediction.target_predictions import PREDICTION_BATCH, TargetPredictions
+    from training.pseudo_labels import ClassBalancedSelector
 
     predictor = Predictor(network, flips=(False, True))
 
     def work() -> float:
         predictions = TargetPredictions(predictor, dataset, size, PREDICTION_BATCH, cache_mib << 20)
-        label_images(predictions, out, "cbst", PORTION, STRIDE, None, select)
+        label_images(predictions, ClassBalancedSelector(portion=PORTION, stride=STRIDE), LabelFolder(out))
         return 0.0
 
     return work, predictor.coarse_probs, PREDICTION_BATCH

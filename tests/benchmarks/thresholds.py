@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.benchmarks.memory import peak_mib
-from training.pseudo_labels import thresholds_from_batches
+from training.pseudo_labels import ClassBalancedSelector
 
 CLASSES, HEIGHT, WIDTH = 19, 512, 1024
 PORTION, STRIDE = 0.2, 4
@@ -69,7 +69,8 @@ def windows(probs: np.ndarray, maps: int, layout: str) -> Iterator[np.ndarray]:
 
 
 def ours(probs: np.ndarray, maps: int, layout: str) -> np.ndarray:
-    return thresholds_from_batches(lambda: windows(probs, maps, layout), "cbst", PORTION, STRIDE).values
+    selector = ClassBalancedSelector(portion=PORTION, stride=STRIDE)
+    return selector.fit(lambda: windows(probs, maps, layout)).thresholds
 
 
 def published(probs: np.ndarray, maps: int, layout: str) -> np.ndarray:

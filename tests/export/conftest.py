@@ -16,8 +16,9 @@ from training.command_line import experiment_of, parse
 from training.data.classes import LABEL_SPACES
 from training.data.streetsim import STYLES, render
 from training.evaluation.confusion import Confusion
-from training.prediction.label_files import label_manifest, write_manifest
-from training.pseudo_labels.thresholds import thresholds_from_batches
+from training.prediction.label_files import LabelFolder
+from training.prediction.label_images import Predictions, label_images
+from training.pseudo_labels import ClassBalancedSelector
 from training.run_directory.paths import RunDirectory
 
 SPACE = LABEL_SPACES["cityscapes19"]
@@ -52,16 +53,25 @@ def figures(seed: int) -> dict:
 
 
 def write_last_selection(directory: RunDirectory, network: keras.Model) -> None:
-    """A random spatial prior, and the manifest of round 1, of what the network says of two generated streets."""
+    """A random spatial prior, and the labels of round 1, of what the network says of two generated streets."""
     prior = np.random.default_rng(0).random((64, 128, SPACE.count), np.float32) + 0.5
     np.save(directory.spatial_prior, prior)
     frames = [render(STYLES["city"], 6, index, (64, 128))[0] for index in range(2)]
     coarse = softmax(network(np.stack(frames))["logits"].numpy())
     probs = np.stack([enlarge(each, (64, 128)) for each in coarse])
-    thresholds = thresholds_from_batches(lambda: [probs], "cbst_sp", 0.2, 4, prior)
-    folder = directory.pseudo_labels / "round_1"
-    folder.mkdir(parents=True)
-    write_manifest(folder, label_manifest(thresholds, thresholds.counts // 5, ["a", "b"], "streets", SPACE.names))
+    selector = ClassBalancedSelector(portion=0.2, prior=prior)
+    label_images(TwoStreets(probs), selector, LabelFolder(directory.pseudo_labels / "round_1"))
+
+
+class TwoStreets(Predictions):
+    names, mine, source = ("a", "b"), range(2), "streets"
+    classes, class_names = SPACE.count, SPACE.names
+
+    def __init__(self, probs: np.ndarray):
+        self.probs = probs
+
+    def __call__(self):
+        return iter(self.probs)
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,10 @@ from tests.export.some_metadata import some_metadata
 from training.command_line import experiment_of, parse
 from training.data.classes import LABEL_SPACES
 from training.errors import UserError
-from training.prediction.model_metadata import ModelMetadata, pack_prior, unpack_prior
-from training.pseudo_labels.selectors import select
-from training.pseudo_labels.spatial_prior import resize_prior, spatial_prior
-from training.pseudo_labels.thresholds import thresholds_from_batches
+from training.prediction.label_files import read_fitted
+from training.prediction.model_metadata import ModelMetadata, RoundSelection
+from training.pseudo_labels import ClassBalancedSelector, InstanceAdaptiveSelector, from_json
+from training.pseudo_labels.spatial_prior import pack_prior, resize_prior, spatial_prior, unpack_prior
 from training.run_directory.paths import RunDirectory
 from training.settings import Domain
 
@@ -37,7 +37,8 @@ def test_it_holds_what_the_run_knows(metadata, run):
         assert metadata.metrics[side]["miou"] == stages[stage]["scores"]["miou"]
     assert metadata.metrics["split"] == "streetsim city val"
     assert metadata.selection.round == "round_1"
-    assert metadata.selection.thresholds.selector == "cbst_sp"
+    assert metadata.selection.fitted.selector.name == "cbst_sp"
+    assert metadata.selection.fitted.to_json() == read_fitted(run / "pseudo_labels" / "round_1").to_json()
 
 
 def test_json_and_back(metadata):
@@ -45,30 +46,41 @@ def test_json_and_back(metadata):
     read = ModelMetadata.from_json(text)
     first, second = metadata.selection, read.selection
     assert replace(read, selection=None) == replace(metadata, selection=None, metrics=json.loads(text)["metrics"])
-    for name in ("values", "counts", "pool_counts"):
-        np.testing.assert_array_equal(getattr(second.thresholds, name), getattr(first.thresholds, name))
-    assert second.thresholds.portion == first.thresholds.portion
-    assert second.prior.shape == (64, 128, 19)
+    for name in ("thresholds", "pixels", "ranked_pixels"):
+        np.testing.assert_array_equal(getattr(second.fitted, name), getattr(first.fitted, name))
+    assert second.fitted.selector.parameters == first.fitted.selector.parameters
+    assert second.fitted.selector.prior.shape == (64, 128, 19)
+    assert json.loads(read.to_json()) == json.loads(text)  # packing a packed prior changes nothing
 
 
 def test_unreachable_thresholds_are_null_and_come_back_infinite(metadata):
     values = np.full(19, 0.5, np.float32)
     values[3] = np.inf
-    thresholds = replace(metadata.selection.thresholds, values=values)
-    text = replace(metadata, selection=replace(metadata.selection, thresholds=thresholds)).to_json()
-    assert json.loads(text)["selection"]["thresholds"][3] is None
-    np.testing.assert_array_equal(ModelMetadata.from_json(text).selection.thresholds.values, values)
+    fitted = replace(metadata.selection.fitted, thresholds=values)
+    text = replace(metadata, selection=replace(metadata.selection, fitted=fitted)).to_json()
+    assert json.loads(text)["selection"]["fitted"]["thresholds"][3] is None
+    np.testing.assert_array_equal(ModelMetadata.from_json(text).selection.fitted.thresholds, values)
 
 
 def test_the_parameters_of_ias_come_back_and_are_checked(metadata):
-    ordered = {"alpha": 0.2, "beta": 0.9, "gamma": 0.0, "initial": 0.9, "batch_size": 2}
-    thresholds = replace(metadata.selection.thresholds, selector="ias")
-    ias = replace(metadata, selection=replace(metadata.selection, thresholds=thresholds, prior=None, ordered=ordered))
-    assert ModelMetadata.from_json(ias.to_json()).selection.ordered == ordered
-    for odd in (None, {**ordered, "gamma": -1.0}, {**ordered, "beta": "0.9"}, {**ordered, "batch_size": 0}):
-        text = replace(ias, selection=replace(ias.selection, ordered=odd)).to_json()
-        with pytest.raises(UserError):
-            ModelMetadata.from_json(text)
+    selector = InstanceAdaptiveSelector(alpha=0.2, gamma=0.0)
+    maps = np.random.default_rng(0).dirichlet(np.ones(19) * 0.3, (3, 8, 8)).astype(np.float32)
+    ias = replace(metadata, selection=RoundSelection("round_1", selector.fit(lambda: maps)))
+    read = ModelMetadata.from_json(ias.to_json()).selection.fitted
+    assert read.selector.parameters == {"alpha": 0.2, "beta": 0.9, "gamma": 0.0, "initial": 0.9, "batch_size": 2}
+    np.testing.assert_array_equal(read.thresholds, ias.selection.fitted.thresholds)
+    content = json.loads(ias.to_json())
+    for odd in ({"gamma": -1.0}, {"beta": "0.9"}, {"batch_size": 0}, {"batch_size": 2.0}, {"thresholds": [0.5]}):
+        bent = {**content, "selection": {"round": "round_1", "fitted": {**content["selection"]["fitted"], **odd}}}
+        with pytest.raises(UserError, match="export the run again"):
+            ModelMetadata.from_json(json.dumps(bent))
+
+
+def test_a_selector_of_other_classes_is_refused(metadata):
+    fitted = InstanceAdaptiveSelector().fit(lambda: np.full((1, 4, 4, 3), 1 / 3, np.float32))
+    text = replace(metadata, selection=RoundSelection("round_1", fitted)).to_json()
+    with pytest.raises(UserError, match="thresholds for 3 classes, names of 19"):
+        ModelMetadata.from_json(text)
 
 
 def test_the_labelled_share_of_the_target_is_told_of():
@@ -96,8 +108,10 @@ def test_the_packed_prior_is_small_and_selects_the_same_pixels():
     assert len(json.dumps(content)) < 100_000
     restored = resize_prior(unpack_prior(content), (128, 256))
     probs = random.dirichlet(np.full(19, 0.3), (128, 256)).astype(np.float32)
-    thresholds = thresholds_from_batches(lambda: [probs], "cbst_sp", 0.3, 4, prior)
-    assert np.mean(select(probs, thresholds, prior) == select(probs, thresholds, restored)) > 0.98
+    fitted = ClassBalancedSelector(portion=0.3, prior=prior).fit(lambda: [probs])
+    other = replace(fitted, selector=replace(fitted.selector, prior=restored))
+    assert np.mean(fitted.label(probs) == other.label(probs)) > 0.98
+    np.testing.assert_array_equal(from_json(fitted.to_json()).label(probs), other.label(probs))
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"names": 3}'])

@@ -22,7 +22,7 @@ from training.data.input_pipeline import load_frame
 from training.data.picture_pixels import turned
 from training.data.readers import own_id_decoder
 from training.errors import UserError
-from training.prediction.label_files import read_thresholds
+from training.prediction.label_files import read_fitted
 
 SPACE = LABEL_SPACES["camvid11"]
 READERS = (
@@ -38,7 +38,7 @@ OWN_SPACE = {
     "from_cityscapes": [0] * 10 + [255] * 9,
 }
 MANIFEST = {
-    "selector": "cbst", "portion": 0.2, "stride": 4, "compat": None, "images": 1, "thresholds": [0.5, None],
+    "kind": "class_balanced", "portion": 0.2, "stride": 4, "compat": None, "images": 1, "thresholds": [0.5, None],
     "pixels": [1, 2], "ranked_pixels": [1, 1], "files": ["000000.png", "../../precious.txt", "precious.txt"],
 }  # fmt: skip
 SHAPES = (
@@ -237,8 +237,8 @@ def label_folders(random: np.random.Generator, folder: Path) -> None:
         (out / ".000000.png.partial").symlink_to(precious)
     try:
         if random.random() < 0.5:
-            thresholds = read_thresholds(out)
-            assert thresholds.values.shape == thresholds.counts.shape == thresholds.pool_counts.shape
+            fitted = read_fitted(out)
+            assert fitted.label(np.full((4, 5, fitted.classes), 0.25, np.float32)).shape == (4, 5)
         else:
             run_main(label.main, ["--probs", str(folder / "probs.npz"), "--out", str(out)])
     finally:

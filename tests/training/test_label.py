@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from training.label import main
-from training.pseudo_labels import InstanceAdaptiveSelector, in_batches
+from training.prediction.label_images import Predictions
+from training.pseudo_labels import InstanceAdaptiveSelector, from_json
+from training.pseudo_labels.registry import choices
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -136,8 +138,36 @@ def test_manifest_counts_what_the_labels_hold(tmp_path, maps, archive):
     )
     assert manifest["kept_pixels"] == kept[:4].tolist()
     assert manifest["pixels"] == np.bincount(maps.argmax(axis=1).ravel(), minlength=4).tolist()
-    assert (manifest["selector"], manifest["portion"], manifest["stride"]) == ("cbst", 0.4, 2)
+    assert (manifest["selector"], manifest["kind"], manifest["portion"], manifest["stride"]) == (
+        "cbst", "class_balanced", 0.4, 2,
+    )  # fmt: skip
     assert manifest["source"] == str(archive)
+
+
+@pytest.mark.parametrize("name", choices())
+def test_the_manifest_labels_as_the_run_that_wrote_it(tmp_path, maps, archive, name):
+    prior = ()
+    if choices()[name].with_prior:
+        np.save(tmp_path / "prior.npy", np.ones((12, 10, 4), np.float32))
+        prior = ("--prior", tmp_path / "prior.npy")
+    assert run("--probs", archive, "--selector", name, *prior, out=tmp_path / "out") == 0
+    fitted = from_json(json.loads((tmp_path / "out/manifest.json").read_text()))
+    assert fitted.selector.name == name
+    last = list(read_labels(tmp_path / "out").values())[-1]  # an ordered selector ends with these thresholds
+    np.testing.assert_array_equal(fitted.label(np.moveaxis(maps[-1], 0, -1)), last)
+
+
+def test_every_parameter_of_every_selector_is_an_option(tmp_path, archive):
+    for name, choice in choices().items():
+        if choice.with_prior:
+            continue
+        for option, parameter in choice.selector.options().items():
+            if parameter.default is None:
+                continue
+            value = parameter.default if isinstance(parameter.default, int) else 0.5 * parameter.default
+            given = ("--selector", name, f"--{option.replace('_', '-')}", value)
+            assert run("--probs", archive, *given, out=tmp_path / "out") == 0
+            assert json.loads((tmp_path / "out/manifest.json").read_text())[option] == value
 
 
 def test_a_second_run_replaces_the_first(tmp_path, maps, archive):
@@ -151,9 +181,20 @@ def test_a_finished_run_with_its_own_prior(tmp_path, maps, monkeypatch):
     """The network's side is replaced; its prior is brought from the training size to that of the images."""
     images = [np.moveaxis(single, 0, -1) for single in maps]
     space = types.SimpleNamespace(count=4, names=("road", "car", "tree", "sky"))
-    labelling = types.ModuleType("training.prediction.labelling")
-    labelling.probabilities_of_folder = lambda run, folder: (["x", "y", "z"], lambda: iter(images), space)
-    monkeypatch.setitem(sys.modules, "training.prediction.labelling", labelling)
+
+    class RunPredictions(Predictions):
+        names, mine, source = ("x", "y", "z"), range(3), "photos"
+        classes, class_names = space.count, space.names
+
+        def __init__(self, run, folder):
+            pass
+
+        def __call__(self):
+            return iter(images)
+
+    target = types.ModuleType("training.prediction.target_predictions")
+    target.RunPredictions = RunPredictions
+    monkeypatch.setitem(sys.modules, "training.prediction.target_predictions", target)
     monkeypatch.setattr("training.label.start_tensorflow", lambda: None)
     options = ("--checkpoint", tmp_path, "--images", tmp_path)
     assert run(*options, out=tmp_path / "plain") == 0
@@ -163,8 +204,8 @@ def test_a_finished_run_with_its_own_prior(tmp_path, maps, monkeypatch):
     np.save(tmp_path / "spatial_prior.npy", np.ones((6, 5, 4), np.float32))
     assert run(*options, "--selector", "cbst_sp", out=tmp_path / "weighted") == 0
     assert run(*options, "--selector", "ias", out=tmp_path / "adaptive") == 0
-    selector = InstanceAdaptiveSelector(4)
-    expected = [label for batch in in_batches(images, 2) for label in selector.label_batch(batch)]
+    labelling = InstanceAdaptiveSelector().label_all(lambda: iter(images))
+    expected = [label_of(probs) for probs, label_of in labelling]
     np.testing.assert_array_equal(list(read_labels(tmp_path / "adaptive").values()), expected)
 
 
@@ -178,8 +219,12 @@ BAD = {
     "no prior": ("--probs {archive} --selector st_sp", "none was given"),
     "needless prior": ("--probs {archive} --prior {folder}/right.npy", "uses no spatial prior"),
     "other size": ("--probs {archive} --selector st_sp --prior {folder}/wrong.npy", "8 x 10 x 4 but the first map"),
-    "alpha": ("--probs {archive} --selector lrent --alpha -1", "--alpha -1.0"),
-    "needless alpha": ("--probs {archive} --alpha 1", "temperature of lrent"),
+    "alpha": ("--probs {archive} --selector lrent --alpha -1", "alpha -1.0"),
+    "needless alpha": ("--probs {archive} --alpha 1", "does not use --alpha"),
+    "needless prior of a run": (
+        "--checkpoint {folder} --images {folder} --prior {folder}/right.npy --selector lrent",
+        "uses no spatial prior",
+    ),
     "ias portion": ("--probs {archive} --selector ias --portion 0.2", "does not use --portion"),
     "ias stride": ("--probs {archive} --selector ias --stride 4", "does not use --stride"),
     "ias compat": ("--probs {archive} --selector ias --compat mxnet", "does not use --compat"),

@@ -5,7 +5,9 @@ seed and step, so each process computes its own rows of every global batch and n
 out in whole batches, each made of the same images as on one device.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,3 +49,17 @@ class Share:
 
 
 ALONE = Share()
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The other processes that work on other images of the same set, as code without TensorFlow uses them.
+
+    add_up: gives the sum of an array over all workers, who call it equally often and in the same order. on_chief: does
+    a work on the chief alone, gives every worker its result. classes: of the label space, for a worker may have no
+    image.
+    """
+
+    add_up: Callable[[np.ndarray], np.ndarray]
+    on_chief: Callable[[Callable[[], Any]], Any]
+    classes: int

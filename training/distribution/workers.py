@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from models.replicas import replica_number
 from training.distribution.devices import is_chief, share_of_this_process
+from training.distribution.shares import Workers
 from training.errors import UserError
 
 T = TypeVar("T")
@@ -52,6 +53,11 @@ def on_chief(work: Callable[[], T]) -> T:
     size = int(sum_over_workers(np.array(len(said))))
     words = np.frombuffer(said.ljust(size + -size % 8, b"\0"), np.int64)  # zeros on all but the chief
     return pickle.loads(sum_over_workers(words).tobytes()[:size])
+
+
+def workers_of(classes: int) -> Workers | None:
+    """These functions for a label space of so many classes; None with one process."""
+    return Workers(sum_over_workers, on_chief, classes) if share_of_this_process().processes > 1 else None
 
 
 def chief_first(work: Callable[[], T]) -> T:

@@ -180,7 +180,8 @@ def _strips(summary: Mapping[str, Any]) -> list[_Strip]:
     def series(key: str, factor: float = 1.0) -> list[float | None]:
         return [None if entry.get(key) is None else factor * entry[key] for entry in entries]
 
-    asked = series("portion", 100)
+    portions = [(entry.get("parameters") or {}).get("portion") for entry in entries]
+    asked = [None if portion is None else 100 * portion for portion in portions]
     return [
         _Strip("mIoU in %", series("miou"), span=8),
         _Strip("Label-free score", series("label_free_score"), span=0.1),

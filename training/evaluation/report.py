@@ -8,11 +8,11 @@ None or left out, and so is its part of the report.
 * before, after: `confusion.scores`, or None when the target has no labels
 * label_free: {"before", "after"}, each {label_free_score, consistency, agreement, drift, confidence ...: number,
   class_shares: {class: share of all pixels 0..1}}
-* stages, after the model before adaptation: [{stage (its name), title, phrase and way (see `stages/stage.py`), portion
-  or alpha, kept_share, kept_share_per_class {class: share}, thresholds {class: number or None}, threshold_trajectory
-  [[number]], hard_classes [names of what copy-paste took from donors], student_scores (as before and after: of the
-  student whose teacher is the result), label_free_score, consistency, agreement, drift, verdict "ok" or "collapse",
-  sentence, miou, per_class_iou}]
+* stages, after the model before adaptation: [{stage (its name), title, phrase and way (see `stages/stage.py`), selector
+  (its name) and its parameters {name: number}, kept_share, kept_share_per_class {class: share}, thresholds {class:
+  number or None}, threshold_trajectory [[number]], hard_classes [names of what copy-paste took from donors],
+  student_scores (as before and after: of the student whose teacher is the result), label_free_score, consistency,
+  agreement, drift, verdict "ok" or "collapse", sentence, miou, per_class_iou}]
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
 * chosen (name of the stage whose model is the result; none of `stages` = that before adaptation), watch [sentences]
 * seconds, seconds_per_stage {stage: seconds}, peak_rss_bytes

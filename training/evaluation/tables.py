@@ -250,14 +250,14 @@ def class_set_table(summary: Mapping[str, Any], compare: bool) -> str:
 
 def stage_table(summary: Mapping[str, Any]) -> str:
     """One line per stage, the model before adaptation first, then another model that labelled for round 1 if one did;
-    columns that no stage knows are left out."""
+    one column per parameter of a selector; columns that no stage knows are left out."""
     start = {"miou": (summary.get("before") or {}).get("miou"), **single_numbers(summary, "before")}
     first = {**start, "title": "before"}
     stages = [{**entry, "student": (entry.get("student_scores") or {}).get("miou")} for entry in summary["stages"]]
-    entries = [first, *stages]
+    asked = list(dict.fromkeys(name for entry in stages for name in entry.get("parameters") or ()))
+    entries = [{**(entry.get("parameters") or {}), **entry} for entry in (first, *stages)]
     columns = [
-        ("portion", "portion", percent),
-        ("alpha", "alpha", lambda value: number(value, 2)),
+        *((name, words(name), lambda value: number(value, 2)) for name in asked),
         ("kept_share", "kept", percent),
         ("label_free_score", "label-free score", lambda value: number(value, 3)),
         ("consistency", "consistency", lambda value: number(value, 3)),
@@ -267,7 +267,7 @@ def stage_table(summary: Mapping[str, Any]) -> str:
         ("student", "its student's", number),
         ("verdict", "watch", lambda value: value or ""),
     ]
-    shown = [column for column in columns if any(entry.get(column[0]) is not None for entry in stages)]
+    shown = [column for column in columns if any(entry.get(column[0]) is not None for entry in entries[1:])]
     chosen = chosen_line(summary["stages"], summary.get("chosen"))
     rows = []
     for index, entry in enumerate(entries):

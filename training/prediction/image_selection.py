@@ -1,4 +1,4 @@
-"""Label-free choice of the target images worth learning from (the 505-image list of the published CBST results)."""
+"""Label-free choice of the target images that are trained on (the 505-image list of the published CBST results)."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ PUBLISHED_SHARE = 505 / 2975
 def class_balanced_score(probs: np.ndarray) -> float:
     """Mean over the classes present in the prediction of the mean confidence of each class' pixels, in 0..1.
 
-    probs: float32 [h, w, c]. An image full of confident road alone does not outrank one that shows every class well.
+    probs: float32 [h, w, c]. An image of confident road alone does not outrank one in which every class is confident.
     """
     confidence, label = best_class(probs)
     classes = probs.shape[-1]

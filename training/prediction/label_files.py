@@ -2,6 +2,8 @@
 
 import io
 import json
+import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from PIL import Image
 from training.errors import UserError
 from training.files.atomic import write_atomically
 from training.files.reading import read_json
-from training.pseudo_labels.thresholds import Thresholds, thresholds_from_json
+from training.pseudo_labels import Fitted, from_json
 
 MANIFEST_NAME = "manifest.json"
 
@@ -25,50 +27,74 @@ def write_label_png(path: Path, label: np.ndarray) -> None:
     write_atomically(path, encoded.getvalue())
 
 
-def label_manifest(
-    thresholds: Thresholds,
-    kept: np.ndarray,
-    names: list[str],
-    source: str,
-    class_names: tuple[str, ...] | None = None,
-    **extra: Any,
-) -> dict[str, Any]:
-    """What a folder of pseudo-labels holds and how it was made; every list is by class.
+class LabelFolder:
+    """Writes labels and manifest of `label_images` into a folder, which is made if need be."""
 
-    kept: int64 [c], selected pixels per label. thresholds: null = never selected. kept_share: selected pixels over the
-    pixels whose arg-max is that class, null where there are none (above 1 when re-weighting moves pixels to a class).
-    extra: further entries, such as alpha or the digest of the model.
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def write(self, name: str, label: np.ndarray) -> None:
+        """One label as NAME.png; the name may hold slashes. Several threads and processes may write at once."""
+        path = self.folder / f"{name}.png"
+        make_folder(path.parent)
+        write_label_png(path, label)
+
+    def finish(self, manifest: dict[str, Any]) -> None:
+        """Called once, after all labels."""
+        make_folder(self.folder)
+        write_manifest(self.folder, manifest)
+
+
+class ReplacedLabels(LabelFolder):
+    """Labels that wait in a folder inside, and take the place of older ones only when all of them are there.
+
+    Use it as a context: what waits is removed at the end, whatever happened. old_files: what the new labels replace.
     """
-    counts = thresholds.counts
-    total = int(counts.sum())
-    return {
-        "selector": thresholds.selector,
-        "portion": thresholds.portion,
-        "stride": thresholds.stride,
-        "compat": thresholds.compat,
-        "source": source,
-        "images": len(names),
-        "classes": len(counts),
-        "class_names": None if class_names is None else list(class_names),
-        "thresholds": [float(value) if np.isfinite(value) else None for value in thresholds.values],
-        "pixels": counts.tolist(),
-        "ranked_pixels": thresholds.pool_counts.tolist(),
-        "kept_pixels": kept.tolist(),
-        "kept_share": [k / n if n else None for k, n in zip(kept.tolist(), counts.tolist(), strict=True)],
-        "kept_share_all": int(kept.sum()) / total if total else 0.0,
-        **extra,
-        "files": [f"{name}.png" for name in names],
-    }
+
+    def __init__(self, folder: Path, old_files: list[Path]):
+        super().__init__(folder)
+        self.old_files, self.written = old_files, []
+
+    def __enter__(self) -> "ReplacedLabels":
+        try:
+            self.unfinished = tempfile.TemporaryDirectory(dir=self.folder, prefix=".unfinished-")
+        except OSError as error:
+            raise UserError(
+                f"Cannot write in {self.folder} ({error.strerror}): choose another folder for the labels."
+            ) from error
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.unfinished.cleanup()
+
+    def write(self, name: str, label: np.ndarray) -> None:
+        write_label_png(Path(self.unfinished.name) / f"{name}.png", label)
+        self.written.append(f"{name}.png")
+
+    def finish(self, manifest: dict[str, Any]) -> None:
+        for file in self.old_files:
+            file.unlink(missing_ok=True)
+        for name in self.written:
+            (Path(self.unfinished.name) / name).replace(self.folder / name)
+        write_manifest(self.folder, manifest)
 
 
-def read_thresholds(folder: Path) -> Thresholds:
-    """The thresholds that a folder's manifest tells of; UserError where there is no manifest to read."""
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; UserError if that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot make the folder {folder} ({error.strerror}): choose another one.") from error
+
+
+def read_fitted(folder: Path) -> Fitted:
+    """What the labels of a folder were chosen with, as its manifest tells; UserError where there is none to read."""
     manifest = read_json(folder / MANIFEST_NAME)
     try:
-        return thresholds_from_json(manifest, "pixels", "ranked_pixels")
-    except (KeyError, TypeError, ValueError) as error:
+        return from_json(manifest)
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, zlib.error, UserError) as error:
         raise UserError(
-            f"{folder / MANIFEST_NAME} does not tell of thresholds ({error!r}): label the images again."
+            f"{folder / MANIFEST_NAME} does not tell how labels are selected ({error!r}): label the images again."
         ) from error
 
 

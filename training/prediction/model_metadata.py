@@ -3,44 +3,27 @@
 NumPy and json only: whoever uses the file needs neither TensorFlow nor the onnx package to understand it.
 """
 
-import base64
 import json
-import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
-
-import numpy as np
 
 from training.data.classes import IGNORE, LONGEST_NAME
 from training.errors import UserError
 from training.files.reading import parsed_json
 from training.probability_maps.scores import MAX_CLASSES
-from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector
-from training.pseudo_labels.selectors import ORDERED_SELECTORS, PRIOR_SELECTORS
-from training.pseudo_labels.spatial_prior import resize_prior
-from training.pseudo_labels.thresholds import Thresholds, thresholds_from_json
+from training.pseudo_labels import Fitted, from_json
 
 METADATA_KEY = "streetshift"
-ORDERED = ("alpha", "beta", "gamma", "initial")  # what InstanceAdaptiveSelector is made with
-MOST_IMAGES = 4096  # that move thresholds together
-PRIOR_SIZE = (64, 128)  # height and width the spatial prior is stored at, at most
 
 
 @dataclass(frozen=True)
 class RoundSelection:
-    """How the last round chose its pseudo-labels: enough to choose them anew on other images.
-
-    prior: float32 [h, w, c] with mean 1 per class, or None. alpha: of the "lrent" selector, else None. ordered: of the
-    "ias" selector alpha, beta, gamma and initial, see `InstanceAdaptiveSelector`, and batch_size (images), else None.
-    """
+    """How the last round chose its pseudo-labels: its name, and what chooses them anew on other images."""
 
     round: str
-    thresholds: Thresholds
-    alpha: float | None = None
-    prior: np.ndarray | None = None
-    ordered: Mapping[str, float] | None = None
+    fitted: Fitted
 
 
 @dataclass(frozen=True)
@@ -107,7 +90,7 @@ class ModelMetadata:
             selection = known["selection"]
             known["selection"] = None if selection is None else _selection_from_json(selection, len(known["names"]))
             return cls(**known)
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, zlib.error) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, zlib.error, UserError) as error:
             raise UserError(f"{place} cannot be read ({error!r}): export the run again.") from error
 
 
@@ -164,80 +147,13 @@ def _is_side(side: Any, names: tuple[str, ...]) -> bool:
 
 
 def _selection_to_json(selection: RoundSelection) -> dict[str, Any]:
-    """Arrays become lists; a threshold that nothing reaches (infinity, which JSON lacks) becomes null."""
-    thresholds = asdict(selection.thresholds)
-    values = [float(value) if np.isfinite(value) else None for value in thresholds.pop("values")]
-    counts = {name: thresholds[name].tolist() for name in ("counts", "pool_counts")}
-    return {
-        "round": selection.round,
-        **thresholds,
-        **counts,
-        "thresholds": values,
-        "alpha": selection.alpha,
-        "prior": None if selection.prior is None else pack_prior(selection.prior),
-        "ordered": None if selection.ordered is None else dict(selection.ordered),
-    }
+    return {"round": selection.round, "fitted": selection.fitted.to_json()}
 
 
 def _selection_from_json(content: Mapping[str, Any], classes: int) -> RoundSelection:
-    thresholds = thresholds_from_json(content, "counts", "pool_counts")
-    prior = None if content["prior"] is None else unpack_prior(content["prior"])
-    if len(thresholds.values) != classes or (prior is not None and prior.shape[2] != classes):
-        raise ValueError(f"thresholds or a prior for other than {classes} classes")
-    if (thresholds.selector in PRIOR_SELECTORS) > (prior is not None):
-        raise ValueError(f"no prior for the selector {thresholds.selector}")
-    alpha = content["alpha"]
-    if not (alpha is None or (type(alpha) in (int, float) and 0 < alpha < 1e6)):
-        raise ValueError("an alpha above 0 was expected")
-    if alpha is None and thresholds.selector == "lrent":
-        raise ValueError("no alpha for the selector lrent")
+    fitted = from_json(content["fitted"])
+    if fitted.classes != classes:
+        raise ValueError(f"thresholds for {fitted.classes} classes, names of {classes}")
     if not _is_text(content["round"]):
         raise ValueError("the name of a round was expected")
-    ordered = content["ordered"]
-    if (ordered is None) == (thresholds.selector in ORDERED_SELECTORS):
-        raise ValueError(f"parameters of another selector than {thresholds.selector}")
-    if ordered is not None:
-        batch_size, numbers = ordered["batch_size"], {name: ordered[name] for name in ORDERED}
-        if not all(type(number) in (int, float) for number in numbers.values()):
-            raise ValueError("numbers were expected")
-        if type(batch_size) is not int or not 0 < batch_size <= MOST_IMAGES:
-            raise ValueError("a number of images was expected")
-        InstanceAdaptiveSelector(classes, **numbers)  # checks them
-        ordered = {**numbers, "batch_size": batch_size}
-    return RoundSelection(content["round"], thresholds, alpha, prior, ordered)
-
-
-def pack_prior(prior: np.ndarray) -> dict[str, Any]:
-    """A spatial prior float32 [h, w, c] in some 50 kB: at most 64 x 128, square roots in 8 bits, deflated, base64.
-
-    The Gaussian that smoothed it spans less than a pixel there; the root gives small values the finer steps; the
-    differences from the left and upper neighbours (modulo 256) deflate to less than half.
-    """
-    size = tuple(min(own, most) for own, most in zip(prior.shape[:2], PRIOR_SIZE, strict=True))
-    small = np.moveaxis(resize_prior(prior, size), -1, 0)
-    scale = np.maximum(small.max(axis=(1, 2)), np.finfo(np.float32).tiny)
-    coded = np.round(255 * np.sqrt(small / scale[:, None, None])).astype(np.uint8)
-    for axis in (1, 2):
-        coded = np.diff(coded, axis=axis, prepend=np.uint8(0))
-    packed = base64.b64encode(zlib.compress(coded.tobytes(), 9)).decode("ascii")
-    return {"shape": list(coded.shape), "scale": scale.tolist(), "deflated": packed}
-
-
-def unpack_prior(content: Mapping[str, Any]) -> np.ndarray:
-    """The spatial prior float32 [h, w, c] that `pack_prior` packed, within half a step of its square root.
-
-    Raises:
-        ValueError, KeyError, TypeError, zlib.error: what was packed is something else; it is not unpacked further than
-            its shape says.
-    """
-    shape, scale = content["shape"], content["scale"]
-    most = (MAX_CLASSES, *PRIOR_SIZE)
-    if len(shape) != 3 or not all(_are_ids([n], m + 1) and n > 0 for n, m in zip(shape, most, strict=True)):
-        raise ValueError(f"a prior of shape {str(shape)[:80]}")
-    if len(scale) != shape[0] or not all(type(number) in (int, float) and 0 <= number < 1e6 for number in scale):
-        raise ValueError("a scale for each class was expected")
-    packed = zlib.decompressobj().decompress(base64.b64decode(content["deflated"]), math.prod(shape) + 1)
-    coded = np.frombuffer(packed, np.uint8).reshape(shape)
-    for axis in (1, 2):
-        coded = np.cumsum(coded, axis=axis, dtype=np.uint8)
-    return (np.float32(scale) * (np.moveaxis(coded, 0, -1) / np.float32(255)) ** 2).astype(np.float32)
+    return RoundSelection(content["round"], fitted)

@@ -34,7 +34,9 @@ def measure_images(
 ) -> Iterator[Measured]:
     """Measure every image once, on a few threads, while the caller's generator makes the next one.
 
-    Arguments as for `thresholds_from_batches`; every_row = 7 looks at each seventh row only.
+    make_batches: yields maps [h, w, c] or arrays [n, h, w, c]. stride: every stride-th pixel of each arg-max class of
+    an image is measured. prior: float32 [h, w, c] that the probabilities are multiplied by. one_pool: one ranking of
+    all classes. every_row = 7 reads each seventh row only.
     """
 
     def measure(probs: np.ndarray | Enlarged, number: int) -> Measured:

@@ -42,7 +42,7 @@ def _sample_pixels(flat: np.ndarray, classes: int, stride: int) -> tuple[np.ndar
         chunk = flat[start : start + CHUNK]
         order = np.argsort(chunk, kind="stable")  # for uint8 a counting sort: linear time
         bounds = np.searchsorted(chunk.take(order), edges)
-        first = bounds[:-1] + (-counts) % stride  # the walk of each class goes on where the last chunk left it
+        first = bounds[:-1] + (-counts) % stride  # each class is counted on from the last chunk
         ranges = zip(first.tolist(), bounds[1:].tolist(), strict=True)
         sampled += [order[begin:end:stride] + start for begin, end in ranges if begin < end]
         counts += np.diff(bounds)

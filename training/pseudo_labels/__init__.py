@@ -1,66 +1,70 @@
-"""Pseudo-labels: which pixels of the unlabelled target may teach, and what. NumPy only, and pure except for *_files.
+"""Pseudo-labels: which pixels of the unlabelled target are trained on, and with which class. Labelling rules, in NumPy.
 
-| module              | what it answers                                                                               |
-|---------------------|-----------------------------------------------------------------------------------------------|
-| portion             | how large a portion of the pixels may teach in this round                                     |
-| source_subset       | which labelled source images join in                                                          |
-| spatial_prior       | where in the picture each class lives, from source labels                                     |
-| image_selection     | which target images are worth learning from                                                   |
-| thresholds          | the confidence from which a class is kept, over all images; exact, bounded memory             |
-| selectors           | the pseudo-label of one image, given the thresholds; the names and meanings of the selectors  |
-| instance_adaptive   | thresholds that follow the images, batch after batch, and label each batch at once            |
-| donors              | which images lend their hard classes to another (copy-paste)                                  |
-| mining              | which classes are rare enough to crop around                                                  |
-| label_files         | PNGs and manifest on disk                                                                     |
-| probability_files   | probabilities of other people's models, from disk                                             |
-| enlarging           | a map of all classes read from the coarse grid, never made at full size                       |
-| scores, maxima, sampling, measuring, order_statistics | the machinery of thresholds                                 |
+| module            | what it holds                                                                                   |
+|-------------------|-------------------------------------------------------------------------------------------------|
+| selector          | what a selector is: `fit`, `label`, `to_json`                                                   |
+| registry          | selectors by kind: from JSON, from settings, as choices of a command line                       |
+| global_threshold  | ST: one confidence threshold for all classes                                                    |
+| class_balanced    | CBST: one threshold per class                                                                   |
+| label_entropy     | LRENT of CRST: CBST's thresholds, hard and soft labels                                          |
+| instance_adaptive | IAS of IAST and HIAST: thresholds follow the images, batch after batch, and label each batch    |
+| thresholds        | what the first three share: exact thresholds over all images, in bounded memory                 |
+| portion           | how large a portion of the pixels is kept in each round                                         |
+| spatial_prior     | how often each class occurs at each place, from source labels                                   |
 
-A round calls `portion_at`, then `thresholds_from_batches` once over all target images, then `select` (or
-`lrent_select`) for each image. Two images of 2 x 2 pixels and two classes, half of each class' pixels:
+A selector is fitted to the maps of all images, then labels each. Two images of 2 x 2 pixels and two classes, half of
+the pixels of each class:
 
 >>> import numpy as np
->>> from training.pseudo_labels import portion_at, select, thresholds_from_batches
+>>> from training.pseudo_labels import ClassBalancedSelector, InstanceAdaptiveSelector, from_json, portion_at
 >>> of_class_0 = np.float32([[[0.9, 0.8], [0.7, 0.4]], [[0.6, 0.55], [0.35, 0.95]]])
 >>> probs = np.stack([of_class_0, 1 - of_class_0], axis=-1)
 >>> portion_at(round=2, start=0.2, step=0.05, maximum=0.5)
 0.30000000000000004
->>> thresholds = thresholds_from_batches(lambda: [probs], "cbst", portion=0.5, stride=1)
->>> thresholds.counts.tolist()
+>>> fitted = ClassBalancedSelector(portion=0.5, stride=1).fit(lambda: probs)
+>>> fitted.pixels.tolist()
 [6, 2]
->>> thresholds.values.tolist()  # the third of six confidences, the first of two
+>>> fitted.thresholds.tolist()  # the third of six confidences, the first of two
 [0.800000011920929, 0.6499999761581421]
->>> select(probs[0], thresholds).tolist()
+>>> fitted.label(probs[0]).tolist()
 [[0, 0], [255, 255]]
->>> select(probs[1], thresholds).tolist()
+>>> from_json(fitted.to_json()).label(probs[1]).tolist()
 [[255, 255], [1, 0]]
 
-The selector `ias` needs no look at all images first: it labels them as they come, two at a time.
+IAS labels the images as they come, two at a time, and each batch first moves the thresholds. `label_all` serves every
+selector: it gives each map with the function that labels it.
 
->>> selector = InstanceAdaptiveSelector(classes=2, alpha=0.5)
->>> selector.label_batch(probs).tolist()
+>>> labelling = InstanceAdaptiveSelector(alpha=0.5).label_all(lambda: probs)
+>>> [label_of(single).tolist() for single, label_of in labelling]
 [[[0, 255], [255, 255]], [[255, 255], [255, 0]]]
+>>> labelling.fitted.thresholds.round(3).tolist()
+[0.9, 0.889]
 
-The regulariser MRKLD needs no selector of its own: it is cbst here, and a term of the loss in training.
+The regulariser MRKLD needs no selector of its own: it is CBST here, and a term of the loss in training.
 """
 
-from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector, in_batches
+from training.pseudo_labels.class_balanced import ClassBalancedSelector
+from training.pseudo_labels.global_threshold import GlobalThresholdSelector
+from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector
+from training.pseudo_labels.label_entropy import LabelEntropySelector
 from training.pseudo_labels.portion import portion_at
-from training.pseudo_labels.selectors import ORDERED_SELECTORS, PRIOR_SELECTORS, SELECTORS, lrent_select, select
+from training.pseudo_labels.registry import build_selector, from_json, selector_class
+from training.pseudo_labels.selector import Fitted, Maps, Probs, Selector
 from training.pseudo_labels.spatial_prior import resize_prior, spatial_prior
-from training.pseudo_labels.thresholds import Thresholds, thresholds_from_batches
 
 __all__ = [
-    "ORDERED_SELECTORS",
-    "PRIOR_SELECTORS",
-    "SELECTORS",
+    "ClassBalancedSelector",
+    "Fitted",
+    "GlobalThresholdSelector",
     "InstanceAdaptiveSelector",
-    "Thresholds",
-    "in_batches",
-    "lrent_select",
+    "LabelEntropySelector",
+    "Maps",
+    "Probs",
+    "Selector",
+    "build_selector",
+    "from_json",
     "portion_at",
     "resize_prior",
-    "select",
+    "selector_class",
     "spatial_prior",
-    "thresholds_from_batches",
 ]

@@ -1,4 +1,4 @@
-"""The instance-adaptive selector of IAST (Mei et al., ECCV 2020, section 3.2) and HIAST (TPAMI 2025, the same IAS).
+"""IAS, the instance-adaptive selector of IAST (Mei et al., ECCV 2020, section 3.2) and HIAST (TPAMI 2025, the same).
 
 Each class has a threshold theta, at first `initial`. One batch of images after the other, in their order:
 
@@ -11,54 +11,153 @@ Each class has a threshold theta, at first `initial`. One batch of images after 
 So labels depend on the order of the images and on the batch size (published: 2 images); the caller chooses both.
 A hard class gets a low theta because its confidences are low. gamma works the other way: alpha * theta^gamma is the
 share of a class above its psi, so a class with a small theta keeps a smaller share, which keeps noise out.
+
+JSON: kind, alpha, beta, gamma, initial, batch_size, thresholds (the last theta), pixels, images.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
+from training.distribution.shares import Workers
 from training.errors import UserError
 from training.probability_maps.scores import best_class
-from training.pseudo_labels.selectors import keep_confident
-from training.pseudo_labels.thresholds import Thresholds
+from training.pseudo_labels.selector import (
+    IGNORE,
+    Fitted,
+    Labelling,
+    Maps,
+    Probs,
+    Selector,
+    no_maps,
+    parameter,
+    read_common,
+)
 
-SELECTOR = "ias"
-BATCH_SIZE = 2  # images, as published: the "instance" of the instance-adaptive selector
 CAP = 0.999  # what a threshold of 1 or more becomes: otherwise nothing would ever be kept again
 MEAN_DECAY = 0.99  # of the running mean confidence of what is selected (HIAST)
 HIGHEST = 1.01  # float16 probabilities may exceed 1 a little
+MOST_IMAGES = 4096  # that move thresholds together
 
 
-class InstanceAdaptiveSelector:
-    """Labels batch after batch and remembers what the next batch, the manifest and copy-paste need.
+@dataclass(frozen=True, eq=False)
+class InstanceAdaptiveFitted(Fitted):
+    """The last theta of a labelling.
 
-    Args:
-        classes: number of classes c.
-        alpha: share of a class at theta = 1, in (0, 1]. HIAST 0.5 (default); IAST 0.2, 0.25 and 0.3 in rounds 1 to 3.
-        beta: how much of theta stays, 0..1. 1 keeps it constant for ever (HIAST's policy CT).
-        gamma: exponent of theta in the share, at least 0; 0 makes the share alpha for every class.
-        initial: the first theta of every class, from 0 to below 1.
+    thresholds: float64 [c]. running_mean: float64 [c], see `MovingThresholds.mean_confidence`. trajectory: float64
+    [batches + 1, c], the thresholds at the start and after each batch. Both are None of what was read from JSON.
+    """
+
+    running_mean: np.ndarray | None = None
+    trajectory: np.ndarray | None = None
+
+    def label(self, probs: Probs) -> np.ndarray:
+        """The arg-max class where its probability reaches theta, which no longer moves."""
+        return keep_confident(*best_class(probs), self.thresholds)
+
+    @property
+    def mean_confidence(self) -> np.ndarray | None:
+        return self.running_mean
+
+    def figures(self) -> dict[str, Any]:
+        return {} if self.trajectory is None else {"threshold_trajectory": self.trajectory.tolist()}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InstanceAdaptiveSelector(Selector):
+    kind: ClassVar = "instance_adaptive"
+    short: ClassVar = "ias"
+    meaning: ClassVar = "IAST's instance-adaptive selector: thresholds follow the images in their order, plain arg-max"
+    shown: ClassVar = ("alpha",)
+    ordered: ClassVar = True
+    alpha: float = parameter(
+        0.5, "Share of a class that sets its threshold, at theta = 1: above 0, at most 1 (IAST 0.2 to 0.3, HIAST 0.5)."
+    )
+    beta: float = parameter(0.9, "How much of the old threshold stays from batch to batch, 0 to 1; 1: it never moves.")
+    gamma: float = parameter(
+        8.0, "The share is alpha * threshold^gamma, so that hard classes keep fewer pixels; 0: the same for all."
+    )
+    initial: float = parameter(0.9, "The first threshold of every class, from 0 to below 1.")
+    batch_size: int = parameter(
+        2, "Images that move the thresholds together, in the order of their names; labels depend on both."
+    )
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "alpha": (0 < self.alpha <= 1, "above 0 and at most 1, such as 0.5"),
+            "beta": (0 <= self.beta <= 1, "from 0 to 1, such as 0.9"),
+            "gamma": (0 <= self.gamma < np.inf, "a number from 0 up, such as 8"),
+            "initial": (0 <= self.initial < 1, "from 0 to below 1, such as 0.9"),
+        }
+        for name, (right, expected) in ranges.items():
+            if not right:
+                raise UserError(f"The selector {self.short} has {name} {getattr(self, name)}: expected {expected}.")
+        if not 1 <= self.batch_size <= MOST_IMAGES:
+            raise UserError(f"The batch size is {self.batch_size}: expected 1 to {MOST_IMAGES} images, such as 2.")
+
+    def fit(self, maps: Maps, workers: Workers | None = None) -> InstanceAdaptiveFitted:
+        """As `Selector.fit`: the thresholds after the last batch of one pass. The maps must be those of all images:
+        with workers one of them does it for all."""
+        labelling = self.label_all(maps, workers)
+        for _ in labelling:
+            pass
+        return labelling.fitted
+
+    def label_all(self, maps: Maps, workers: Workers | None = None) -> "LabellingInOrder":
+        if workers is not None:
+            raise ValueError("an ordered selector labels all images in one process")
+        return LabellingInOrder(self, maps)
+
+    @classmethod
+    def in_round(cls, settings: Any, number: int) -> dict[str, Any]:
+        """IAST's alpha grows by a step per round."""
+        return {"alpha": settings.alpha + (number - 1) * settings.alpha_step}
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> InstanceAdaptiveFitted:
+        return InstanceAdaptiveFitted(cls.from_json(content), **read_common(content, 0.0))
+
+
+class LabellingInOrder(Labelling):
+    """Labels batch after batch; each batch first moves the thresholds."""
+
+    def __init__(self, selector: InstanceAdaptiveSelector, maps: Maps):
+        self._selector, self._maps = selector, maps
+        self._moving: MovingThresholds | None = None
+
+    @property
+    def fitted(self) -> InstanceAdaptiveFitted:
+        if self._moving is None:
+            raise no_maps()
+        return self._moving.fitted()
+
+    def __iter__(self) -> Iterator[tuple[Probs, Callable[[Probs], np.ndarray]]]:
+        for batch in in_batches(self._maps(), self._selector.batch_size):
+            if self._moving is None:
+                self._moving = MovingThresholds(self._selector, batch[0].shape[-1])
+            for probs, label in zip(batch, self._moving.label_batch(batch), strict=True):
+                yield probs, lambda _, known=label: known
+
+
+class MovingThresholds:
+    """Thresholds that follow the images, and what is counted on the way.
 
     Attributes:
         mean_confidence: float64 [c], running mean of the confidence of selected pixels (HIAST's mu): that of the first
             batch that has some, then 0.99 of the old and 0.01 of the batch's; NaN = none was ever selected.
         predicted: int64 [c], pixels per arg-max class.
-
-    Raises:
-        UserError: a parameter outside its range.
+        images: how many were labelled.
     """
 
-    def __init__(
-        self, classes: int, alpha: float = 0.5, beta: float = 0.9, gamma: float = 8.0, initial: float = 0.9
-    ) -> None:
-        _check_parameters(alpha, beta, gamma, initial)
-        self.classes, self.alpha, self.beta, self.gamma, self.initial = classes, alpha, beta, gamma, initial
+    def __init__(self, selector: InstanceAdaptiveSelector, classes: int):
+        self.selector, self.classes = selector, classes
         self.mean_confidence = np.full(classes, np.nan)
         self.predicted = np.zeros(classes, np.int64)
-        self._trajectory = [np.full(classes, initial, np.float64)]
+        self.images = 0
+        self._trajectory = [np.full(classes, selector.initial, np.float64)]
         self._local: list[np.ndarray] = []
-        self._image_counts: list[np.ndarray] = []
 
     @property
     def theta(self) -> np.ndarray:
@@ -75,99 +174,53 @@ class InstanceAdaptiveSelector:
         """psi of each batch, float32 [batches, c]."""
         return np.array(self._local, np.float32).reshape(-1, self.classes)
 
-    @property
-    def image_counts(self) -> np.ndarray:
-        """Selected pixels of each image and class, int64 [images, c]."""
-        return np.array(self._image_counts, np.int64).reshape(-1, self.classes)
+    def fitted(self) -> InstanceAdaptiveFitted:
+        """The thresholds as they are now."""
+        return InstanceAdaptiveFitted(
+            self.selector, self.theta, self.predicted.copy(), self.images, self.mean_confidence, self.trajectory
+        )
 
-    @property
-    def kept(self) -> np.ndarray:
-        """Selected pixels of each class, int64 [c]."""
-        return self.image_counts.sum(axis=0)
-
-    def label_batch(self, probs: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+    def label_batch(self, probs: np.ndarray | Sequence[Probs]) -> np.ndarray:
         """Pseudo-labels uint8 [n, h, w] of the next batch, 255 = not selected; moves the thresholds (IAST, 3.2).
 
         probs: float32 [n, h, w, c] in 0..1, or n maps [h, w, c] of one size, n >= 1.
         Raises UserError for NaN and values outside 0..1, and for another number of classes.
         """
-        confidence, label = self._measure(probs)
+        # Step 1, of the whole batch before anything moves: a refused batch changes nothing.
+        measured = [_measure(single, self.classes, self.images + offset) for offset, single in enumerate(probs)]
+        confidence, label = (np.stack(each) for each in zip(*measured, strict=True))
         self._move_thresholds(confidence, label)
+        # Step 5, with the thresholds that the batch has moved.
         pseudo_label = keep_confident(confidence, label, self.theta)
         self._count(confidence, label, pseudo_label)
         return pseudo_label
 
-    def thresholds(self) -> Thresholds:
-        """What a manifest tells: the last theta as values, alpha as portion, and that every pixel was ranked."""
-        return Thresholds(
-            selector=SELECTOR,
-            portion=self.alpha,
-            stride=1,
-            compat=None,
-            values=self.theta.astype(np.float32),
-            counts=self.predicted.copy(),
-            pool_counts=self.predicted.copy(),
-            images=len(self._image_counts),
-        )
-
-    def manifest_entries(self) -> dict[str, Any]:
-        """What a manifest tells besides `thresholds()`: parameters, mu (None = never selected) and trajectory."""
-        return {
-            "alpha": self.alpha,
-            "beta": self.beta,
-            "gamma": self.gamma,
-            "initial": self.initial,
-            "mean_confidence": [None if np.isnan(mean) else mean for mean in self.mean_confidence.tolist()],
-            "threshold_trajectory": self.trajectory.tolist(),
-        }
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Everything as plain arrays (for np.savez): `from_state` goes on with the next batch as if never stopped."""
-        return {
-            "parameters": np.array([self.alpha, self.beta, self.gamma, self.initial], np.float64),
-            "trajectory": self.trajectory,
-            "local_thresholds": self.local_thresholds,
-            "image_counts": self.image_counts,
-            "predicted": self.predicted.copy(),
-            "mean_confidence": self.mean_confidence.copy(),
-        }
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, np.ndarray]) -> "InstanceAdaptiveSelector":
-        """The selector whose `state()` this is."""
-        selector = cls(len(state["predicted"]), *np.asarray(state["parameters"]).tolist())
-        selector.predicted, selector.mean_confidence = state["predicted"].copy(), state["mean_confidence"].copy()
-        selector._trajectory = list(state["trajectory"])
-        selector._local = list(state["local_thresholds"])
-        selector._image_counts = list(state["image_counts"])
-        return selector
-
-    def _measure(self, probs: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Step 1: confidence float32 and label uint8, both [n, h, w]."""
-        first = len(self._image_counts)
-        measured = [_measure(single, self.classes, first + offset) for offset, single in enumerate(probs)]
-        confidences, labels = zip(*measured, strict=True)
-        return np.stack(confidences), np.stack(labels)
-
     def _move_thresholds(self, confidence: np.ndarray, label: np.ndarray) -> None:
         """Steps 2 to 4."""
-        quantile = 1 - self.alpha * self.theta**self.gamma
+        beta, quantile = self.selector.beta, 1 - self.selector.alpha * self.theta**self.selector.gamma
         local = pooled_quantiles(confidence.reshape(-1), label.reshape(-1), self.theta, quantile)
-        theta = self.beta * self.theta + (1 - self.beta) * local  # the second product in float32, as published
+        theta = beta * self.theta + (1 - beta) * local  # the second product in float32, as published
         self._trajectory.append(np.where(theta >= 1, CAP, theta))
         self._local.append(local)
 
     def _count(self, confidence: np.ndarray, label: np.ndarray, pseudo_label: np.ndarray) -> None:
         """What the batch adds to the counts and the running means."""
+        self.images += len(label)
         self.predicted += np.bincount(label.reshape(-1), minlength=self.classes)
-        per_image = [np.bincount(single.reshape(-1), minlength=256)[: self.classes] for single in pseudo_label]
-        self._image_counts += per_image
-        counts = np.sum(per_image, axis=0)
+        counts = np.bincount(pseudo_label.reshape(-1), minlength=256)[: self.classes]
         sums = np.bincount(pseudo_label.reshape(-1), weights=confidence.reshape(-1), minlength=256)[: self.classes]
         means = sums / np.maximum(counts, 1)
         moved = MEAN_DECAY * self.mean_confidence + (1 - MEAN_DECAY) * means
         updated = np.where(np.isnan(self.mean_confidence), means, moved)
         self.mean_confidence = np.where(counts > 0, updated, self.mean_confidence)
+
+
+def keep_confident(confidence: np.ndarray, label: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """uint8, `label` where the confidence reaches the threshold of its class, else 255 (IAST, section 3.2).
+
+    confidence: float32 and label: uint8, of one shape; thresholds: float [c]. NaN is never selected.
+    """
+    return np.where(confidence >= thresholds[label], label, np.uint8(IGNORE))
 
 
 def pooled_quantiles(confidence: np.ndarray, label: np.ndarray, extra: np.ndarray, quantile: np.ndarray) -> np.ndarray:
@@ -198,19 +251,12 @@ def pooled_quantiles(confidence: np.ndarray, label: np.ndarray, extra: np.ndarra
     return _between(ranked(lower), ranked(np.minimum(lower + 1, counts)), place - lower).astype(np.float32)
 
 
-def in_batches(maps: Iterable[np.ndarray], batch_size: int = BATCH_SIZE) -> Iterator[list[np.ndarray]]:
+def in_batches(maps: Iterable[Probs], batch_size: int) -> Iterator[list[Probs]]:
     """Consecutive maps [h, w, c] of one size, `batch_size` at a time where sizes allow it, in their order.
 
-    A map whose neighbours have other sizes goes alone. At most one batch is held. Raises UserError, at once, for
-    batch_size < 1.
+    A map whose neighbours have other sizes goes alone. At most one batch is held.
     """
-    if batch_size < 1:
-        raise UserError(f"The batch size is {batch_size}: expected at least 1 image; published are {BATCH_SIZE}.")
-    return _in_batches(maps, batch_size)
-
-
-def _in_batches(maps: Iterable[np.ndarray], batch_size: int) -> Iterator[list[np.ndarray]]:
-    batch: list[np.ndarray] = []
+    batch: list[Probs] = []
     for single in maps:
         if batch and (len(batch) == batch_size or single.shape != batch[0].shape):
             yield batch
@@ -220,7 +266,7 @@ def _in_batches(maps: Iterable[np.ndarray], batch_size: int) -> Iterator[list[np
         yield batch
 
 
-def _measure(probs: np.ndarray, classes: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+def _measure(probs: Probs, classes: int, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Confidence and class of every pixel of one map, which must hold probabilities of so many classes."""
     confidence, label = best_class(probs)
     if probs.shape[-1] != classes:
@@ -236,14 +282,3 @@ def _between(low: np.ndarray, high: np.ndarray, part: np.ndarray) -> np.ndarray:
     """low + part * (high - low), rounded as np.quantile rounds: from the nearer end."""
     step = high - low
     return np.where(part >= 0.5, high - step * (1 - part), low + step * part)
-
-
-def _check_parameters(alpha: float, beta: float, gamma: float, initial: float) -> None:
-    if not 0 < alpha <= 1:
-        raise UserError(f"The selector {SELECTOR} has alpha {alpha}: expected above 0 and at most 1, such as 0.5.")
-    if not 0 <= beta <= 1:
-        raise UserError(f"The selector {SELECTOR} has beta {beta}: expected from 0 to 1, such as 0.9.")
-    if not 0 <= gamma < np.inf:
-        raise UserError(f"The selector {SELECTOR} has gamma {gamma}: expected a number from 0 up, such as 8.")
-    if not 0 <= initial < 1:
-        raise UserError(f"The selector {SELECTOR} has initial {initial}: expected from 0 to below 1, such as 0.9.")

@@ -1,4 +1,4 @@
-"""The self-paced schedule: how large a portion of the pixels may teach in each round (CBST, section 4)."""
+"""The self-paced schedule: how large a portion of the pixels is selected in each round (CBST, section 4)."""
 
 from training.errors import UserError
 

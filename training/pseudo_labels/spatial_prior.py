@@ -1,15 +1,20 @@
-"""Where in the picture each class lives: spatial priors from source labels (CBST, section 4.2)."""
+"""Spatial priors: how often each class occurs at each place, from source labels (CBST, section 4.2)."""
 
+import base64
 import math
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from training.errors import UserError
+from training.probability_maps.scores import MAX_CLASSES
 
 KERNEL = 70.0  # pixels of an image of this height:
 REFERENCE_HEIGHT = 1024
 SIGMAS_PER_KERNEL = 6.0  # the published text gives the support only; three sigmas to each side
+PACKED_SIZE = (64, 128)  # height and width of a packed prior, at most
 
 
 def spatial_prior(
@@ -48,6 +53,43 @@ def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         ((np.arange(new) + 0.5) * old / new).astype(np.intp) for old, new in zip(label.shape, size, strict=True)
     )
     return label[rows[:, None], columns]
+
+
+def pack_prior(prior: np.ndarray) -> dict[str, Any]:
+    """A spatial prior float32 [h, w, c] in some 50 kB: at most 64 x 128, square roots in 8 bits, deflated, base64.
+
+    The Gaussian that smoothed it spans less than a pixel there; the root gives small values the finer steps; the
+    differences from the left and upper neighbours (modulo 256) deflate to less than half.
+    """
+    size = tuple(min(own, most) for own, most in zip(prior.shape[:2], PACKED_SIZE, strict=True))
+    same = size == prior.shape[:2]  # what was packed before is packed to the same again
+    small = np.moveaxis(prior if same else resize_prior(prior, size), -1, 0)
+    scale = np.maximum(small.max(axis=(1, 2)), np.finfo(np.float32).tiny)
+    coded = np.round(255 * np.sqrt(small / scale[:, None, None])).astype(np.uint8)
+    for axis in (1, 2):
+        coded = np.diff(coded, axis=axis, prepend=np.uint8(0))
+    packed = base64.b64encode(zlib.compress(coded.tobytes(), 9)).decode("ascii")
+    return {"shape": list(coded.shape), "scale": scale.tolist(), "deflated": packed}
+
+
+def unpack_prior(content: Mapping[str, Any]) -> np.ndarray:
+    """The spatial prior float32 [h, w, c] that `pack_prior` packed, within half a step of its square root.
+
+    Raises:
+        ValueError, KeyError, TypeError, zlib.error: what was packed is something else; it is not unpacked further than
+            its shape says.
+    """
+    shape, scale = content["shape"], content["scale"]
+    most = (MAX_CLASSES, *PACKED_SIZE)
+    if len(shape) != 3 or not all(type(n) is int and 0 < n <= m for n, m in zip(shape, most, strict=True)):
+        raise ValueError(f"a prior of shape {str(shape)[:80]}")
+    if len(scale) != shape[0] or not all(type(number) in (int, float) and 0 <= number < 1e6 for number in scale):
+        raise ValueError("a scale for each class was expected")
+    packed = zlib.decompressobj().decompress(base64.b64decode(content["deflated"]), math.prod(shape) + 1)
+    coded = np.frombuffer(packed, np.uint8).reshape(shape)
+    for axis in (1, 2):
+        coded = np.cumsum(coded, axis=axis, dtype=np.uint8)
+    return (np.float32(scale) * (np.moveaxis(coded, 0, -1) / np.float32(255)) ** 2).astype(np.float32)
 
 
 def smoothing_matrix(length: int, kernel: float) -> np.ndarray:

@@ -1,175 +1,202 @@
-"""Per-class thresholds lambda_c = exp(-k_c) over all target images, exact and in bounded memory (CBST, algorithm 1)."""
+"""Thresholds lambda_c = exp(-k_c) over all target images, exact and in bounded memory (CBST, algorithm 1).
+
+`ThresholdSelector` and `ThresholdFitted` are what the selectors of CBST and CRST share: rank the confidences of all
+images, take the value that a portion of them reaches, keep the pixels whose ratio to it reaches 1.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from training.distribution.shares import Workers
 from training.errors import UserError
-from training.probability_maps.measuring import MakeBatches, Measured, measure_images
+from training.probability_maps.measuring import Measured, measure_images
 from training.probability_maps.order_statistics import NO_BIN, ConfidenceHistogram, FewValues, WindowHistogram
-from training.probability_maps.scores import MAX_CLASSES
-from training.pseudo_labels.portion import check_portion
-from training.pseudo_labels.selectors import GLOBAL_SELECTORS, ORDERED_SELECTORS, SELECTORS, check_selector
+from training.probability_maps.scores import best_class
+from training.pseudo_labels.portion import check_portion, portion_at
+from training.pseudo_labels.selector import (
+    IGNORE,
+    Fitted,
+    Maps,
+    Probs,
+    Selector,
+    no_maps,
+    parameter,
+    read_common,
+    read_counts,
+)
+from training.pseudo_labels.spatial_prior import resize_prior
 
-LOOK_ROWS = 7  # the first look takes every seventh row: prime, so that it meets every phase of an upsampled grid
+SAMPLED_ROWS = 7  # the estimate reads every seventh row: prime, so that it meets every phase of an enlarged grid
 MOST_STRIDE = 10**9
-WINDOW = 8  # bins counted exactly around the guess: at confidences above a half they span 0.03, in 2 MB a class
+WINDOW = 8  # bins counted exactly around the estimate: at confidences above a half they span 0.03, in 2 MB per class
+COMPATIBLE = "mxnet"  # the original CBST program
 
 
-@dataclass(frozen=True)
-class Workers:
-    """Other processes that measure other images of the same set, for the thresholds of all.
+@dataclass(frozen=True, eq=False)
+class ThresholdFitted(Fitted):
+    """Thresholds that label by the ratio of probability to threshold (CBST, equation 6).
 
-    add_up: gives the sum of an integer array over all workers, who call it equally often and in the same order.
-    classes: of the maps, for a worker may have none.
+    thresholds: float32 [c]. ranked_pixels: int64 [c], the pixels that were ranked, every stride-th of `pixels`.
     """
 
-    add_up: Callable[[np.ndarray], np.ndarray]
-    classes: int
+    ranked_pixels: np.ndarray
+    _resized: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, repr=False)
+
+    def label(self, probs: Probs) -> np.ndarray:
+        """The arg-max over classes of prior * probs / threshold, lowest index on ties, kept where that ratio is at
+        least 1 (the paper's inequality is strict, its programs keep equality)."""
+        score, label = best_class(probs, self._prior_at(probs.shape[:2]), self.thresholds, least=1.0)
+        label[~(score >= 1.0)] = IGNORE
+        return label
+
+    def to_json(self) -> dict[str, Any]:
+        return {**super().to_json(), "ranked_pixels": self.ranked_pixels.tolist()}
+
+    def _prior_at(self, size: tuple[int, int]) -> np.ndarray | None:
+        """The spatial prior at the size of an image."""
+        prior = self.selector.prior
+        if prior is None or prior.shape[:2] == size:
+            return prior
+        resized = self._resized.get(size)
+        if resized is None:
+            resized = resize_prior(prior, size)
+            self._resized.clear()  # only the last size is kept
+            self._resized[size] = resized
+        return resized
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """What selection needs, and what the manifest tells.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ThresholdSelector(Selector):
+    """Selects the most confident portion of the pixels; a class with none of that rank gets threshold 1, as published,
+    and +inf where a prior is used: prior times probability can exceed 1, and such a class must not be selected."""
 
-    values: float32 [c], a pixel is selected where its (prior-weighted) probability divided by these reaches 1; +inf =
-    the class is never selected. counts: int64 [c], all pixels per arg-max class. pool_counts: int64 [c], those of them
-    that were ranked (every stride-th).
-    """
+    shown: ClassVar = ("portion",)
+    one_pool: ClassVar[bool] = False  # one ranking of all classes' pixels, or one per class
+    fitted_type: ClassVar[type[ThresholdFitted]] = ThresholdFitted
+    portion: float = parameter(0.2, "Share of the pixels to select, the most confident ones: above 0, at most 1.")
+    stride: int = parameter(4, "Rank every n-th pixel of each class; 1 ranks all. Every pixel can be selected.")
+    compat: Literal["mxnet"] | None = parameter(
+        None, "Reproduce the original CBST program, with the stray zero in each of its rankings."
+    )
 
-    selector: str
-    portion: float
-    stride: int
-    compat: str | None
-    values: np.ndarray
-    counts: np.ndarray
-    pool_counts: np.ndarray
-    images: int
+    def __post_init__(self) -> None:
+        check_portion(self.portion)
+        if not 1 <= self.stride <= MOST_STRIDE:
+            raise UserError(
+                f"The stride is {self.stride}: expected 1 to {MOST_STRIDE} (1 ranks all pixels, 4 every fourth)."
+            )
+        if self.compat not in (None, COMPATIBLE):
+            raise UserError(f"There is no compatibility mode {self.compat!r}: expected {COMPATIBLE} or none.")
 
+    def fit(self, maps: Maps, workers: Workers | None = None) -> ThresholdFitted:
+        """As `Selector.fit`. `maps` is called one to three times, `maps.some`, if there is one, once.
 
-def thresholds_from_json(content: Mapping[str, Any], counts: str, pool_counts: str) -> Thresholds:
-    """Thresholds as a manifest or a model's metadata tell them; `counts`, `pool_counts`: what the two are called there.
+        1. Read some rows: they tell about where each threshold lies.
+        2. Count all images: the high bits of all ranked confidences, and every value in a window around the estimate.
+        3. Only if a rank lies outside its window: count the values in the bins that hold the ranks.
+        """
+        measure = partial(measure_images, stride=self.stride, prior=self.prior, one_pool=self.one_pool)
+        # 1. An estimate of each threshold.
+        pools = None if workers is None else 1 if self.one_pool else workers.classes
+        sampled = _sampled_histogram(measure(getattr(maps, "some", maps), every_row=SAMPLED_ROWS), pools, workers)
+        estimate, _ = sampled.locate(_ranks(sampled.counts, self.portion))
+        # 2. All images.
+        counts = _Counts(estimate)
+        for measured in measure(maps):
+            counts.add(measured)
+        if workers is not None:
+            counts.add_up(workers)
+        if counts.images == 0:
+            raise ValueError("the maps gave no images the second time: they must start afresh at each call")
+        # 3. The values of the ranks; a class without one is not selected.
+        ranks = _ranks(counts.histogram.counts, self.portion, self._stray_zeros(len(counts.pixels)))
+        values = _kth_largest(counts, ranks, partial(measure, maps), workers)
+        values = _usable(values, np.inf if self.prior is not None and self.compat is None else 1.0)
+        values = np.broadcast_to(values, counts.pixels.shape).copy()
+        return self.fitted_type(self, values, counts.pixels, counts.images, counts.ranked_pixels)
 
-    Raises:
-        KeyError, TypeError, ValueError: something is missing or of another kind; the caller knows where.
-    """
-    values = [np.inf if value is None else value for value in content["thresholds"]]
-    numbers = (*content[counts], *content[pool_counts], content["stride"], content["images"])
-    same_length = 0 < len(values) == len(content[counts]) == len(content[pool_counts]) <= MAX_CLASSES
-    if not same_length or not all(type(value) in (int, float) and value > 0 for value in values):
-        raise ValueError("expected a positive threshold, or null, for each class")
-    if not all(type(number) is int and 0 <= number < 2**62 for number in numbers):
-        raise ValueError("expected counts of pixels and images, and a stride")
-    selector, portion, compat = content["selector"], content["portion"], content["compat"]
-    if selector not in SELECTORS or not 0 < portion <= 1 or compat not in (None, "mxnet"):
-        raise ValueError(f"expected one of the selectors {', '.join(SELECTORS)} with a portion in 0..1")
-    with np.errstate(over="ignore"):  # beyond float32: never reached, as infinity
-        thresholds = np.array(values, np.float32)
-    pools = (np.array(content[name], np.int64) for name in (counts, pool_counts))
-    return Thresholds(selector, portion, content["stride"], compat, thresholds, *pools, content["images"])
+    @classmethod
+    def in_round(cls, settings: Any, number: int) -> dict[str, Any]:
+        """The self-paced schedule: the portion grows by a step per round."""
+        return {"portion": portion_at(number - 1, settings.portion, settings.portion_step, settings.portion_max)}
 
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> ThresholdFitted:
+        selector = cls.from_json(content)
+        common = read_common(content, np.finfo(np.float32).tiny)
+        ranked = read_counts(content["ranked_pixels"])
+        if len(ranked) != len(common["pixels"]) or (
+            selector.prior is not None and selector.prior.shape[2] != len(ranked)
+        ):
+            raise ValueError("expected thresholds, counts of pixels and prior of the same classes")
+        with np.errstate(over="ignore"):  # beyond float32: never reached, as infinity
+            common["thresholds"] = common["thresholds"].astype(np.float32)
+        return cls.fitted_type(selector, **common, ranked_pixels=ranked)
 
-def thresholds_from_batches(
-    make_batches: MakeBatches,
-    selector: str,
-    portion: float,
-    stride: int = 4,
-    prior: np.ndarray | None = None,
-    compat: str | None = None,
-    workers: Workers | None = None,
-    some_batches: MakeBatches | None = None,
-) -> Thresholds:
-    """The thresholds that select the most confident `portion` of the pixels (of each class; `st`: of all classes).
-
-    make_batches: called one to three times, each time yielding the same float arrays [h, w, c] or [n, h, w, c], or
-      `Enlarged` coarse maps, from the start (an inference pass); sizes may differ between images. An array must not be
-      changed after it was yielded.
-    portion: in (0, 1]. stride: every stride-th pixel of each arg-max class of each image is ranked (published: 4).
-    prior: float32 [h, w, c] for st_sp and cbst_sp. compat="mxnet" adds the original CBST's stray zeros to the pools
-      and selects absent classes at 1, for comparison with it only.
-    workers: make_batches yields this worker's images only; the result is that of all, to the bit.
-    some_batches: the same of some images, spread over all, that cost less; None = look at all of them. The result does
-      not depend on it.
-    A class whose rank floor(count * portion) is 0 gets threshold 1, as published, and +inf where a prior is used: prior
-    times probability can exceed 1, and a class absent from the predictions must not be selected.
-    Raises UserError for bad arguments, maps of different class counts and NaN or negative confidences.
-
-    1. Look at some rows: they tell about where each threshold lies.
-    2. Count all images: the high bits of all ranked confidences, and every value in a window around the guess.
-    3. Only if a rank lies outside its window: count the values in the bins that hold the ranks.
-    """
-    _check_arguments(selector, portion, stride, prior, compat)
-    measure = partial(measure_images, stride=stride, prior=prior, one_pool=selector in GLOBAL_SELECTORS)
-    pools = None if workers is None else 1 if selector in GLOBAL_SELECTORS else workers.classes
-    look = _look(measure(some_batches or make_batches, every_row=LOOK_ROWS), pools, workers)
-    guess, _ = look.locate(_ranks(look.counts, portion))
-    census = _Census(guess)
-    for measured in measure(make_batches):
-        census.add(measured)
-    if workers is not None:
-        census.add_up(workers)
-    if census.images == 0:
-        raise ValueError("make_batches gave no images the second time: it must start afresh at each call")
-    ranks = _ranks(census.histogram.counts, portion, _stray_zeros(selector, len(census.counts)) if compat else 0)
-    values = _kth_largest(census, ranks, partial(measure, make_batches), workers)
-    values = _usable(values, np.inf if prior is not None and compat is None else 1.0)
-    values = np.broadcast_to(values, census.counts.shape).copy()
-    return Thresholds(selector, portion, stride, compat, values, census.counts, census.pool_counts, census.images)
+    def _stray_zeros(self, classes: int) -> int:
+        """The original CBST starts each class' pool with one zero, and the pool of all with one more than classes."""
+        if self.compat is None:
+            return 0
+        return classes + 1 if self.one_pool else 1
 
 
-def _look(measured_images: Iterable[Measured], pools: int | None, workers: Workers | None) -> ConfidenceHistogram:
+def _sampled_histogram(
+    measured_images: Iterable[Measured], pools: int | None, workers: Workers | None
+) -> ConfidenceHistogram:
     """Step 1. Its histogram has as many rows as there are pools; None: as the first image says."""
     histogram = None if pools is None else ConfidenceHistogram(pools)
     for measured in measured_images:
         histogram = histogram or ConfidenceHistogram(measured.pools)
         histogram.add(measured.confidence, measured.pool)
     if histogram is None:
-        raise UserError("There are no probability maps to find thresholds from: expected at least one image.")
+        raise no_maps()
     if workers is not None:
         histogram.add_up(workers.add_up)
     return histogram
 
 
-class _Census:
-    """Step 2. counts and pool_counts are those of Thresholds; the tables have a row for each pool."""
+class _Counts:
+    """Step 2. pixels and ranked_pixels are those of ThresholdFitted; the tables have a row for each pool."""
 
-    def __init__(self, guess: np.ndarray):
-        self.histogram = ConfidenceHistogram(len(guess))
-        self.window = WindowHistogram(np.where(guess == NO_BIN, NO_BIN, np.maximum(guess - WINDOW // 2, 0)), WINDOW)
-        self.few = FewValues(len(guess))
-        self.counts: np.ndarray | int = 0
-        self.pool_counts: np.ndarray | int = 0
+    def __init__(self, estimate: np.ndarray):
+        first_bins = np.where(estimate == NO_BIN, NO_BIN, np.maximum(estimate - WINDOW // 2, 0))
+        self.histogram = ConfidenceHistogram(len(estimate))
+        self.window = WindowHistogram(first_bins, WINDOW)
+        self.few = FewValues(len(estimate))
+        self.pixels: np.ndarray | int = 0
+        self.ranked_pixels: np.ndarray | int = 0
         self.images = 0
 
     def add(self, measured: Measured) -> None:
         for table in (self.histogram, self.window, self.few):
             table.add(measured.confidence, measured.pool)
-        self.counts = self.counts + measured.counts
-        self.pool_counts = self.pool_counts + np.bincount(measured.label, minlength=len(measured.counts))
+        self.pixels = self.pixels + measured.counts
+        self.ranked_pixels = self.ranked_pixels + np.bincount(measured.label, minlength=len(measured.counts))
         self.images += 1
 
     def add_up(self, workers: Workers) -> None:
-        """Make it the census of all workers; few values are left out: there is no sum of them."""
+        """Make them the counts of all workers; few values are left out: there is no sum of them."""
         self.histogram.add_up(workers.add_up)
         self.window.add_up(workers.add_up)
         none = np.zeros(workers.classes, np.int64)
-        self.counts, self.pool_counts = workers.add_up(none + self.counts), workers.add_up(none + self.pool_counts)
+        self.pixels, self.ranked_pixels = (workers.add_up(none + each) for each in (self.pixels, self.ranked_pixels))
         self.images = int(workers.add_up(np.array([self.images]))[0])
         self.few = FewValues(len(self.histogram.counts), limit=-1)  # no class is complete
 
 
 def _kth_largest(
-    census: _Census, ranks: np.ndarray, measure: Callable[[], Iterable[Measured]], workers: Workers | None
+    counts: _Counts, ranks: np.ndarray, measure: Callable[[], Iterable[Measured]], workers: Workers | None
 ) -> np.ndarray:
     """The ranks[c]-th largest value of each pool, float32; NaN for rank 0. Takes step 3 if it must."""
-    bins, ranks_inside = census.histogram.locate(ranks)
-    few, covered = census.few.complete, census.window.covers(bins)
-    values = census.window.kth_largest(np.where(covered, bins, NO_BIN), ranks_inside)
-    values = np.where(few, census.few.kth_largest(ranks), values)
+    bins, ranks_inside = counts.histogram.locate(ranks)
+    few, covered = counts.few.complete, counts.window.covers(bins)
+    values = counts.window.kth_largest(np.where(covered, bins, NO_BIN), ranks_inside)
+    values = np.where(few, counts.few.kth_largest(ranks), values)
     missing = ~few & ~covered
     if missing.any():
         bins = np.where(missing, bins, NO_BIN)
@@ -191,24 +218,6 @@ def _ranks(pool_sizes: np.ndarray, portion: float, stray_zeros: int = 0) -> np.n
     return np.where(np.array(ranks) > pool_sizes, 0, ranks)
 
 
-def _stray_zeros(selector: str, classes: int) -> int:
-    """The original CBST starts each class' pool with one zero, and the pool of all with one more than classes."""
-    return classes + 1 if selector in GLOBAL_SELECTORS else 1
-
-
 def _usable(values: np.ndarray, missing: float) -> np.ndarray:
     """Put `missing` for NaN, and the smallest float32 for zero, by which nothing can be divided."""
     return np.where(np.isnan(values), np.float32(missing), np.maximum(values, np.finfo(np.float32).tiny))
-
-
-def _check_arguments(selector: str, portion: float, stride: int, prior: np.ndarray | None, compat: str | None) -> None:
-    check_selector(selector, prior)
-    if selector in ORDERED_SELECTORS:
-        raise UserError(
-            f"The selector {selector} has no thresholds over all images: label in batches (InstanceAdaptiveSelector)."
-        )
-    check_portion(portion)
-    if not 1 <= stride <= MOST_STRIDE:
-        raise UserError(f"The stride is {stride}: expected 1 to {MOST_STRIDE} (1 ranks all pixels, 4 every fourth).")
-    if compat not in (None, "mxnet"):
-        raise UserError(f"There is no compatibility mode {compat!r}: expected mxnet or none.")

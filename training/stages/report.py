@@ -16,11 +16,9 @@ from training.evaluation.confusion import Confusion
 from training.evaluation.panels import Example, write_panels
 from training.evaluation.report import print_summary, write_report
 from training.experiment_json import VERSION
-from training.prediction.label_files import MANIFEST_NAME, read_thresholds
+from training.prediction.label_files import MANIFEST_NAME, read_fitted
 from training.prediction.predictor import Predictor, enlarge
-from training.probability_maps.map_files import load_prior
 from training.progress import console
-from training.pseudo_labels.selectors import select
 from training.run_directory.paths import RunDirectory
 from training.stages.stage import Run, Stage
 
@@ -84,7 +82,7 @@ def _labeller(figures: dict) -> dict | None:
 def _stage_summary(stage: Stage, figures: dict) -> dict:
     verdict, scores = figures["verdict"], figures.get("scores") or {}
     kept = (
-        *("portion", "alpha", "kept_share", "kept_share_per_class", "thresholds", "threshold_trajectory"),
+        *("selector", "parameters", "kept_share", "kept_share_per_class", "thresholds", "threshold_trajectory"),
         *("hard_classes", "student_scores"),
     )
     return {
@@ -175,14 +173,9 @@ def _probs(predictor: Predictor, dataset: Dataset, size) -> np.ndarray:
 
 
 def _pseudo_label(probs: np.ndarray, directory: RunDirectory, stages: dict) -> np.ndarray | None:
-    """What the last round's thresholds would keep of this prediction."""
-    last = list(stages)[-1]
-    if not (directory.pseudo_labels / last / MANIFEST_NAME).is_file():
-        return None
-    thresholds = read_thresholds(directory.pseudo_labels / last)
-    path, classes = directory.spatial_prior, probs.shape[-1]
-    prior = load_prior(path, classes, height_first=True) if path.exists() else None
-    return select(probs, thresholds, prior)
+    """What the last round's selector, as it was fitted then, keeps of this prediction."""
+    folder = directory.pseudo_labels / list(stages)[-1]
+    return read_fitted(folder).label(probs) if (folder / MANIFEST_NAME).is_file() else None
 
 
 def pictures_to_tensorboard(directory: RunDirectory, panels: list[Path]) -> None:

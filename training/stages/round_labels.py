@@ -1,7 +1,6 @@
 """The labels of a round: from the network's predictions on the target to pseudo-label files and their figures."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -9,40 +8,26 @@ from training.data.domains import Domains, source_labels
 from training.data.mining import priority_classes, rare_classes
 from training.data.samples import Dataset
 from training.distribution.devices import share_of_this_process
-from training.distribution.workers import on_chief, sum_over_workers
+from training.distribution.shares import ALONE
+from training.distribution.workers import on_chief, sum_over_workers, workers_of
 from training.files.atomic import whole_file
 from training.prediction.image_selection import best_images, class_balanced_score
-from training.prediction.labelling import (
-    PREDICTION_BATCH,
-    LabelledImages,
-    TargetPredictions,
-    label_images,
-    label_images_in_order,
-)
+from training.prediction.label_files import LabelFolder
+from training.prediction.label_images import LabelledImages, label_images
 from training.prediction.predictor import Predictor
+from training.prediction.target_predictions import PREDICTION_BATCH, TargetPredictions
 from training.probability_maps.map_files import load_prior
 from training.progress import console
-from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector
-from training.pseudo_labels.portion import portion_at
-from training.pseudo_labels.selectors import lrent_select, select
-from training.pseudo_labels.spatial_prior import spatial_prior
+from training.pseudo_labels import build_selector, spatial_prior
 from training.run_directory.paths import RunDirectory
-from training.settings import (
-    Data,
-    GlobalThreshold,
-    InstanceAdaptive,
-    LabelEntropy,
-    RareClassMining,
-    Rounds,
-)
+from training.settings import Data, RareClassMining, Rounds
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """What labelling left for training: the pseudo-labelled images, thresholds `[classes]`, classes worth mining."""
+class RoundLabels:
+    """What labelling left for training: the pseudo-labelled images, classes worth mining, figures, counts."""
 
     dataset: Dataset
-    thresholds: np.ndarray
     rare_classes: tuple[int, ...]
     figures: dict
     found: LabelledImages
@@ -67,88 +52,34 @@ def prior_of(domains: Domains, adaptation: Rounds, directory: RunDirectory, size
 
 def label_round(
     predictor: Predictor, domains: Domains, adaptation: Rounds, data: Data, directory: RunDirectory, number: int
-) -> Labelled:
+) -> RoundLabels:
     """Label the target with what `predictor` says into `pseudo_labels/round_N/`."""
     dataset, folder = domains.target, directory.pseudo_labels / f"round_{number}"
     if adaptation.image_selection is not None:
         dataset = _best_scored(_predictions(predictor, dataset, data), adaptation.image_selection.share)
-    if isinstance(adaptation.selector, InstanceAdaptive):
-        found = on_chief(
-            lambda: _label_in_order(
-                TargetPredictions(predictor, dataset, data.size, PREDICTION_BATCH), folder, adaptation.selector, number
-            )
-        )
-    else:
-        predictions = _predictions(predictor, dataset, data)
-        found = _label_by_portion(predictions, folder, adaptation, domains, directory, number)
-    thresholds = found.thresholds
-    asked, words = ("alpha", "alpha") if thresholds.selector == "ias" else ("portion", "portion of each class")
-    console.print(f"  kept {found.kept_share:.1%} of the target's pixels ({words} {thresholds.portion:.2f})")
-    return Labelled(
+    prior = prior_of(domains, adaptation, directory, data.size)
+    selector = build_selector(adaptation.selector, number, prior)
+    predictions = _predictions(predictor, dataset, data, whole=selector.ordered)
+    found = label_images(predictions, selector, LabelFolder(folder), workers_of(domains.label_space.count))
+    console.print(f"  kept {found.kept_share:.1%} of the target's pixels ({selector.describe()})")
+    return RoundLabels(
         dataset=dataset.with_label_folder(folder),
-        thresholds=thresholds.values,
-        rare_classes=_rare_classes(thresholds.counts, adaptation.mining if data.mined_crops else None),
+        rare_classes=_rare_classes(found.pixels, adaptation.mining if data.mined_crops else None),
         found=found,
-        figures={
-            "round": number,
-            asked: thresholds.portion,
-            "images": len(dataset),
-            **found.as_json(),
-        },
+        figures={"round": number, **found.figures()},
     )
 
 
-def _predictions(predictor: Predictor, dataset: Dataset, data: Data) -> TargetPredictions:
-    """Of this worker's share of the images."""
-    return TargetPredictions(predictor, dataset, data.size, PREDICTION_BATCH, share=share_of_this_process())
-
-
-def _label_by_portion(
-    predictions: TargetPredictions,
-    folder: Path,
-    adaptation: Rounds,
-    domains: Domains,
-    directory: RunDirectory,
-    number: int,
-) -> LabelledImages:
-    """Thresholds over all images first (CBST, CRST), then the labels."""
-    selection = adaptation.selector
-    portion = portion_at(number - 1, selection.portion, selection.portion_step, selection.portion_max)
-    prior = prior_of(domains, adaptation, directory, predictions.size)
-    select_one = _selection_of(adaptation, prior)
-    return label_images(predictions, folder, selector_of(adaptation), portion, selection.stride, prior, select_one)
-
-
-def _label_in_order(
-    predictions: TargetPredictions, folder: Path, settings: InstanceAdaptive, number: int
-) -> LabelledImages:
-    """Thresholds that move from image to image (IAS)."""
-    alpha = settings.alpha + (number - 1) * settings.alpha_step
-    classes = predictions.dataset.label_space.count
-    selector = InstanceAdaptiveSelector(classes, alpha, settings.beta, settings.gamma, settings.initial)
-    return label_images_in_order(predictions, folder, selector, settings.batch_size)
-
-
-def selector_of(adaptation: Rounds) -> str:
-    """The name by which `training/pseudo_labels` knows the method's selector."""
-    if isinstance(adaptation.selector, InstanceAdaptive):
-        return "ias"
-    if isinstance(adaptation.selector, LabelEntropy):
-        return "lrent"
-    base = "st" if isinstance(adaptation.selector, GlobalThreshold) else "cbst"
-    return f"{base}_sp" if adaptation.selector.spatial_prior is not None else base
-
-
-def _selection_of(adaptation: Rounds, prior: np.ndarray | None):
-    if isinstance(adaptation.selector, LabelEntropy):
-        return lambda probs, thresholds: lrent_select(probs, thresholds, adaptation.selector.alpha)[0]
-    return lambda probs, thresholds: select(probs, thresholds, prior)
+def _predictions(predictor: Predictor, dataset: Dataset, data: Data, whole: bool = False) -> TargetPredictions:
+    """Of the whole data set, or of this worker's share of the images."""
+    share = ALONE if whole else share_of_this_process()
+    return TargetPredictions(predictor, dataset, data.size, PREDICTION_BATCH, share=share)
 
 
 def _best_scored(predictions: TargetPredictions, share: float) -> Dataset:
     """The images whose predictions have the best class-balanced score."""
     scores = np.zeros(len(predictions.dataset))
-    scores[predictions.mine] = [class_balanced_score(probs) for probs in predictions.maps()]
+    scores[predictions.mine] = [class_balanced_score(probs) for probs in predictions()]
     chosen = best_images(sum_over_workers(scores), share)
     console.print(f"  {len(chosen)} of {len(scores)} target images have the best class-balanced score")
     return predictions.dataset.subset(chosen)

@@ -21,22 +21,21 @@ from training.methods.mean_teacher import MeanTeacherTraining, decay_of, teacher
 from training.methods.method import Method
 from training.methods.self_training import SelfTraining, SoftLabeller
 from training.methods.terms import CrossEntropyTerm, SoftCrossEntropyTerm, terms_of
-from training.prediction.labelling import (
+from training.prediction.label_images import (
     LabelledImages,
 )
 from training.progress import console
-from training.pseudo_labels.portion import portion_at
+from training.pseudo_labels import portion_at, selector_class
 from training.settings import CopyPaste as CopyPasteSettings
 from training.settings import (
     Data,
     Experiment,
-    LabelEntropy,
     Rounds,
     Schedule,
     SourceShare,
 )
 from training.stages.fitting import train_stage
-from training.stages.round_labels import Labelled, label_round
+from training.stages.round_labels import RoundLabels, label_round
 from training.stages.stage import Run, Stage
 from training.stages.streams import augmentation_of, augmented_stream
 
@@ -90,7 +89,7 @@ class RoundStage(Stage):
         # 1. Labels of the target, by the network or in round 1 by another model.
         labeller = (run.first_labeller if self.number == 1 else None) or run.labeller
         labelled = label_round(labeller, run.domains, adaptation, data, run.directory, self.number)
-        soft = soft_labeller(labeller.network, adaptation, labelled)
+        soft = soft_labeller(labeller.network, labelled)
         # 2. The student of the round before goes on; else the network that labelled.
         lasting = run.read_lasting(self)
         if "student" in lasting:
@@ -132,7 +131,7 @@ def round_terms(adaptation: Rounds, with_source: bool) -> list:
     weight, own_mean = adaptation.target_weight, adaptation.source_share is None
     target = (
         SoftCrossEntropyTerm(weight, own_mean)
-        if isinstance(adaptation.selector, LabelEntropy)
+        if selector_class(adaptation.selector.kind).gives_soft_labels
         else CrossEntropyTerm("target", weight, own_mean)
     )
     source = [CrossEntropyTerm("source", own_mean=own_mean)] if with_source else []
@@ -148,15 +147,16 @@ def round_method(network: keras.Model, adaptation: Rounds, data: Data, steps: in
     return MeanTeacherTraining(network, teacher_of(network), terms, decay, data.loss_stride, soft)
 
 
-def soft_labeller(network, adaptation: Rounds, labelled: Labelled) -> SoftLabeller | None:
+def soft_labeller(network, labelled: RoundLabels) -> SoftLabeller | None:
     """LRENT's soft labels come from what labelled: a copy of the network as it is now, or another model that stays.
 
-    Other methods need none.
+    Other selectors give none.
     """
-    if not isinstance(adaptation.selector, LabelEntropy):
+    soft = labelled.found.fitted.soft
+    if soft is None:
         return None
     labeller = teacher_of(network) if isinstance(network, keras.Model) else network
-    return SoftLabeller(labeller, labelled.thresholds, adaptation.selector.alpha)
+    return SoftLabeller(labeller, soft.thresholds, soft.alpha)
 
 
 def source_part(count: int, share: SourceShare, data: Data, number: int) -> np.ndarray:
@@ -166,7 +166,7 @@ def source_part(count: int, share: SourceShare, data: Data, number: int) -> np.n
     return source_subset(count, max(part, min((least + 0.5) / count, 1.0)), number - 1, share.policy)
 
 
-def round_streams(run: Run, stage: RoundStage, labelled: Labelled) -> Callable[[int, Share], tf.data.Dataset]:
+def round_streams(run: Run, stage: RoundStage, labelled: RoundLabels) -> Callable[[int, Share], tf.data.Dataset]:
     """`make_stream(first_step, share)`: batches with a target and perhaps a source part, a function of seed, round and
     step alone."""
     domains, adaptation, data, schedule = run.domains, stage.settings, run.experiment.data, stage.schedule
@@ -178,7 +178,7 @@ def round_streams(run: Run, stage: RoundStage, labelled: Labelled) -> Callable[[
     if paste is not None:
         picture = run.directory.pasting_picture(stage.name)
         on_chief(lambda: write_pasting(picture, _pasted(paste, labelled, data), domains.label_space))
-    weak = adaptation.mean_teacher is not None or isinstance(adaptation.selector, LabelEntropy)
+    weak = adaptation.mean_teacher is not None or labelled.found.fitted.soft is not None
     target_views = {"strong": data.strong_blend if adaptation.strong_views else 0.0, "weak": weak, "paste": paste}
     share = source_share_of(adaptation, data)
 
@@ -194,7 +194,7 @@ def round_streams(run: Run, stage: RoundStage, labelled: Labelled) -> Callable[[
     return make_stream
 
 
-def _pasted(paste: CopyPaste, labelled: Labelled, data: Data, count: int = 4):
+def _pasted(paste: CopyPaste, labelled: RoundLabels, data: Data, count: int = 4):
     """Frames of the first positions of the stream that get something, before and after."""
     dataset, shown = labelled.dataset, 0
     for position in range(len(dataset)):
@@ -207,7 +207,7 @@ def _pasted(paste: CopyPaste, labelled: Labelled, data: Data, count: int = 4):
             return
 
 
-def _copy_paste(adaptation: Rounds, labelled: Labelled, seed: int) -> CopyPaste | None:
+def _copy_paste(adaptation: Rounds, labelled: RoundLabels, seed: int) -> CopyPaste | None:
     settings, found = adaptation.copy_paste, labelled.found
     if settings is None:
         return None

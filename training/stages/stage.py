@@ -12,8 +12,8 @@ from training.data.input_pipeline import evaluation_stream, readable
 from training.distribution.workers import on_chief
 from training.evaluation.scoring import score
 from training.evaluation.watch import second_view
-from training.prediction.labelling import PREDICTION_BATCH
 from training.prediction.predictor import Predictor
+from training.prediction.target_predictions import PREDICTION_BATCH
 from training.run_directory.checkpoint import read_lasting, save_lasting
 from training.run_directory.paths import RunDirectory
 from training.settings import Experiment, Schedule

@@ -54,11 +54,12 @@ def test_notes_name_the_classes_that_lost(summary):
 
 
 def test_a_round_with_a_teacher_shows_its_student_and_marks_the_hard_classes(summary):
-    teacher = {**summary["stages"][0], "student_scores": {"miou": 64.0}, "alpha": 0.2, "hard_classes": ["car"]}
-    del teacher["portion"]
+    teacher = {**summary["stages"][0], "student_scores": {"miou": 64.0}, "hard_classes": ["car"]}
+    teacher["parameters"] = {"alpha": 0.2, "limit": 3}
     told = {**summary, "stages": [teacher]}
     heading, _, before, first = tables.stage_table(told).splitlines()
-    assert "| alpha | kept |" in heading
+    assert heading.startswith("| stage | alpha | limit | kept |")
+    assert first.startswith("| round 1 (chosen) | 0.20 | 3.00 |")
     assert "| its student's |" in heading
     assert (before.count("64.0"), first.count("64.0")) == (0, 1)
     assert [row.title for row in tables.class_rows(told)] == ["road", "tree | hedge", "car *", "tram"]
@@ -77,7 +78,7 @@ def test_stage_table_marks_the_chosen_line_and_drops_unknown_columns(summary):
     table = tables.stage_table(summary).splitlines()
     assert table[0] == "| stage | portion | kept | label-free score | agreement | drift | mIoU % | watch |"
     assert table[2].startswith("| before | — | — | 0.600 |")
-    assert table[3].startswith("| round 1 (chosen) | 20.0 % | 19.0 % | 0.710 |")
+    assert table[3].startswith("| round 1 (chosen) | 0.20 | 19.0 % | 0.710 |")
     assert table[4].endswith("| 21.0 | collapse |")
     bare = tables.stage_table(
         {"stages": [{"stage": "round_1", "title": "Round 1", "kept_share": 0.5}], "chosen": "source"}

@@ -1,6 +1,5 @@
 """Anybody's files as labellers: every understood form gives the same probabilities, every other one a sentence."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import keras
@@ -11,12 +10,12 @@ import tensorflow as tf
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.export.some_metadata import some_metadata
+from tests.training.pseudo_labels.fitting import with_thresholds
 from training.data.classes import LabelSpace
 from training.errors import UserError
 from training.prediction.foreign_predictor import PIXELS, ForeignPredictor
 from training.prediction.model_metadata import METADATA_KEY
-from training.recipes import RECIPES
-from training.settings import LabelEntropy
+from training.pseudo_labels import LabelEntropySelector
 from training.stages.rounds import soft_labeller
 
 SPACE = LabelSpace("four", ("a", "b", "c", "d"), ((0, 0, 0),) * 4, (255,) * 19, class_sets={"4": (0, 1, 2, 3)})
@@ -99,9 +98,9 @@ def test_every_form_gives_the_models_probabilities(form, tmp_path):
 def test_it_gives_lrents_soft_labels(tmp_path):
     """CRST's soft label is p / threshold at temperature alpha: alpha 1 and thresholds of 1 leave p."""
     predictor = ForeignPredictor(channels_first_logits(tmp_path / "a.onnx"), SPACE, SIZE, "bytes")
-    recipe = replace(RECIPES["lrent"].adaptation, selector=LabelEntropy(alpha=1.0))
-    labelled = SimpleNamespace(thresholds=np.ones(4, np.float32))
-    soft = soft_labeller(predictor.network, recipe, labelled)
+    fitted = with_thresholds(LabelEntropySelector(alpha=1.0), 1, 1, 1, 1)
+    labelled = SimpleNamespace(found=SimpleNamespace(fitted=fitted))
+    soft = soft_labeller(predictor.network, labelled)
     label = tf.zeros((2, *SIZE), tf.uint8)
     np.testing.assert_allclose(tf.function(soft)(tf.constant(IMAGE), label), expected(), atol=1e-6)
 

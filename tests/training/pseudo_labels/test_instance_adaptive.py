@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.errors import UserError
-from training.pseudo_labels import InstanceAdaptiveSelector, in_batches, select
-from training.pseudo_labels.instance_adaptive import pooled_quantiles
+from training.pseudo_labels import InstanceAdaptiveSelector, from_json
+from training.pseudo_labels.instance_adaptive import MovingThresholds, in_batches, pooled_quantiles
 
 CASES = ["iast_S_a0.2_b0.9_g8_bs1", "iast_S_a0.2_b0.9_g8_bs2", "iast_S_a0.3_b0.9_g8_bs2", "iast_S_a0.5_b0.5_g0_bs2"]
 CASES += ["iast_S_reversed", "hiast_ias_S_a0.2", "hiast_ias_S_a0.5", "hiast_ct_S", "hiast_nt_S"]
@@ -18,6 +18,10 @@ def two_classes(*of_class_0):
     """[1, 1, pixels, 2]; values that float16 holds exactly."""
     first = np.float32([[of_class_0]])
     return np.stack([first, 1 - first], axis=-1)
+
+
+def moving(classes, **parameters):
+    return MovingThresholds(InstanceAdaptiveSelector(**parameters), classes)
 
 
 def soft_max(seed, *shape):
@@ -32,23 +36,29 @@ def test_agrees_with_the_published_programs(shared_dir, case):
         expected = dict(archive)
     order = expected.get("order", np.arange(3))
     parameters = {name: float(expected[name]) for name in ("alpha", "beta", "gamma") if name in expected}
-    selector = InstanceAdaptiveSelector(19, **parameters, **CONSTANT.get(case, {}))
-    batches = in_batches(probs[order], int(expected["batch_size"]))
-    labels = np.concatenate([selector.label_batch(batch) for batch in batches])
+    batch_size = int(expected["batch_size"])
+    selector = InstanceAdaptiveSelector(**parameters, **CONSTANT.get(case, {}), batch_size=batch_size)
+    labelling = selector.label_all(lambda: probs[order])
+    labels = np.array([label_of(single) for single, label_of in labelling])
+    fitted = labelling.fitted
     assert np.mean(labels != expected["pseudo_trainid"][order]) <= 1e-4
     if expected.get("thresholds", np.zeros(19)).ndim == 2:
-        np.testing.assert_allclose(selector.trajectory, expected["thresholds"], atol=1e-6)
+        np.testing.assert_allclose(fitted.trajectory, expected["thresholds"], atol=1e-6)
     if "local_thresholds" in expected:
-        np.testing.assert_allclose(selector.local_thresholds, expected["local_thresholds"], atol=1e-6)
+        thresholds = MovingThresholds(selector, 19)
+        again = [thresholds.label_batch(batch) for batch in in_batches(probs[order], batch_size)]
+        np.testing.assert_array_equal(np.concatenate(again), labels)
+        np.testing.assert_allclose(thresholds.local_thresholds, expected["local_thresholds"], atol=1e-6)
     if "class_mean_probs" in expected:  # it has 0 where nothing was selected
-        np.testing.assert_allclose(np.nan_to_num(selector.mean_confidence), expected["class_mean_probs"][-1], atol=1e-6)
-        np.testing.assert_array_equal(selector.image_counts.T, expected["pixels_per_class_image"])
-        np.testing.assert_array_equal(selector.kept, expected["statics_class"])
+        np.testing.assert_allclose(np.nan_to_num(fitted.mean_confidence), expected["class_mean_probs"][-1], atol=1e-6)
+        counts = np.array([np.bincount(label.ravel(), minlength=256)[:19] for label in labels])
+        np.testing.assert_array_equal(counts.T, expected["pixels_per_class_image"])
+        np.testing.assert_array_equal(counts.sum(axis=0), expected["statics_class"])
 
 
 def test_two_batches_by_hand():
     """alpha .5, gamma 0, beta .5, theta .5. The first pool of class 0 is .5 .5625 .75 .875 1, its median .75."""
-    selector = InstanceAdaptiveSelector(2, alpha=0.5, beta=0.5, gamma=0.0, initial=0.5)
+    selector = moving(2, alpha=0.5, beta=0.5, gamma=0.0, initial=0.5)
     label = selector.label_batch(two_classes(0.5625, 0.75, 0.875, 1.0, 0.375))
     assert selector.local_thresholds.tolist() == [[0.75, 0.5625]]  # of class 1: the middle of .5 and .625
     assert selector.theta.tolist() == [0.625, 0.53125]
@@ -58,30 +68,29 @@ def test_two_batches_by_hand():
     assert selector.trajectory.tolist() == [[0.5, 0.5], [0.625, 0.53125], [0.625, 0.53125]]
     assert label.tolist() == [[[0, 255]]]  # a confidence equal to theta is kept
     np.testing.assert_allclose(selector.mean_confidence, [0.99 * 0.875 + 0.01 * 0.625, 0.625], rtol=1e-12)
-    assert selector.image_counts.tolist() == [[3, 1], [1, 0]]
-    assert selector.predicted.tolist() == [6, 1]
+    assert (selector.predicted.tolist(), selector.images) == ([6, 1], 2)
 
 
 def test_a_small_theta_keeps_a_smaller_share():
     """psi of a pool of .5 and .75 at alpha theta^gamma = .5 and .125: .625 and .71875."""
     for gamma, psi in ((1.0, 0.625), (3.0, 0.71875)):
-        selector = InstanceAdaptiveSelector(2, alpha=1.0, gamma=gamma, initial=0.5)
+        selector = moving(2, alpha=1.0, gamma=gamma, initial=0.5)
         selector.label_batch(two_classes(0.75))
         assert selector.local_thresholds[0].tolist() == [psi, 0.5]
 
 
 def test_a_threshold_of_one_becomes_less():
-    selector = InstanceAdaptiveSelector(2, alpha=1e-6, beta=0.0)
+    selector = moving(2, alpha=1e-6, beta=0.0)
     assert selector.label_batch(two_classes(1.0, 1.0)).tolist() == [[[0, 0]]]
     assert selector.theta.tolist() == [0.999, pytest.approx(0.9)]
 
 
 def test_an_absent_class_keeps_its_threshold_and_has_no_mean():
-    selector = InstanceAdaptiveSelector(2, initial=0.75)
+    selector = moving(2, initial=0.75)
     selector.label_batch(two_classes(1.0))
     assert selector.theta[1] == pytest.approx(0.75, abs=1e-7)  # psi and its product are float32
     assert np.isnan(selector.mean_confidence[1])
-    assert selector.manifest_entries()["mean_confidence"] == [1.0, None]
+    np.testing.assert_array_equal(selector.fitted().mean_confidence, [1.0, np.nan])
 
 
 @settings(max_examples=40, deadline=None)
@@ -108,9 +117,8 @@ def test_labels_depend_on_order_and_batch_size_and_on_nothing_else():
     maps = soft_max(0, 6, 20, 30, 5)
 
     def labels(order, batch_size):
-        selector = InstanceAdaptiveSelector(5, alpha=0.2)
-        found = np.concatenate([selector.label_batch(batch) for batch in in_batches(maps[order], batch_size)])
-        return found[np.argsort(order)]
+        labelling = InstanceAdaptiveSelector(alpha=0.2, batch_size=batch_size).label_all(lambda: maps[order])
+        return np.array([label_of(probs) for probs, label_of in labelling])[np.argsort(order)]
 
     forward, backward = np.arange(6), np.arange(6)[::-1]
     assert np.array_equal(labels(forward, 2), labels(forward, 2))
@@ -121,44 +129,45 @@ def test_labels_depend_on_order_and_batch_size_and_on_nothing_else():
 def test_a_batch_may_be_an_array_or_a_list_in_any_memory_layout():
     maps = soft_max(1, 2, 8, 9, 4)
     other_layout = [np.moveaxis(np.ascontiguousarray(np.moveaxis(single, -1, 0)), 0, -1) for single in maps]
-    first, second = (InstanceAdaptiveSelector(4).label_batch(batch) for batch in (maps, other_layout))
+    first, second = (moving(4).label_batch(batch) for batch in (maps, other_layout))
     assert first.dtype == np.uint8
     assert first.shape == (2, 8, 9)
     np.testing.assert_array_equal(first, second)
 
 
-def test_labelling_resumes_from_a_file(tmp_path):
+def test_fitting_ends_where_labelling_ends():
+    maps = soft_max(2, 5, 8, 9, 4)
+    selector = InstanceAdaptiveSelector(alpha=0.3, beta=0.8, gamma=4.0, initial=0.7)
+    labelling = selector.label_all(lambda: iter(maps))
+    assert sum(1 for _ in labelling) == 5
+    for name in ("thresholds", "pixels", "images", "mean_confidence", "trajectory"):
+        np.testing.assert_array_equal(getattr(selector.fit(lambda: iter(maps)), name), getattr(labelling.fitted, name))
+    assert labelling.fitted.figures() == {"threshold_trajectory": labelling.fitted.trajectory.tolist()}
+
+
+def test_labels_asked_for_later_are_those_of_the_thresholds_of_their_batch():
+    """Another thread may ask when the thresholds have moved on."""
     maps = soft_max(2, 6, 8, 9, 4)
-    whole = InstanceAdaptiveSelector(4, alpha=0.3, beta=0.8, gamma=4.0, initial=0.7)
-    expected = [whole.label_batch(maps[start : start + 2]) for start in (0, 2, 4)]
-    stopped = InstanceAdaptiveSelector(4, alpha=0.3, beta=0.8, gamma=4.0, initial=0.7)
-    stopped.label_batch(maps[:2])
-    np.savez(tmp_path / "state.npz", **stopped.state())
-    with np.load(tmp_path / "state.npz") as state:
-        resumed = InstanceAdaptiveSelector.from_state(state)
-    np.testing.assert_array_equal([resumed.label_batch(maps[start : start + 2]) for start in (2, 4)], expected[1:])
-    for name, value in whole.state().items():
-        np.testing.assert_array_equal(resumed.state()[name], value)
-
-
-def test_a_new_selector_has_a_state_too():
-    state = InstanceAdaptiveSelector(3).state()
-    assert (state["trajectory"].shape, state["local_thresholds"].shape) == ((1, 3), (0, 3))
-    assert state["image_counts"].shape == (0, 3)
-    assert InstanceAdaptiveSelector.from_state(state).theta.tolist() == [0.9] * 3
+    late = [label_of for _, label_of in InstanceAdaptiveSelector().label_all(lambda: maps)]
+    labels = [label_of(probs) for label_of, probs in zip(late, maps, strict=True)]
+    at_once = [label_of(probs) for probs, label_of in InstanceAdaptiveSelector().label_all(lambda: maps)]
+    np.testing.assert_array_equal(labels, at_once)
 
 
 def test_its_thresholds_select_on_other_images():
     """No re-weighting: class 1 is nearer to its threshold, but class 0 is the arg-max."""
-    selector = InstanceAdaptiveSelector(2, beta=1.0, initial=0.5)
-    selector.label_batch(two_classes(0.75, 0.25))
-    thresholds = selector.thresholds()
-    assert (thresholds.selector, thresholds.portion, thresholds.images) == ("ias", 0.5, 1)
-    assert thresholds.counts.tolist() == [1, 1]
+    fitted = InstanceAdaptiveSelector(beta=1.0, initial=0.5).fit(lambda: two_classes(0.75, 0.25))
+    assert (fitted.selector.parameters["alpha"], fitted.images) == (0.5, 1)
+    assert fitted.pixels.tolist() == [1, 1]
     lower = np.float32([[[0.5, 0.49], [0.49, 0.5], [0.48, 0.47]]])
-    assert select(lower, thresholds).tolist() == [[0, 1, 255]]
-    thresholds.values[:] = [0.9, 0.3]
-    assert select(lower, thresholds).tolist() == [[255, 1, 255]]
+    assert fitted.label(lower).tolist() == [[0, 1, 255]]
+    other = from_json({**fitted.to_json(), "thresholds": [0.9, 0.3]})
+    assert other.label(lower).tolist() == [[255, 1, 255]]
+
+
+def test_no_maps_are_told_so():
+    with pytest.raises(UserError, match="no probability maps"):
+        InstanceAdaptiveSelector().fit(lambda: [])
 
 
 def test_batches_keep_the_order_and_one_size_each():
@@ -178,15 +187,17 @@ def test_batches_keep_the_order_and_one_size_each():
         ({"gamma": -1.0}, "gamma -1.0"),
         ({"gamma": float("inf")}, "gamma inf"),
         ({"initial": 1.0}, "initial 1.0"),
+        ({"batch_size": 0}, "batch size is 0"),
+        ({"batch_size": 10**9}, "batch size is 1000000000"),
     ],
 )
 def test_bad_parameters_are_told_in_one_sentence(change, message):
     with pytest.raises(UserError, match=message):
-        InstanceAdaptiveSelector(3, **change)
+        InstanceAdaptiveSelector(**change)
 
 
-def test_bad_maps_and_batch_sizes_are_told_so():
-    selector = InstanceAdaptiveSelector(2)
+def test_bad_maps_are_told_so():
+    selector = moving(2)
     selector.label_batch(two_classes(0.5))
     for factor in (np.nan, -1, 3):
         with pytest.raises(UserError, match="Probability map 2 holds"):
@@ -194,5 +205,3 @@ def test_bad_maps_and_batch_sizes_are_told_so():
     with pytest.raises(UserError, match="has 3 classes: expected 2"):
         selector.label_batch(soft_max(0, 1, 2, 2, 3))
     assert len(selector.trajectory) == 2  # a refused batch moves nothing
-    with pytest.raises(UserError, match="batch size is 0"):
-        in_batches([], 0)

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.distribution.worker_threads import WorkerThreads
+from tests.training.pseudo_labels.fitting import fit, selector_called
+from training.distribution.shares import Workers
 from training.errors import UserError
 from training.probability_maps.sampling import sample_per_class
 from training.probability_maps.scores import best_class
-from training.pseudo_labels import ORDERED_SELECTORS, SELECTORS, select, thresholds_from_batches
 from training.pseudo_labels import thresholds as thresholds_module
-from training.pseudo_labels.thresholds import Workers
+from training.pseudo_labels.registry import choices
 
 
 def soft_max(rng, *shape, sharpness=2.0):
@@ -39,16 +40,16 @@ def test_by_hand():
     """Class 0: .9 .8 .7 .6, class 1: .95 .55; K = floor(4 / 2) and floor(2 / 2)."""
     of_class_0 = np.float32([[0.9, 0.6, 0.05], [0.8, 0.45, 0.7]])
     probs = np.stack([of_class_0, 1 - of_class_0], axis=-1)
-    result = thresholds_from_batches(lambda: [probs], "cbst", 0.5, stride=1)
-    assert result.values.tolist() == [np.float32(0.8), np.float32(0.95)]
-    assert result.counts.tolist() == [4, 2]
-    assert select(probs, result).tolist() == [[0, 255, 1], [0, 255, 255]]
-    everything = thresholds_from_batches(lambda: [probs], "st", 0.5, stride=1)
-    assert everything.values.tolist() == [np.float32(0.8)] * 2
+    result = fit(lambda: [probs], "cbst", 0.5, stride=1)
+    assert result.thresholds.tolist() == [np.float32(0.8), np.float32(0.95)]
+    assert result.pixels.tolist() == [4, 2]
+    assert result.label(probs).tolist() == [[0, 255, 1], [0, 255, 255]]
+    everything = fit(lambda: [probs], "st", 0.5, stride=1)
+    assert everything.thresholds.tolist() == [np.float32(0.8)] * 2
     # Every second pixel of each class in row-major order: .9 .8 of class 0, .95 of class 1.
-    thinned = thresholds_from_batches(lambda: [probs], "cbst", 1.0, stride=2)
-    assert thinned.values.tolist() == [np.float32(0.8), np.float32(0.95)]
-    assert thinned.pool_counts.tolist() == [2, 1]
+    thinned = fit(lambda: [probs], "cbst", 1.0, stride=2)
+    assert thinned.thresholds.tolist() == [np.float32(0.8), np.float32(0.95)]
+    assert thinned.ranked_pixels.tolist() == [2, 1]
 
 
 @settings(max_examples=25, deadline=None)
@@ -58,28 +59,28 @@ def test_by_hand():
 def test_equals_sorting(seed, images, stride, portion, selector):
     rng = np.random.default_rng(seed)
     maps = [soft_max(rng, rng.integers(1, 20), rng.integers(1, 20), 4) for _ in range(images)]
-    result = thresholds_from_batches(lambda: iter(maps), selector, portion, stride)
-    np.testing.assert_array_equal(result.values, by_sorting(maps, portion, stride, selector == "st"))
-    assert result.counts.sum() == sum(probs.shape[0] * probs.shape[1] for probs in maps)
+    result = fit(lambda: iter(maps), selector, portion, stride)
+    np.testing.assert_array_equal(result.thresholds, by_sorting(maps, portion, stride, selector == "st"))
+    assert result.pixels.sum() == sum(probs.shape[0] * probs.shape[1] for probs in maps)
     assert result.images == images
 
 
 @pytest.mark.parametrize("guess_is_wrong", [False, True])
-def test_large_pools_equal_sorting_even_if_the_first_look_misleads(monkeypatch, guess_is_wrong):
-    """More values than are kept singly; the rows the look takes are far less confident than the others."""
+def test_large_pools_equal_sorting_even_if_the_estimate_misleads(monkeypatch, guess_is_wrong):
+    """More values than are kept singly; the sampled rows are far less confident than the others."""
     monkeypatch.setattr(thresholds_module, "FewValues", lambda classes: real_few_values(classes, limit=50))
     maps = [soft_max(np.random.default_rng(seed), 64, 48, 3, sharpness=4) for seed in range(3)]
     passes = []
     if guess_is_wrong:
         for probs in maps:
-            probs[:: thresholds_module.LOOK_ROWS] = 0.3 * probs[:: thresholds_module.LOOK_ROWS] + 0.7 / 3
+            probs[:: thresholds_module.SAMPLED_ROWS] = 0.3 * probs[:: thresholds_module.SAMPLED_ROWS] + 0.7 / 3
 
     def make_batches():
         passes.append(1)
         return iter(maps)
 
-    result = thresholds_from_batches(make_batches, "cbst", 0.3, 2)
-    np.testing.assert_array_equal(result.values, by_sorting(maps, 0.3, 2))
+    result = fit(make_batches, "cbst", 0.3, 2)
+    np.testing.assert_array_equal(result.thresholds, by_sorting(maps, 0.3, 2))
     assert len(passes) == (3 if guess_is_wrong else 2)
 
 
@@ -87,7 +88,7 @@ real_few_values = thresholds_module.FewValues
 
 
 @pytest.mark.parametrize(("some_are_like_all", "passes_over_all"), [(True, 1), (False, 2)])
-def test_a_look_at_some_images_decides_about_the_work_only(monkeypatch, some_are_like_all, passes_over_all):
+def test_some_images_decide_about_the_work_only(monkeypatch, some_are_like_all, passes_over_all):
     monkeypatch.setattr(thresholds_module, "FewValues", lambda classes: real_few_values(classes, limit=50))
     maps = [soft_max(np.random.default_rng(seed), 64, 48, 3, sharpness=4) for seed in range(3)]
     some, passes = maps if some_are_like_all else [0.3 * maps[0] + 0.7 / 3], []
@@ -96,8 +97,9 @@ def test_a_look_at_some_images_decides_about_the_work_only(monkeypatch, some_are
         passes.append(1)
         return iter(maps)
 
-    result = thresholds_from_batches(make_batches, "cbst", 0.3, 2, some_batches=lambda: iter(some))
-    np.testing.assert_array_equal(result.values, by_sorting(maps, 0.3, 2))
+    make_batches.some = lambda: iter(some)
+    result = fit(make_batches, "cbst", 0.3, 2)
+    np.testing.assert_array_equal(result.thresholds, by_sorting(maps, 0.3, 2))
     assert (result.images, len(passes)) == (3, passes_over_all)
 
 
@@ -113,22 +115,22 @@ def test_batching_layout_type_and_order_do_not_matter():
         list(maps.astype(np.float64)),
         list(np.asfortranarray(maps)),
     ]
-    results = [thresholds_from_batches(lambda maps=version: iter(maps), "cbst", 0.4, 3) for version in versions]
+    results = [fit(lambda maps=version: iter(maps), "cbst", 0.4, 3) for version in versions]
     for result in results[1:]:
-        np.testing.assert_array_equal(result.values, results[0].values)
-        np.testing.assert_array_equal(result.counts, results[0].counts)
+        np.testing.assert_array_equal(result.thresholds, results[0].thresholds)
+        np.testing.assert_array_equal(result.pixels, results[0].pixels)
 
 
 @pytest.mark.parametrize("portion", [0.1, 0.35, 1.0])
 def test_share_selected_of_each_class(portion):
     """floor(|V| p) pixels reach their class' threshold, and more only by ties."""
     maps = soft_max(np.random.default_rng(3), 4, 40, 50, 6, sharpness=3)
-    result = thresholds_from_batches(lambda: [maps], "cbst", portion, stride=1)
+    result = fit(lambda: [maps], "cbst", portion, stride=1)
     confidence, label = maps.max(axis=-1), maps.argmax(axis=-1)
     for class_id in range(6):
         values = confidence[label == class_id]
-        reached = np.count_nonzero(values >= result.values[class_id])
-        ties = np.count_nonzero(values == result.values[class_id]) - 1
+        reached = np.count_nonzero(values >= result.thresholds[class_id])
+        ties = np.count_nonzero(values == result.thresholds[class_id]) - 1
         assert reached - ties <= math.floor(values.size * portion) <= reached
 
 
@@ -136,8 +138,8 @@ def test_larger_portion_selects_no_smaller_share():
     maps = soft_max(np.random.default_rng(4), 2, 30, 30, 5)
     kept = []
     for portion in (0.1, 0.2, 0.4, 0.8, 1.0):
-        result = thresholds_from_batches(lambda: [maps], "cbst", portion, stride=1)
-        kept.append(sum(np.count_nonzero(select(probs, result) != 255) for probs in maps))
+        result = fit(lambda: [maps], "cbst", portion, stride=1)
+        kept.append(sum(np.count_nonzero(result.label(probs) != 255) for probs in maps))
     assert kept == sorted(kept)
     assert kept[-1] == maps[..., 0].size  # portion 1: everything that is predicted is selected
 
@@ -153,23 +155,23 @@ def test_a_class_never_predicted_and_one_with_too_few_pixels():
     label = np.zeros((4, 5), int)
     label[0, :3] = 1  # three pixels at portion 0.2: floor(0.6) = 0
     probs = one_hot_like(label, np.linspace(0.6, 0.9, 20, dtype=np.float32).reshape(4, 5))
-    result = thresholds_from_batches(lambda: [probs], "cbst", 0.2, stride=1)
-    assert result.values[1:].tolist() == [1.0, 1.0]
-    assert set(np.unique(select(probs, result))) == {0, 255}
+    result = fit(lambda: [probs], "cbst", 0.2, stride=1)
+    assert result.thresholds[1:].tolist() == [1.0, 1.0]
+    assert set(np.unique(result.label(probs))) == {0, 255}
 
 
 def test_ties_at_the_threshold_are_all_selected():
     probs = one_hot_like(np.zeros((2, 5), int), np.full((2, 5), 0.75, np.float32))
-    result = thresholds_from_batches(lambda: [probs], "cbst", 0.2, stride=1)
-    assert (select(probs, result) == 0).all()
+    result = fit(lambda: [probs], "cbst", 0.2, stride=1)
+    assert (result.label(probs) == 0).all()
 
 
 def test_an_image_without_any_selected_pixel():
     sure = one_hot_like(np.zeros((3, 3), int), np.full((3, 3), 0.9, np.float32))
     unsure = one_hot_like(np.zeros((3, 3), int), np.full((3, 3), 0.5, np.float32))
-    result = thresholds_from_batches(lambda: [sure, unsure], "cbst", 0.5, stride=1)
-    assert (select(unsure, result) == 255).all()
-    assert (select(sure, result) == 0).all()
+    result = fit(lambda: [sure, unsure], "cbst", 0.5, stride=1)
+    assert (result.label(unsure) == 255).all()
+    assert (result.label(sure) == 0).all()
 
 
 def test_absent_classes_are_never_selected_where_a_prior_could_lift_them_above_one():
@@ -177,12 +179,12 @@ def test_absent_classes_are_never_selected_where_a_prior_could_lift_them_above_o
     probs = one_hot_like(label, np.full((4, 4), 0.6, np.float32))
     prior = np.ones((4, 4, 3), np.float32)
     prior[..., 2] = 2.9  # 0.2 * 2.9 = 0.58: never the arg-max, but above ...
-    result = thresholds_from_batches(lambda: [probs], "cbst_sp", 0.5, 1, prior)
-    assert np.isposinf(result.values[1:]).all()
+    result = fit(lambda: [probs], "cbst_sp", 0.5, 1, prior)
+    assert np.isposinf(result.thresholds[1:]).all()
     brighter = one_hot_like(label, np.full((4, 4), 0.2, np.float32))  # ... 1 where class 2 has 0.4
-    assert (select(brighter, result, prior) == 255).all()
-    original = thresholds_from_batches(lambda: [probs], "cbst_sp", 0.5, 1, prior, compat="mxnet")
-    assert (select(brighter, original, prior) == 2).all()
+    assert (result.label(brighter) == 255).all()
+    original = fit(lambda: [probs], "cbst_sp", 0.5, 1, prior, compat="mxnet")
+    assert (original.label(brighter) == 2).all()
 
 
 def test_pixels_that_no_class_may_claim_are_not_selected():
@@ -190,21 +192,19 @@ def test_pixels_that_no_class_may_claim_are_not_selected():
     probs = one_hot_like(np.zeros((2, 2), int), np.full((2, 2), 0.6, np.float32))
     prior = np.ones((2, 2, 3), np.float32)
     prior[0] = 0
-    result = thresholds_from_batches(lambda: [probs], "cbst_sp", 1.0, 1, prior)
-    assert select(probs, result, prior).tolist() == [[255, 255], [0, 0]]
+    result = fit(lambda: [probs], "cbst_sp", 1.0, 1, prior)
+    assert result.label(probs).tolist() == [[255, 255], [0, 0]]
 
 
 def test_mxnet_zeros_raise_the_rank():
     """Nine values and one stray zero at portion 0.2: K = floor(10 * 0.2) = 2, not 1; at portion 1 it is a zero."""
     confidence = np.linspace(0.6, 0.9, 9, dtype=np.float32).reshape(3, 3)
     probs = one_hot_like(np.zeros((3, 3), int), confidence)
-    values = [
-        thresholds_from_batches(lambda: [probs], "cbst", 0.2, 1, compat=mode).values[0] for mode in (None, "mxnet")
-    ]
+    values = [fit(lambda: [probs], "cbst", 0.2, 1, compat=mode).thresholds[0] for mode in (None, "mxnet")]
     assert values == [confidence[2, 2], confidence[2, 1]]
-    assert thresholds_from_batches(lambda: [probs], "cbst", 1.0, 1, compat="mxnet").values[0] == 1.0
+    assert fit(lambda: [probs], "cbst", 1.0, 1, compat="mxnet").thresholds[0] == 1.0
     # One pool: nine values and four zeros, K = floor(13 * 0.25) = 3.
-    assert thresholds_from_batches(lambda: [probs], "st", 0.25, 1, compat="mxnet").values[2] == confidence[2, 0]
+    assert fit(lambda: [probs], "st", 0.25, 1, compat="mxnet").thresholds[2] == confidence[2, 0]
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 7, 1000])
@@ -234,29 +234,28 @@ def test_best_class_equals_numpy_and_the_lowest_index_wins_ties():
 
 MAP = np.full((2, 2, 2), 0.5, np.float32)
 BAD_CALLS = [
-    ({"make_batches": lambda: []}, "no probability maps"),
+    ({"maps": lambda: []}, "no probability maps"),
     ({"portion": 0.0}, "portion is 0.0"),
     ({"portion": 1.5}, "portion is 1.5"),
     ({"portion": float("nan")}, "portion is nan"),
     ({"stride": 0}, "stride is 0"),
-    ({"selector": "csbt"}, "no selector 'csbt'"),
-    ({"selector": "cbst_sp"}, "none was given"),
-    ({"selector": "ias"}, "no thresholds over all images"),
+    ({"name": "csbt"}, "no selector 'csbt'"),
+    ({"name": "cbst_sp"}, "none was given"),
     ({"prior": MAP}, "uses no spatial prior"),
-    ({"selector": "cbst_sp", "prior": MAP[:1]}, "the probability maps have"),
+    ({"name": "cbst_sp", "prior": MAP[:1]}, "the probability maps have"),
     ({"compat": "torch"}, "compatibility mode 'torch'"),
-    ({"make_batches": lambda: [MAP, np.ones((2, 2, 3), np.float32)]}, "has 3 classes"),
-    ({"make_batches": lambda: [MAP * np.nan]}, "map 0 holds NaN"),
-    ({"make_batches": lambda: [MAP, -MAP]}, "map 1 holds NaN or negative"),
-    ({"make_batches": lambda: [MAP[0]]}, "shape (2, 2)"),
+    ({"maps": lambda: [MAP, np.ones((2, 2, 3), np.float32)]}, "has 3 classes"),
+    ({"maps": lambda: [MAP * np.nan]}, "map 0 holds NaN"),
+    ({"maps": lambda: [MAP, -MAP]}, "map 1 holds NaN or negative"),
+    ({"maps": lambda: [MAP[0]]}, "shape (2, 2)"),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), BAD_CALLS, ids=[message for _, message in BAD_CALLS])
 def test_bad_arguments_are_told_in_one_sentence(change, message):
-    arguments = {"make_batches": lambda: [MAP], "selector": "cbst", "portion": 0.2, "stride": 1} | change
+    arguments = {"maps": lambda: [MAP], "name": "cbst", "portion": 0.2, "stride": 1} | change
     with pytest.raises(UserError) as raised:
-        thresholds_from_batches(**arguments)
+        fit(**arguments)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -264,14 +263,14 @@ def test_bad_arguments_are_told_in_one_sentence(change, message):
 def test_an_exhausted_generator_is_a_programming_error():
     once = iter([MAP])
     with pytest.raises(ValueError, match="start afresh"):
-        thresholds_from_batches(lambda: once, "cbst", 0.5)
+        fit(lambda: once, "cbst", 0.5)
 
 
-@pytest.mark.parametrize("selector", [name for name in SELECTORS if name not in ORDERED_SELECTORS])
-def test_every_selector_that_ranks_all_images_finds_thresholds(selector):
+@pytest.mark.parametrize("name", [name for name, choice in choices().items() if not choice.selector.ordered])
+def test_every_selector_that_ranks_all_images_finds_thresholds(name):
     maps = soft_max(np.random.default_rng(0), 2, 8, 8, 3)
-    prior = np.ones((8, 8, 3), np.float32) if selector.endswith("_sp") else None
-    assert thresholds_from_batches(lambda: [maps], selector, 0.3, 1, prior).values.shape == (3,)
+    prior = np.ones((8, 8, 3), np.float32) if choices()[name].with_prior else None
+    assert fit(lambda: [maps], name, 0.3, 1, prior).thresholds.shape == (3,)
 
 
 @settings(max_examples=10, deadline=None)
@@ -280,15 +279,14 @@ def test_several_workers_find_the_thresholds_of_one(seed, images, portion, selec
     """Three workers, some perhaps without an image; sizes and sharpness differ, so that windows are missed too."""
     rng = np.random.default_rng(seed)
     maps = [soft_max(rng, *rng.integers(1, 30, 2), 4, sharpness=rng.uniform(0.1, 9)) for _ in range(images)]
-    alone = thresholds_from_batches(lambda: iter(maps), selector, portion, 1)
+    alone = fit(lambda: iter(maps), selector, portion, 1)
     threads = WorkerThreads(3)
 
     def work():
         mine = [maps[index] for index in threads.share().in_batches(images, 1)]
-        return thresholds_from_batches(
-            lambda: iter(mine), selector, portion, 1, workers=Workers(threads.add_up, classes=4)
-        )
+        workers = Workers(threads.add_up, threads.on_chief, classes=4)
+        return selector_called(selector, portion, 1).fit(lambda: iter(mine), workers)
 
     for found in threads.run(work):
-        for name, value in vars(alone).items():
-            np.testing.assert_array_equal(getattr(found, name), value, err_msg=name)
+        for name in ("thresholds", "pixels", "ranked_pixels", "images"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(alone, name), err_msg=name)

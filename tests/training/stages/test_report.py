@@ -1,4 +1,4 @@
-"""The report of a whole run: its links, and its pictures in TensorBoard."""
+"""The report of a whole run: its links, its pseudo-labels by the run's own selector, its pictures in TensorBoard."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,48 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.training.small_runs import options
 from training.evaluation import charts
-from training.stages.report import pictures_to_tensorboard
+from training.prediction.label_files import LabelFolder
+from training.prediction.label_images import Predictions, label_images
+from training.pseudo_labels.registry import choices
+from training.stages.report import _pseudo_label, pictures_to_tensorboard
+
+MAPS = np.random.default_rng(0).dirichlet(np.ones(4) * 0.5, (3, 32, 48)).astype(np.float32)
+
+
+class ThreeMaps(Predictions):
+    names, mine, source, classes = ("a", "b", "c"), range(3), "maps", 4
+
+    def __call__(self):
+        return iter(MAPS)
+
+
+def labelled_by(name: str, folder) -> np.ndarray:
+    """The last label of a round by this selector, as it was written; an ordered selector ends with its thresholds."""
+    prior = np.tile(np.float32([[0.5], [1.5]])[:, None], (16, 48, 4)) if choices()[name].with_prior else None
+    writer = LabelFolder(folder / "round_1")
+    label_images(ThreeMaps(), choices()[name].build(prior), writer)
+    return np.asarray(Image.open(folder / "round_1" / "c.png"))
+
+
+@pytest.mark.parametrize("name", choices())
+def test_panels_show_what_the_selector_of_the_last_round_keeps(tmp_path, name):
+    directory = SimpleNamespace(pseudo_labels=tmp_path)
+    expected = labelled_by(name, tmp_path)
+    shown = _pseudo_label(MAPS[2], directory, {"source": {}, "round_1": {}})
+    assert 0 < np.mean(expected != 255) < 1
+    np.testing.assert_array_equal(shown, expected)
+    assert _pseudo_label(MAPS[2], directory, {"source": {}}) is None
+
+
+def test_the_panels_of_lrent_are_not_those_of_cbst(tmp_path):
+    """Its soft labels select more pixels than CBST's thresholds alone."""
+    kept = {}
+    for name in ("cbst", "lrent"):
+        labelled_by(name, tmp_path / name)
+        shown = _pseudo_label(MAPS[2], SimpleNamespace(pseudo_labels=tmp_path / name), {"round_1": {}})
+        kept[name] = np.mean(shown != 255)
+    assert kept["lrent"] > kept["cbst"]
+
 
 RECIPE = ("hiast", "alignment=off", "adaptation.rounds=1", "adaptation.selector.initial=0.2")
 write_charts = charts.write_charts

@@ -10,14 +10,16 @@ from PIL import Image
 from tests.training.distribution.worker_threads import WorkerThreads
 from training.data.classes import load_label_space
 from training.data.datasets import image_folder
-from training.prediction import labelling
-from training.prediction.label_files import read_thresholds
-from training.prediction.labelling import TargetPredictions, label_images, label_images_in_order
+from training.distribution.shares import ALONE, Workers
+from training.prediction.label_files import LabelFolder, read_fitted
+from training.prediction.label_images import LabelsInMemory, Predictions, label_images
 from training.prediction.predictor import Predictor
-from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector
-from training.pseudo_labels.selectors import select
+from training.prediction.target_predictions import TargetPredictions
+from training.pseudo_labels import ClassBalancedSelector, InstanceAdaptiveSelector
+from training.pseudo_labels.instance_adaptive import MovingThresholds
 
 SIZE = (32, 48)
+CBST = ClassBalancedSelector(portion=0.3, stride=1)
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +50,11 @@ def at_full_size(maps) -> np.ndarray:
 @pytest.mark.parametrize(("cache_bytes", "kept"), [(0, [0, 1]), (9000, [0, 1, 4]), (1 << 20, range(5))])
 def test_passes_agree_whatever_the_memory(network, photos, cache_bytes, kept):
     """Of three batches of two images the first, the first and the last, or all are kept."""
-    whole = at_full_size(predictions(network, photos).maps())
+    whole = at_full_size(predictions(network, photos)())
     capped = predictions(network, photos, cache_bytes=cache_bytes)
-    np.testing.assert_array_equal(at_full_size(capped.some_maps()), whole[kept])
+    np.testing.assert_array_equal(at_full_size(capped.some()), whole[kept])
     for _ in range(2):
-        np.testing.assert_array_equal(at_full_size(capped.maps()), whole)
+        np.testing.assert_array_equal(at_full_size(capped()), whole)
 
 
 @pytest.mark.parametrize(("cache_bytes", "predicted"), [(1 << 20, 5), (9000, 3 + 2 * 2)])
@@ -66,12 +68,12 @@ def test_an_image_is_predicted_once_or_twice(network, photos, tmp_path, cache_by
         return coarse_probs(images)
 
     source.predictor.coarse_probs = counted
-    label_images(source, tmp_path / "labels", "cbst", 0.3, 1, None, select)
+    label_images(source, CBST, LabelFolder(tmp_path / "labels"))
     assert sum(seen) == predicted
 
 
 def test_probabilities_are_distributions(network, photos):
-    probs = at_full_size(predictions(network, photos).maps())
+    probs = at_full_size(predictions(network, photos)())
     assert probs.shape == (5, *SIZE, 11)
     np.testing.assert_allclose(probs.sum(axis=-1), 1, atol=1e-5)
 
@@ -79,36 +81,39 @@ def test_probabilities_are_distributions(network, photos):
 def test_label_files_hold_what_the_manifest_says(network, photos, tmp_path):
     folder = tmp_path / "labels"
     source = predictions(network, photos)
-    labelled = label_images(source, folder, "cbst", 0.3, 1, None, select)
+    labelled = label_images(source, CBST, LabelFolder(folder))
     manifest = json.loads((folder / "manifest.json").read_text())
     written = photos.with_label_folder(folder)
     labels = np.stack([written.read_label(index) for index in range(5)])
     kept = np.bincount(labels.ravel(), minlength=256)[:11]
     assert kept.tolist() == manifest["kept_pixels"] == labelled.kept.tolist()
     assert manifest["files"] == [f"photo {index}.png" for index in range(5)]
-    again = np.stack([select(probs, read_thresholds(folder)) for probs in source.maps()])
+    again = np.stack([read_fitted(folder).label(probs) for probs in source()])
     np.testing.assert_array_equal(again, labels)
 
 
 def test_ordered_labels_equal_the_selector_on_the_same_batches(network, photos, tmp_path):
     """IAS: batches of two in name order, whatever the batches of the prediction."""
-    selector = InstanceAdaptiveSelector(11, alpha=0.5)
-    labelled = label_images_in_order(predictions(network, photos), tmp_path / "out", selector, batch_size=3)
-    whole = at_full_size(predictions(network, photos).maps())
-    other = InstanceAdaptiveSelector(11, alpha=0.5)
+    selector, folder = InstanceAdaptiveSelector(alpha=0.5, batch_size=3), tmp_path / "out"
+    labelled = label_images(predictions(network, photos), selector, LabelFolder(folder))
+    whole = at_full_size(predictions(network, photos)())
+    other = MovingThresholds(selector, 11)
     expected = [*other.label_batch(whole[:3]), *other.label_batch(whole[3:])]
     for sample, label in zip(photos.samples, expected, strict=True):
-        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / f"{sample.name}.png")), label)
-    np.testing.assert_array_equal(labelled.image_counts, other.image_counts)
-    assert labelled.as_json()["threshold_trajectory"] == other.trajectory.tolist()
-    assert read_thresholds(tmp_path / "out").selector == "ias"
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["batch_size"] == 3
+        np.testing.assert_array_equal(np.asarray(Image.open(folder / f"{sample.name}.png")), label)
+    counts = [np.bincount(label.ravel(), minlength=256)[:11] for label in expected]
+    np.testing.assert_array_equal(labelled.image_counts, counts)
+    np.testing.assert_array_equal(labelled.mean_confidence, other.mean_confidence)
+    assert labelled.figures()["threshold_trajectory"] == other.trajectory.tolist()
+    assert read_fitted(folder).selector.name == "ias"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["batch_size"], manifest["threshold_trajectory"]) == (3, other.trajectory.tolist())
 
 
 def test_counts_and_confidences_of_what_was_kept(network, photos, tmp_path):
     """What copy-paste is told of any selector's labels, against the files and the probabilities."""
-    labelled = label_images(predictions(network, photos), tmp_path / "out", "cbst", 0.3, 1, None, select)
-    whole = at_full_size(predictions(network, photos).maps())
+    labelled = label_images(predictions(network, photos), CBST, LabelFolder(tmp_path / "out"))
+    whole = at_full_size(predictions(network, photos)())
     labels = np.stack([np.asarray(Image.open(tmp_path / "out" / f"{sample.name}.png")) for sample in photos.samples])
     for class_id in range(11):
         kept = labels == class_id
@@ -120,21 +125,55 @@ def test_counts_and_confidences_of_what_was_kept(network, photos, tmp_path):
             assert np.isnan(labelled.mean_confidence[class_id])
 
 
-def test_workers_write_the_labels_of_one_process(network, photos, tmp_path, monkeypatch):
-    """Byte for byte, with manifest, counts and mean confidences; the third worker has one image, the fourth none."""
-    alone = label_images(predictions(network, photos), tmp_path / "alone", "cbst", 0.3, 1, None, select)
+class WholeMaps(Predictions):
+    """Maps of all classes at full size."""
+
+    def __init__(self, like: Predictions, maps: np.ndarray):
+        self.names, self.mine, self.source, self.classes = like.names, like.mine, like.source, like.classes
+        self.class_names, self.maps = like.class_names, maps
+
+    def __call__(self):
+        return iter(self.maps)
+
+
+def test_labels_in_memory_are_those_of_the_files(network, photos, tmp_path):
+    memory = LabelsInMemory()
+    label_images(predictions(network, photos), CBST, memory)
+    label_images(predictions(network, photos), CBST, LabelFolder(tmp_path / "out"))
+    assert memory.manifest == json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert list(memory.labels) == [sample.name for sample in photos.samples]
+    for name, label in memory.labels.items():
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / f"{name}.png")), label)
+
+
+def test_probabilities_as_arrays_give_the_labels_and_counts_of_the_coarse_grid(network, photos):
+    coarse = predictions(network, photos)
+    maps = at_full_size(coarse())
+    first, second = LabelsInMemory(), LabelsInMemory()
+    expected, found = label_images(coarse, CBST, first), label_images(WholeMaps(coarse, maps), CBST, second)
+    for name, label in first.labels.items():
+        np.testing.assert_array_equal(second.labels[name], label)
+    np.testing.assert_array_equal(found.image_counts, expected.image_counts)
+    np.testing.assert_allclose(found.mean_confidence, expected.mean_confidence, rtol=1e-5)
+
+
+@pytest.mark.parametrize("selector", [CBST, InstanceAdaptiveSelector(initial=0.2)], ids=lambda selector: selector.name)
+def test_workers_write_the_labels_of_one_process(network, photos, tmp_path, selector):
+    """Byte for byte, with manifest, counts and mean confidences; the third worker has one image, the fourth none. An
+    ordered selector labels on the chief."""
+    alone = label_images(predictions(network, photos), selector, LabelFolder(tmp_path / "alone"))
     threads = WorkerThreads(4)
-    monkeypatch.setattr(labelling, "share_of_this_process", threads.share)
-    monkeypatch.setattr(labelling, "sum_over_workers", threads.add_up)
-    monkeypatch.setattr(labelling, "on_chief", threads.on_chief)
     folder = tmp_path / "together"
 
     def work():
-        return label_images(predictions(network, photos, share=threads.share()), folder, "cbst", 0.3, 1, None, select)
+        share = ALONE if selector.ordered else threads.share()
+        workers = Workers(threads.add_up, threads.on_chief, classes=11)
+        return label_images(predictions(network, photos, share=share), selector, LabelFolder(folder), workers)
 
     for found in threads.run(work):
         np.testing.assert_array_equal(found.image_counts, alone.image_counts)
         np.testing.assert_array_equal(found.mean_confidence, alone.mean_confidence)
+        assert found.figures() == alone.figures()
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         path.name: path.read_bytes() for path in (tmp_path / "alone").iterdir()
     }

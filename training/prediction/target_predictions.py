@@ -1,0 +1,127 @@
+"""Class probabilities of the target's images, as often as they are asked for: what `label_images` is given in training.
+
+Predictions are kept as float16 log-probabilities on the network's coarse grid up to a memory cap, those of every n-th
+batch where they do not all fit; the others are predicted twice, for the thresholds and for the labels. No map of all
+classes is made at full size.
+
+Several workers predict every n-th batch each, in the batches of one device.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from training.data.datasets import Dataset, image_folder
+from training.data.images import image_size
+from training.data.input_pipeline import evaluation_stream, readable
+from training.distribution.shares import ALONE, Share
+from training.prediction.label_images import Predictions
+from training.prediction.predictor import Predictor
+from training.probability_maps.enlarging import Enlarged
+from training.progress import Meter
+
+PREDICTION_BATCH = 8
+
+CACHE_BYTES = 1 << 30
+
+
+class TargetPredictions(Predictions):
+    """Class probabilities of every image of a data set; call it for the maps of the images `mine`, in that order.
+
+    Args:
+        predictor: gives coarse probabilities.
+        dataset: images, in the order of the results.
+        size: (height, width) the images are brought to; the probabilities come at the same size.
+        batch_size: images predicted at once.
+        cache_bytes: at most this much is kept in memory between passes, but always one batch.
+        share: the images that it gives are this share's, `mine`.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        dataset: Dataset,
+        size,
+        batch_size: int,
+        cache_bytes: int = CACHE_BYTES,
+        share: Share = ALONE,
+    ):
+        self.predictor, self.dataset, self.size, self.batch_size = predictor, dataset, tuple(size), batch_size
+        self.names, self.source = tuple(sample.name for sample in dataset.samples), dataset.name
+        self.class_names = dataset.label_space.names
+        self.classes = len(self.class_names)
+        self.mine = share.in_batches(len(dataset), batch_size)
+        self._batches = [self.mine[start : start + batch_size] for start in range(0, len(self.mine), batch_size)]
+        self._room = cache_bytes
+        self._kept: dict[int, np.ndarray] = {}  # float16 log-probabilities of every `_step`-th batch
+        self._step: int | None = None  # not known before the first prediction
+
+    def __call__(self) -> Iterator[Enlarged]:
+        """Probabilities `[height, width, classes]` of the images `mine`, one after the other in that order."""
+        yield from self._maps(range(len(self._batches)))
+
+    def some(self) -> Iterator[Enlarged]:
+        """Those of the images that are kept in memory, spread evenly over all."""
+        every = range(len(self._batches))
+        if self._step is None:
+            next(self._log_probs(every[:1]), None)
+        yield from self._maps(every[:: self._step])
+
+    def _maps(self, numbers: range) -> Iterator[Enlarged]:
+        for log_probs in self._log_probs(numbers):
+            probs = np.exp(log_probs.astype(np.float32))
+            probs /= probs.sum(axis=-1, keepdims=True)  # float16 rounding moved the sum
+            for coarse in probs:
+                yield Enlarged(coarse, self.size)
+
+    def _log_probs(self, numbers: range) -> Iterator[np.ndarray]:
+        """float16 `[n, h, w, classes]` of some batches, from memory or predicted."""
+        missing = [self._batches[number] for number in numbers if number not in self._kept]
+        if not missing:
+            yield from (self._kept[number] for number in numbers)
+            return
+        dataset = self.dataset.subset(np.concatenate(missing))
+        stream = iter(evaluation_stream(dataset, self.size, self.batch_size))
+        with Meter("predicting the target", len(dataset)) as meter:
+            for number in numbers:
+                if number in self._kept:
+                    yield self._kept[number]
+                    continue
+                probs = self.predictor.coarse_probs(next(stream)["image"]).numpy()
+                log_probs = np.log(np.maximum(probs, 1e-30)).astype(np.float16)
+                self._keep(number, log_probs)
+                yield log_probs
+                meter.advance(len(log_probs))
+
+    def _keep(self, number: int, log_probs: np.ndarray) -> None:
+        if self._step is None:
+            self._step = -(-len(self._batches) // max(1, self._room // log_probs.nbytes))
+        if number % self._step == 0:
+            self._kept[number] = log_probs
+
+
+class RunPredictions(Predictions):
+    """Predictions of a finished run on a folder of images, each at its own size (`training/label.py`).
+
+    Raises:
+        UserError: no finished run, or no images.
+    """
+
+    def __init__(self, run: Path, images: Path):
+        from training.prediction.trained_model import load_trained
+
+        trained = load_trained(run)
+        self._dataset = image_folder(images, trained.label_space).with_sixteen_bit_range(trained.sixteen_bit_range)
+        self._size = trained.experiment.data.size
+        self._predictor = Predictor(trained.network, flips=(False, True))
+        self.names, self.source = tuple(sample.name for sample in self._dataset.samples), str(images)
+        self.class_names, self.classes = trained.label_space.names, trained.label_space.count
+        self.mine = range(len(self.names))
+
+    def __call__(self) -> Iterator[Enlarged]:
+        with Meter("predicting", len(self._dataset)) as meter:
+            for batch in readable(evaluation_stream(self._dataset, self._size, 1)):
+                own_size = image_size(self._dataset.samples[int(batch["index"][0])].image)
+                yield Enlarged(self._predictor.coarse_probs(batch["image"]).numpy()[0], own_size)
+                meter.advance()
