@@ -1,4 +1,4 @@
-"""Small layers that Keras lacks or gets wrong with unknown sizes."""
+"""Small layers that Keras lacks, or that fail there with unknown sizes."""
 
 import functools
 
@@ -12,9 +12,7 @@ from models.replicas import replica_number, replicas
 
 @functools.cache
 def dilates() -> bool:
-    """Whether this machine's convolutions can be dilated in training: oneDNN's and cuDNN's can, plain TensorFlow's
-    cannot on a CPU.
-    """
+    """Does this machine's dilated convolution have a gradient? TensorFlow's own on a CPU has none."""
     with tf.init_scope(), tf.GradientTape() as tape:
         image, kernel = tf.ones((1, 5, 5, 1)), tf.ones((3, 3, 1, 1))
         tape.watch((image, kernel))
@@ -27,8 +25,9 @@ def dilates() -> bool:
 
 @keras.saving.register_keras_serializable("streetshift")
 class Conv2D(layers.Conv2D):
-    """Keras' convolution; where it is dilated, one operator instead of Keras' rearrangement into batches of small maps,
-    which takes up to four times as long and more the wider the dilation is.
+    """Keras' convolution, with one operator where it is dilated.
+
+    Keras rearranges the input into a batch of small maps, which takes up to four times as long.
     """
 
     def convolution_op(self, inputs, kernel):
@@ -53,12 +52,12 @@ class ResizeLike(layers.Layer):
 
 @keras.saving.register_keras_serializable("streetshift")
 class PaddedToMultiple(layers.Layer):
-    """Images `[b, h, w, 3]` in [0, 255], grown by grey below and to the right to multiples of `multiple`.
+    """Images `[b, h, w, 3]` in [0, 255], padded with grey below and to the right to multiples of `multiple`.
 
-    Behind it every halving is exact and its undoing a plain doubling, whatever the size of the picture.
+    After it every halving of the size is exact, so that a plain doubling undoes it.
     """
 
-    GREY = 128  # a whole number, so that images of 8 bits can be padded as they are
+    GREY = 128  # a whole number, so that uint8 images can be padded too
 
     def __init__(self, multiple: int, **keywords):
         super().__init__(**keywords)
@@ -69,7 +68,9 @@ class PaddedToMultiple(layers.Layer):
         missing = (size + self.multiple - 1) // self.multiple * self.multiple - size
         paddings = tf.stack([tf.zeros(4, tf.int32), tf.concat([[0], missing, [0]], 0)], axis=1)
         padded = tf.pad(image, paddings, constant_values=self.GREY)
-        padded.set_shape((None, None, None, image.shape[3]))  # a convolution of unknown channels Keras gives to XLA
+        padded.set_shape(
+            (None, None, None, image.shape[3])
+        )  # with unknown channels Keras would give the convolution to XLA
         return padded
 
     def compute_output_shape(self, shape):
@@ -124,9 +125,9 @@ class ReverseChannels(layers.Layer):
 
 @keras.saving.register_keras_serializable("streetshift")
 class Dropout(layers.Dropout):
-    """Keras' dropout, which on several replicas takes each one's rows of the noise of the global batch.
+    """Keras' dropout; on several replicas each takes its own rows of the noise of the global batch.
 
-    Keras' own would drop the same places in every replica's images.
+    Keras' own would drop the same places in the images of every replica.
     """
 
     def call(self, inputs, training=False):
@@ -145,7 +146,7 @@ def image_input() -> keras.KerasTensor:
 
 
 def scaled_to_unit(image):
-    """[0, 255] -> [-1, 1], in float32 also under mixed precision: a picture has more than bfloat16's 8 bits."""
+    """[0, 255] -> [-1, 1], in float32 also under mixed precision: an image needs more than bfloat16's 8 bits."""
     return layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="normalise")(image)
 
 

@@ -1,8 +1,8 @@
 """Pure loss functions on `keras.ops`: arrays in, one float32 scalar out; no configuration, no state.
 
 Shapes: `logits` float `[batch, height, width, classes]` (any precision; computed in float32), `label` integer
-`[batch, height, width]` with 255 = ignored. A mean over an empty region is 0 with zero gradient, never NaN: an
-all-ignored batch teaches nothing. In a distributed step every mean is over the global batch, and a loss is this
+`[batch, height, width]` with 255 = ignored. A mean over an empty region is 0 with zero gradient, never NaN.
+In a distributed step every mean is over the global batch, and a loss is this
 replica's part of it: the parts of all replicas add up.
 """
 

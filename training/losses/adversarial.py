@@ -1,7 +1,8 @@
 """Losses of a discriminator's scores: LSGAN (AdaptSegNet's later form, IAST, HIAST) and binary cross-entropy (AdvEnt).
 
-A score map is float `[batch, height, width, 1]`, without a final sigmoid. The source is called 0 and the target 1, as
-in IAST's program (the papers number them the other way round, which changes nothing).
+A score map is float `[batch, height, width, 1]`, without a final sigmoid. The domain label of
+the source is 0 and that of the target 1, as in IAST's program; the papers number them the other way round, which makes
+no difference.
 """
 
 from keras import ops

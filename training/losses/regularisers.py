@@ -1,4 +1,4 @@
-"""Regularisers of the prediction: smooth where the network is believed, sharpen or guide it where it is not.
+"""Regularisers of the prediction: smoother where a label is kept, sharper or as the teacher's where it is ignored.
 
 CRST (ICCV 2019) takes means over the pixels. The programs of IAST (ECCV 2020) and HIAST (TPAMI 2025) divide once more
 by the number of classes C, so that their published weights act as `weight / C`; `per_class=True` is that factor.

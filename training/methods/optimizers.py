@@ -7,11 +7,12 @@ from training.settings import Optimizer
 
 
 class _Fused:
-    """Mixed in before a Keras optimiser: one operator of TensorFlow's updates a variable, instead of Keras' dozen, and
-    what all variables share is computed once a step. The numbers are Keras'; the graph is a third as large.
+    """Mixed in before a Keras optimiser: one TensorFlow operator per variable instead of Keras' dozen.
 
-    It takes gradients that are summed over the replicas already: Keras would sum them itself, but after it has clipped
-    each replica's by its own norm. It multiplies the learning rate of the variables it is told of.
+    What all variables share is computed once per step. The numbers are Keras'; the graph is a third as large.
+
+    Gradients must be summed over the replicas already: Keras would sum them only after it has clipped each replica's by
+    its own norm. The learning rate of chosen variables is multiplied (`set_multiples`).
     """
 
     _head_variables, _multiple = (), 1.0
@@ -27,11 +28,11 @@ class _Fused:
         return grads_and_vars
 
     def _clip_gradients(self, gradients):
-        """By TensorFlow's own operator, which squares no copy of them."""
+        """With TensorFlow's operator, which makes no squared copies."""
         return tf.clip_by_global_norm(gradients, self.global_clipnorm)[0] if self.global_clipnorm else gradients
 
     def _apply_weight_decay(self, variables):
-        """`update_step` does it, with the learning rate that it is given."""
+        """Nothing here: `update_step` does it, with the learning rate of the variable."""
 
     def _backend_update_step(self, gradients, variables, learning_rate):
         super()._backend_update_step(gradients, variables, (learning_rate, self.powers()))

@@ -3,15 +3,19 @@
 Of the stage under way the last two files are kept.
 """
 
+import contextlib
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from training.errors import UserError
 from training.files.atomic import whole_file
+from training.files.npy import Header, check_claim, damage_reported, read_header, read_values
+from training.files.reading import open_file
 from training.methods.method import Method
 from training.progress import console
 from training.run_directory.digests import digests_of, is_sound, read_digests, write_digests
@@ -34,52 +38,74 @@ def save_lasting(path: Path, groups: Mapping[str, list]) -> None:
 
 
 def load_lasting(path: Path, groups: Mapping[str, list]) -> None:
-    """Give the variables of `groups` the values that `save_lasting` wrote.
+    """Give the variables of `groups` the values that `save_lasting` wrote; other groups of the file are not read.
 
     Raises:
-        UserError: the file cannot be read, or holds other groups or shapes; then no variable has changed.
+        UserError: the file cannot be read, or does not hold these groups in these shapes: then no variable has changed.
     """
     variables = _named(groups)
-    try:
-        with np.load(path) as arrays:
-            # Read and compare everything before the first variable is changed, one array in memory at a time.
-            found = {name: arrays[name].shape for name in arrays.files}
-            expected = {name: tuple(variable.shape) for name, variable in variables.items()}
-            if found != expected:
-                raise UserError(f"{path} does not fit this network: {_difference(found, expected)}")
-            for name, variable in variables.items():
-                variable.assign(arrays[name])
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
+    with _opened(path) as archive:
+        # Compare all shapes before the first variable is changed.
+        found = {}
+        for name in filter(lambda name: _group(name) in groups, _names(archive)):
+            with _array(archive, name, path) as (header, _):
+                found[name] = header.shape
+        expected = {name: tuple(variable.shape) for name, variable in variables.items()}
+        if found != expected:
+            raise UserError(f"{path} does not fit this network: {_difference(found, expected)}")
+        # One array in memory at a time.
+        for name, variable in variables.items():
+            with _array(archive, name, path) as (header, stream):
+                variable.assign(read_values(stream, header))
 
 
 def read_lasting(path: Path) -> dict[str, list[np.ndarray]]:
-    """The arrays of each group that `save_lasting` wrote, in their order; UserError if the file cannot be read."""
+    """The arrays of each group that `save_lasting` wrote, in their order.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     groups: dict[str, list[np.ndarray]] = {}
-    try:
-        with np.load(path) as arrays:
-            for name in arrays.files:
-                groups.setdefault(_group(name), []).append(arrays[name])
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
+    with _opened(path) as archive:
+        for name in _names(archive):
+            with _array(archive, name, path) as (header, stream):
+                groups.setdefault(_group(name), []).append(read_values(stream, header))
     return groups
 
 
 def lasting_groups(path: Path) -> set[str]:
-    """The names of the groups in such a file, without reading their arrays; UserError if it cannot be read."""
-    try:
-        with np.load(path) as arrays:
-            return {_group(name) for name in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
+    """The names of the groups in a file of `save_lasting`, without reading their arrays.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    with _opened(path) as archive:
+        return {_group(name) for name in _names(archive)}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    with open_file(path) as file, damage_reported(path), zipfile.ZipFile(file) as archive:
+        yield archive
+
+
+def _names(archive: zipfile.ZipFile) -> list[str]:
+    return [entry.removesuffix(".npy") for entry in archive.namelist()]
+
+
+@contextlib.contextmanager
+def _array(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[tuple[Header, BinaryIO]]:
+    """Header and values of one array; the header is compared with the file before anything of its size is read."""
+    member = archive.getinfo(f"{name}.npy")
+    with archive.open(member) as stream:
+        header = read_header(stream, str(path))
+        check_claim(header, member.file_size - stream.tell(), f"The array {name} in {path}")
+        yield header, stream
 
 
 def _group(name: str) -> str:
-    return name.rsplit("/", 1)[0]
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} cannot be read ({error}): expected a file of variables that a run wrote")
+    """Of the array "<group>/<index>"."""
+    return name.rpartition("/")[0]
 
 
 def _named(groups: Mapping[str, list]) -> dict:
@@ -111,7 +137,7 @@ def save_partial(directory: RunDirectory, method: Method, stage: str, step: int)
     kept = {**dict(earlier[-1:]), **new}
     write_digests(directory.partial_digests, kept)
     for old in directory.partials.iterdir():
-        if str(old.relative_to(directory.path)) not in kept:
+        if old.relative_to(directory.path).as_posix() not in kept:
             old.unlink()
 
 

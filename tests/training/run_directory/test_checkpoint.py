@@ -3,6 +3,9 @@
 Lasting variables: they come back bit for bit or not at all.
 """
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -11,7 +14,14 @@ from training.errors import UserError
 from training.methods.mean_teacher import MeanTeacherTraining, teacher_of
 from training.methods.source_training import SourceTraining
 from training.methods.terms import CrossEntropyTerm
-from training.run_directory.checkpoint import load_lasting, load_partial, save_lasting, save_partial
+from training.run_directory.checkpoint import (
+    lasting_groups,
+    load_lasting,
+    load_partial,
+    read_lasting,
+    save_lasting,
+    save_partial,
+)
 from training.run_directory.paths import RunDirectory
 
 
@@ -136,9 +146,31 @@ def test_lasting_variables_that_do_not_fit_are_refused_and_change_nothing(lastin
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"PK\3\4 cut off")])
-def test_a_file_of_lasting_variables_that_cannot_be_read_is_named(lasting, damage):
+def cut(path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def claim(path) -> None:
+    """An array that claims terabytes."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("student/0.npy", header.getvalue())
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), cut, claim], ids=["gone", "cut", "claim"])
+@pytest.mark.parametrize("read", [load_lasting, lambda path, _: read_lasting(path)], ids=["load", "read"])
+def test_a_file_of_lasting_variables_that_cannot_be_read_is_named(lasting, damage, read):
     path, groups = lasting
     damage(path)
-    with pytest.raises(UserError, match=r"round_1\.lasting\.npz cannot be read"):
-        load_lasting(path, groups)
+    with pytest.raises(UserError, match=r"round_1\.lasting\.npz"):
+        read(path, groups)
+
+
+def test_groups_are_read_by_name(lasting):
+    path, groups = lasting
+    assert lasting_groups(path) == {"student", "queue"}
+    found = read_lasting(path)
+    for name, variables in groups.items():
+        for ours, theirs in zip(found[name], variables, strict=True):
+            np.testing.assert_array_equal(ours, theirs)

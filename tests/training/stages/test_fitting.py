@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.discriminator import build_discriminator
 from models.generators import generator_states
 from models.layers import Dropout
 from models.segmenter import build_segmenter
-from tests.training.methods.tiny import batch, tiny_network
+from tests.training.methods.tiny import CLASSES, batch, tiny_network
+from training.methods.adversarial import AdversarialTraining
 from training.methods.mean_teacher import MeanTeacherTraining, teacher_of
 from training.methods.method import Method
+from training.methods.optimizers import Adam
 from training.methods.source_training import SourceTraining
 from training.methods.step import Step, predict_view
 from training.methods.terms import CrossEntropyTerm, TeacherConsistencyTerm, Term
+from training.run_directory.checkpoint import save_lasting
 from training.run_directory.paths import RunDirectory
 from training.settings import Optimizer, Schedule
 from training.stages.fitting import train_stage
@@ -108,6 +112,33 @@ def trained(method, directory, name: str = "source", schedule: Schedule = SCHEDU
 def digests(method) -> list[str]:
     """SHA-256 of each variable that moves in a stage."""
     return [hashlib.sha256(np.ascontiguousarray(variable)).hexdigest() for variable in method.resumable_variables]
+
+
+def aligned(directory, name: str, lasting=None) -> AdversarialTraining:
+    """A round of alignment, on the network and the discriminator of another seed than the round before."""
+    seed = 0 if lasting is None else 5
+    discriminator = build_discriminator(CLASSES, channels=4, seed=seed)
+    method = AdversarialTraining(tiny(seed), discriminator, [CrossEntropyTerm("source")])
+    more = {"lasting": lasting, "discriminator_optimizer": Adam(0.01)}
+    train_stage(method, SCHEDULE, name, stream_of(), directory, [], 0, **more)
+    return method
+
+
+def test_discriminator_and_its_optimiser_go_on_from_the_stage_before(directory, monkeypatch):
+    first = aligned(directory, "alignment_1")
+    save_lasting(directory.lasting("alignment_1"), first.lasting_variables)
+    directory.remove_partials()
+    second = aligned(directory, "alignment_2", directory.lasting("alignment_1"))
+    assert int(second.discriminator_optimizer.iterations) == 2 * STEPS
+    assert int(second.optimizer.iterations) == STEPS
+    # resumed in its middle it does not begin with what the stage before has left, but with its checkpoint
+    assert digests(aligned(directory, "alignment_2", directory.lasting("alignment_1"))) == digests(second)
+    directory.remove_partials()
+    monkeypatch.setattr("training.stages.fitting.train", lambda *given: None)
+    begun = aligned(directory, "alignment_2", directory.lasting("alignment_1"))
+    for name, variables in first.lasting_variables.items():
+        for ours, theirs in zip(begun.lasting_variables[name], variables, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("make", [supervised, with_teacher, WithHead])
