@@ -122,7 +122,9 @@ class ThresholdSelector(Selector):
 
     @classmethod
     def in_round(cls, settings: Any, number: int) -> dict[str, Any]:
-        """The self-paced schedule: the portion grows by a step per round."""
+        """The self-paced schedule: the portion grows by a step per round, where the settings have one."""
+        if not hasattr(settings, "portion_step"):
+            return {}
         return {"portion": portion_at(number - 1, settings.portion, settings.portion_step, settings.portion_max)}
 
     @classmethod
