@@ -26,7 +26,7 @@ _REDRAW = 0x5257  # keeps the numbers of crops drawn again apart from others of 
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class SampleAugmentation:
     """The random changes of a training sample.
 
     Attributes:
@@ -58,7 +58,7 @@ class Augmentation:
     wanted_share: float = 0.0057
 
 
-def check_augmentation(augmentation: Augmentation, size: tuple[int, int]) -> None:
+def check_augmentation(augmentation: SampleAugmentation, size: tuple[int, int]) -> None:
     """Refuse settings that cannot give a useful crop of frames of `size`.
 
     Raises:
@@ -129,7 +129,7 @@ class Window(NamedTuple):
     flip: tf.Tensor
 
 
-def draw_window(label: tf.Tensor, draws: Draws, augmentation: Augmentation) -> Window:
+def draw_window(label: tf.Tensor, draws: Draws, augmentation: SampleAugmentation) -> Window:
     """A random window of the frame whose label is uint8 [h, w]; with probability `mine` centred on a rare class."""
     frame = tf.shape(label)
     low, high = augmentation.scale
@@ -147,7 +147,7 @@ def draw_window(label: tf.Tensor, draws: Draws, augmentation: Augmentation) -> W
 
 
 def window_showing(
-    label: tf.Tensor, wanted: tf.Tensor, seed: int, position: tf.Tensor, augmentation: Augmentation
+    label: tf.Tensor, wanted: tf.Tensor, seed: int, position: tf.Tensor, augmentation: SampleAugmentation
 ) -> Window:
     """A random window as of `draw_window`, drawn again while it shows too little of the class `wanted` (DAFormer).
 
@@ -328,7 +328,7 @@ def noisy(image: tf.Tensor, deviation: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(image + noise, 0.0, 255.0)
 
 
-def change_appearance(image: tf.Tensor, draws: Draws, augmentation: Augmentation) -> tf.Tensor:
+def change_appearance(image: tf.Tensor, draws: Draws, augmentation: SampleAugmentation) -> tf.Tensor:
     """All photometric changes that `augmentation` asks for: float32 [h, w, 3] in [0, 255] -> the same."""
     uniform = draws.photometric
     if augmentation.jitter > 0 or augmentation.grey > 0:

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from training.data.augment import (
-    Augmentation,
+    SampleAugmentation,
     apply_window,
     change_appearance,
     check_augmentation,
@@ -31,7 +31,7 @@ from training.distribution.shares import ALONE, Share
 from training.errors import UserError
 
 __all__ = [
-    "Augmentation",
+    "SampleAugmentation",
     "TrainingStream",
     "Views",
     "evaluation_stream",
@@ -83,7 +83,7 @@ class TrainingStream:
 
     dataset: Dataset
     size: tuple[int, int]
-    augmentation: Augmentation
+    augmentation: SampleAugmentation
     batch_size: int
     steps: int
     seed: int

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from training.data.augment import Augmentation
+from training.data.augment import SampleAugmentation
 from training.data.input_pipeline import TrainingStream
 from training.data.samples import Dataset
 from training.settings import Data, Schedule
@@ -11,9 +11,9 @@ from training.settings import Data, Schedule
 
 def augmentation_of(
     schedule: Schedule, data: Data, mine: float = 0.0, rare_classes: tuple[int, ...] = ()
-) -> Augmentation:
+) -> SampleAugmentation:
     """The schedule's augmentation at the data's crop; `mine`: probability of a crop around one of `rare_classes`."""
-    return Augmentation(crop=data.crop, mine=mine, mine_classes=rare_classes, **asdict(schedule.augmentation))
+    return SampleAugmentation(crop=data.crop, mine=mine, mine_classes=rare_classes, **asdict(schedule.augmentation))
 
 
 def stream_of(
@@ -21,7 +21,7 @@ def stream_of(
     data: Data,
     schedule: Schedule,
     seed: int,
-    augmentation: Augmentation | None = None,
+    augmentation: SampleAugmentation | None = None,
     **options: Any,
 ) -> TrainingStream:
     """One domain's stream in a stage.

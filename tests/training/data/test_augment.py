@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.training.data.published_layouts import color_coded, street_label
 from training.data import augment
 from training.data.augment import (
-    Augmentation,
+    SampleAugmentation,
     apply_window,
     change_appearance,
     draw,
@@ -51,7 +51,7 @@ def interior(label: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("crop", [(48, 96), (40, 32), (64, 80)])
 def test_image_and_label_stay_aligned(frame, crop):
-    augmentation = Augmentation(crop, scale=(0.6, 2.0), flip=0.5)
+    augmentation = SampleAugmentation(crop, scale=(0.6, 2.0), flip=0.5)
     for position in range(25):
         draws = draw(5, tf.constant(position, tf.int64))
         image, label = apply_window(*frame, draw_window(frame[1], draws, augmentation), crop)
@@ -69,7 +69,7 @@ def test_padding_is_ignored_never_road(frame):
     crop = (48, 96)
     for position in range(20):
         draws = draw(1, tf.constant(position, tf.int64))
-        augmentation = Augmentation(crop, scale=(0.5, 0.5))
+        augmentation = SampleAugmentation(crop, scale=(0.5, 0.5))
         padded_image, padded_label = apply_window(image, label, draw_window(label, draws, augmentation), crop)
         padded = padded_label.numpy() == OUTSIDE
         assert set(np.unique(padded_label)) == {7, OUTSIDE}
@@ -79,10 +79,10 @@ def test_padding_is_ignored_never_road(frame):
 
 def test_whole_frame_without_change_is_the_frame(frame):
     draws = draw(0, tf.constant(0, tf.int64))
-    image, label = augmented(*frame, draws, Augmentation(SIZE, flip=0.0))
+    image, label = augmented(*frame, draws, SampleAugmentation(SIZE, flip=0.0))
     np.testing.assert_array_equal(image, frame[0])
     np.testing.assert_array_equal(label, frame[1])
-    image, label = augmented(*frame, draws, Augmentation(SIZE, flip=1.0))
+    image, label = augmented(*frame, draws, SampleAugmentation(SIZE, flip=1.0))
     np.testing.assert_array_equal(image, frame[0][:, ::-1])
     np.testing.assert_array_equal(label, frame[1][:, ::-1])
 
@@ -91,7 +91,7 @@ def test_scale_has_the_stated_range(frame):
     heights = []
     for position in range(200):
         draws = draw(2, tf.constant(position, tf.int64))
-        window = draw_window(frame[1], draws, Augmentation((48, 96), scale=(0.5, 2.0)))
+        window = draw_window(frame[1], draws, SampleAugmentation((48, 96), scale=(0.5, 2.0)))
         heights.append(48 / float(window.height))
         assert float(window.width) / float(window.height) == pytest.approx(2, abs=0.05)
     assert 0.49 < min(heights) < 0.56
@@ -102,7 +102,7 @@ def test_windows_reach_every_edge_and_stay_inside(frame):
     tops, lefts = set(), set()
     for position in range(300):
         draws = draw(4, tf.constant(position, tf.int64))
-        top, left, height, width, _ = map(int, draw_window(frame[1], draws, Augmentation((40, 90))))
+        top, left, height, width, _ = map(int, draw_window(frame[1], draws, SampleAugmentation((40, 90))))
         assert (height, width) == (40, 90)
         tops.add(top)
         lefts.add(left)
@@ -114,8 +114,8 @@ def test_mined_crops_hold_a_rare_class_and_choose_classes_evenly():
     label = np.zeros(SIZE, np.uint8)
     label[40:44, 90:94] = 6  # 16 pixels
     label[5:15, 5:25] = 17  # 200 pixels
-    always = Augmentation((16, 32), mine=1.0, mine_classes=(6, 12, 17))
-    never = Augmentation((16, 32), mine=0.0, mine_classes=(6, 12, 17))
+    always = SampleAugmentation((16, 32), mine=1.0, mine_classes=(6, 12, 17))
+    never = SampleAugmentation((16, 32), mine=0.0, mine_classes=(6, 12, 17))
     hits = {6: 0, 17: 0}
     plain = 0
     image = tf.zeros((*SIZE, 3), tf.uint8)
@@ -136,19 +136,19 @@ def test_mining_without_a_rare_class_is_an_ordinary_crop():
     label = tf.zeros(SIZE, tf.uint8)
     for position in range(20):
         draws = draw(9, tf.constant(position, tf.int64))
-        mined = draw_window(label, draws, Augmentation((16, 32), mine=1.0, mine_classes=(6,)))
-        ordinary = draw_window(label, draws, Augmentation((16, 32)))
+        mined = draw_window(label, draws, SampleAugmentation((16, 32), mine=1.0, mine_classes=(6,)))
+        ordinary = draw_window(label, draws, SampleAugmentation((16, 32)))
         assert list(map(int, mined)) == list(map(int, ordinary))
 
 
 RARE = 6
 
 
-def rare_corner(crop: tuple[int, int], **options) -> tuple[tf.Tensor, Augmentation]:
+def rare_corner(crop: tuple[int, int], **options) -> tuple[tf.Tensor, SampleAugmentation]:
     """A frame with the rare class in a corner of 10 x 10 pixels, and an augmentation that wants to show it."""
     label = np.zeros(SIZE, np.uint8)
     label[-10:, -10:] = RARE
-    return tf.constant(label), Augmentation(crop, scale=(0.7, 1.5), **options)
+    return tf.constant(label), SampleAugmentation(crop, scale=(0.7, 1.5), **options)
 
 
 def share_shown(label: tf.Tensor, window, crop) -> float:
@@ -191,7 +191,7 @@ def test_redrawn_crops_are_equal_eagerly_and_inside_tf_data_and_may_reach_beyond
 
 
 def test_eager_and_inside_tf_data_agree(frame):
-    everything = Augmentation((40, 80), scale=(0.6, 1.5), jitter=1.0, grey=0.2, blur=0.5, noise=0.5, mine=0.5,
+    everything = SampleAugmentation((40, 80), scale=(0.6, 1.5), jitter=1.0, grey=0.2, blur=0.5, noise=0.5, mine=0.5,
                               mine_classes=(3, 9))  # fmt: skip
     stream = tf.data.Dataset.range(15).map(lambda k: augmented(*frame, draw(7, k), everything))
     for position, (image, label) in enumerate(stream):
@@ -247,12 +247,12 @@ def test_appearance_is_off_by_default(frame):
     image = tf.cast(frame[0], tf.float32)
     for position in range(5):
         draws = draw(0, tf.constant(position, tf.int64))
-        np.testing.assert_array_equal(change_appearance(image, draws, Augmentation(SIZE)), image)
+        np.testing.assert_array_equal(change_appearance(image, draws, SampleAugmentation(SIZE)), image)
 
 
 def test_blur_and_noise_have_the_stated_probability():
     image = tf.random.stateless_uniform((16, 16, 3), (0, 1), minval=50.0, maxval=200.0)
-    for augmentation in (Augmentation((16, 16), blur=0.3), Augmentation((16, 16), noise=0.3)):
+    for augmentation in (SampleAugmentation((16, 16), blur=0.3), SampleAugmentation((16, 16), noise=0.3)):
         changed = [
             bool(tf.reduce_any(change_appearance(image, draw(0, tf.constant(k, tf.int64)), augmentation) != image))
             for k in range(120)
@@ -263,15 +263,15 @@ def test_blur_and_noise_have_the_stated_probability():
 @pytest.mark.parametrize(
     ("augmentation", "message"),
     [
-        (Augmentation((200, 96)), "crop 200x96 .* larger than frames of 48x96 enlarged 1.0 times"),
-        (Augmentation((48, 97)), "crop 48x97"),
-        (Augmentation((0, 96)), "both must be positive"),
-        (Augmentation(SIZE, scale=(0.0, 1.0)), "two positive numbers"),
-        (Augmentation(SIZE, scale=(2.0, 1.0)), "the smaller one first"),
-        (Augmentation(SIZE, flip=1.5), "flip is 1.5: it is a probability"),
-        (Augmentation(SIZE, jitter=-1.0), "jitter is -1.0"),
-        (Augmentation(SIZE, redraws=-1), "redraws are -1: it is a number of tries"),
-        (Augmentation(SIZE, wanted_share=1.0), "wanted_share is 1.0: it is a share"),
+        (SampleAugmentation((200, 96)), "crop 200x96 .* larger than frames of 48x96 enlarged 1.0 times"),
+        (SampleAugmentation((48, 97)), "crop 48x97"),
+        (SampleAugmentation((0, 96)), "both must be positive"),
+        (SampleAugmentation(SIZE, scale=(0.0, 1.0)), "two positive numbers"),
+        (SampleAugmentation(SIZE, scale=(2.0, 1.0)), "the smaller one first"),
+        (SampleAugmentation(SIZE, flip=1.5), "flip is 1.5: it is a probability"),
+        (SampleAugmentation(SIZE, jitter=-1.0), "jitter is -1.0"),
+        (SampleAugmentation(SIZE, redraws=-1), "redraws are -1: it is a number of tries"),
+        (SampleAugmentation(SIZE, wanted_share=1.0), "wanted_share is 1.0: it is a share"),
     ],
 )
 def test_impossible_settings_are_refused(augmentation, message):

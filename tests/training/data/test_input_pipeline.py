@@ -15,7 +15,7 @@ from training.data import datasets
 from training.data.classes import IGNORE, LABEL_SPACES
 from training.data.images import resize_image
 from training.data.input_pipeline import (
-    Augmentation,
+    SampleAugmentation,
     TrainingStream,
     Views,
     evaluation_stream,
@@ -28,8 +28,8 @@ from training.distribution.shares import Share
 from training.errors import UserError
 
 SIZE = (24, 48)
-VARIED = Augmentation((16, 32), scale=(0.7, 1.5), jitter=0.5, blur=0.3, noise=0.3, mine=0.5, mine_classes=(3, 4))
-STILL = Augmentation(SIZE, flip=0.0)
+VARIED = SampleAugmentation((16, 32), scale=(0.7, 1.5), jitter=0.5, blur=0.3, noise=0.3, mine=0.5, mine_classes=(3, 4))
+STILL = SampleAugmentation(SIZE, flip=0.0)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_each_epoch_holds_every_sample_of_the_subset(data):
     chosen = np.array([4, 1, 2])
     for cache in (True, False):
         stream = TrainingStream(
-            data, SIZE, Augmentation(SIZE), 3, 4, seed=0, order=Permutation(chosen), cache=cache
+            data, SIZE, SampleAugmentation(SIZE), 3, 4, seed=0, order=Permutation(chosen), cache=cache
         ).batches()
         for batch in batches(stream):
             assert sorted(batch["index"].tolist()) == [1, 2, 4]
@@ -152,7 +152,7 @@ def test_frames_of_any_size_come_at_one_size(tmp_path):
     for index, shape in enumerate(((10, 20), (33, 44), (24, 48))):
         save(tmp_path / f"{index}.png", np.full((*shape, 3), 50 * index, np.uint8))
     data = datasets.image_folder(tmp_path, LABEL_SPACES["cityscapes19"])
-    stream = TrainingStream(data, SIZE, Augmentation(SIZE), 3, 1, seed=0).batches()
+    stream = TrainingStream(data, SIZE, SampleAugmentation(SIZE), 3, 1, seed=0).batches()
     assert next(iter(stream))["image"].shape == (3, *SIZE, 3)
 
 
@@ -177,7 +177,7 @@ def test_other_errors_pass_unchanged():
 
 def test_impossible_crop_and_empty_subset(data):
     with pytest.raises(UserError, match="crop 100x48"):
-        TrainingStream(data, SIZE, Augmentation((100, 48)), 2, 6, seed=0).batches()
+        TrainingStream(data, SIZE, SampleAugmentation((100, 48)), 2, 6, seed=0).batches()
     with pytest.raises(UserError, match="no image to train on"):
         TrainingStream(data, SIZE, VARIED, 2, 6, seed=0, order=Permutation(np.array([], int))).batches()
 
@@ -304,7 +304,7 @@ def test_crops_of_a_rare_class_stream_show_the_class_they_were_drawn_for(data):
     common = {"seed": 1, "order": RareClasses.from_counts(counts)}
     shown = {}
     for redraws in (0, 10):
-        crop = Augmentation((8, 16), redraws=redraws)
+        crop = SampleAugmentation((8, 16), redraws=redraws)
         stream = TrainingStream(data, SIZE, crop, 4, 10, **common)
         whole = batches(stream.batches())
         assert_equal(batches(stream.batches(first_step=7)), whole[7:])

@@ -1,0 +1,20 @@
+"""One thing, one name: settings and implementations do not share any."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = ROOT / "training" / "settings.py"
+
+
+def classes_of(path: Path) -> set[str]:
+    return {
+        node.name for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)
+    }
+
+
+def test_no_implementation_is_called_as_its_settings():
+    settings = classes_of(SETTINGS)
+    files = [path for folder in ("models", "training", "export", "app") for path in (ROOT / folder).rglob("*.py")]
+    shared = {str(path.relative_to(ROOT)): classes_of(path) & settings for path in files if path != SETTINGS}
+    assert {file: names for file, names in shared.items() if names} == {}
