@@ -53,7 +53,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
     def normalise_with_global_batch(self, inputs):
-        """The same over all replicas, which the fused operator cannot do: one exchange of two numbers a channel.
+        """The same over all replicas, which the fused operator cannot do: one exchange of two numbers per channel.
 
         Each replica's mean and variance are seen by all: sums of squares would cancel where the mean is large beside
         the deviation.

@@ -9,8 +9,8 @@ PUBLISHED = "https://storage.googleapis.com/tensorflow/keras-applications"
 class Network:
     """What a person choosing a network wants to know.
 
-    strides: what `output_stride` may be: image pixels a cell of the backbone's last map, in each direction, and of the
-        logits too unless a decoder makes these finer (`logits_stride`). default_stride: the first choice.
+    strides: what `output_stride` may be: image pixels per cell of the backbone's last map, in each direction, and of
+        the logits too unless a decoder makes these finer (`logits_stride`). default_stride: the first choice.
     parameters: weights at 19 classes, moving statistics included.
     imagenet: where the backbone's ImageNet weights are published, or None if they are not.
     """

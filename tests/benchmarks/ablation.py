@@ -3,7 +3,7 @@
     python tests/benchmarks/ablation.py --out RUNS --seeds 0 1 2
     python tests/benchmarks/ablation.py --out RUNS --data streetsim_camvid --target-root PHOTOS
 
-Options that it does not know go to training/run.py. The adversarial warm-up is trained once a seed, and all that
+Options that it does not know go to training/run.py. The adversarial warm-up is trained once per seed, and all that
 follows goes on from where it ended, as HIAST does, whatever the watch thinks of it. Finished runs are not repeated and
 stopped ones are continued: the same command goes on where it was.
 """

@@ -89,7 +89,7 @@ def main() -> None:
         print(json.dumps(vars(measure(arguments.images, arguments.cache_mib, arguments.run))))
         return
     print(f"labels of {SIZE[0]}x{SIZE[1]}, cbst, portion {PORTION}, cache of predictions {arguments.cache_mib} MiB")
-    print("images    s     CPU s   CPU s an image   to the first   peak MiB   label bytes an image")
+    print("images    s     CPU s   CPU s per image   to the first   peak MiB   label bytes per image")
     first = None
     for times in TIMES:
         result = in_own_process(times * arguments.first, arguments)

@@ -3,7 +3,7 @@
     python tests/benchmarks/recipes.py --out RUNS --recipes st cbst cbst_sp --seeds 0 1 2
     python tests/benchmarks/recipes.py --out RUNS --recipes cbst cbst_sp --more --data streetsim_camvid ...
 
-The warm-up is trained once a seed (`source_only`) and taken over by every recipe; `oracle` trains its own. Finished
+The warm-up is trained once per seed (`source_only`) and taken over by every recipe; `oracle` trains its own. Finished
 runs are not repeated, so a stopped table goes on where it was.
 """
 
@@ -44,7 +44,7 @@ def finished(run: Path, recipe: str, seed: int, more: list[str]) -> Path:
 
 
 def table(out: Path, recipes: list[str], seeds: list[int]) -> str:
-    """One Markdown line a recipe: mIoU after, gain, the rounds, which one was taken, collapses."""
+    """One Markdown line per recipe: mIoU after, gain, the rounds, which one was taken, collapses."""
     lines = ["| recipe | mIoU after | gain | rounds | taken | collapses seen |", "|---|---|---|---|---|---|"]
     for recipe in recipes:
         reports = [out / f"{recipe}-{seed}" / "report" / "summary.json" for seed in seeds]

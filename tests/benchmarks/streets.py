@@ -2,7 +2,7 @@
 
     python tests/benchmarks/streets.py
 
-CPU time, not wall time: other work on the machine does not count. Goal: 8 frames a second and core at 256x512.
+CPU time, not wall time: other work on the machine does not count. Goal: 8 frames per second and core at 256x512.
 """
 
 import pathlib

@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     medians = report(seconds, arguments.batch, "plain step")
     for name, median in medians.items():
         pipeline = pipeline_seconds(stream_of[name](60))
-        print(f"input of the {name}: {1000 * pipeline:.1f} ms a batch alone, {pipeline / median:.2f} of the step")
+        print(f"input of the {name}: {1000 * pipeline:.1f} ms per batch alone, {pipeline / median:.2f} of the step")
     return 0
 
 

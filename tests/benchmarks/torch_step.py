@@ -5,7 +5,7 @@ and head of `models/`, says what it built, and makes a turn of steps of a varian
 
     <- {"parameters": 2062220, "logits": [4, 19, 8, 16], "torch": "2.14.1", "layout": "channels last"}
     -> eager
-    <- [0.1234, 0.2345]                                 (seconds a step, on the clock and of the processor)
+    <- [0.1234, 0.2345]                                 (seconds per step, on the clock and of the processor)
 """
 
 import argparse

@@ -112,7 +112,7 @@ def compiled_step(method, settings: Optimizer):
 
 
 def keras_turns(arguments: Arguments, data: Data, classes: int, batches) -> dict[str, Turn]:
-    """By name, what makes a turn and gives its seconds a step; all are traced."""
+    """By name, what makes a turn and gives its seconds per step; all are traced."""
     import keras
 
     from models.segmenter import build_segmenter
@@ -194,12 +194,12 @@ def main(argv: list[str] | None = None) -> int:
         seconds = [{name: turn() for name, turn in turns.items()} for _ in range(arguments.turns)]
     ours = report(seconds, arguments.batch, "our step")["our step"]
     pipeline = pipeline_seconds(stream_of(60))
-    print(f"input: {1000 * pipeline:.1f} ms a batch alone, {pipeline / ours:.2f} of our step")
+    print(f"input: {1000 * pipeline:.1f} ms per batch alone, {pipeline / ours:.2f} of our step")
     return 0
 
 
 def report(seconds: list[dict[str, tuple[float, float]]], batch: int, base: str) -> dict[str, float]:
-    """Print a line a step, with its times as multiples of the base's; by name, seconds a step on the clock."""
+    """Print one line per step, with its times as multiples of the base's; by name, seconds per step on the clock."""
     median = lambda name, of: statistics.median(of(turn[name], turn[base]) for turn in seconds)  # noqa: E731
     print(f"{'':20} {'images/s':>8} {'ms':>7} {'times':>8} {'processor ms':>13} {'times':>8}   of {base}")
     clocks = {}

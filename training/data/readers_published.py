@@ -1,6 +1,6 @@
 """Readers of the public street data sets, in the layout and with the label files in which their authors publish them.
 
-Every reader takes the label space it should speak and composes the data set's ids with it. `labelled` True demands
+Every reader takes a label space and composes the data set's ids with it. `labelled` True demands
 the labels, False leaves them unread, None takes them if their folder is there: a target needs none.
 """
 

@@ -1,4 +1,4 @@
-"""A data set as a value: a tuple of file pairs, the label space it speaks, and how its label files are decoded."""
+"""A data set as a value: a tuple of file pairs, its label space, and how its label files are decoded."""
 
 import hashlib
 import os
@@ -128,7 +128,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples that speak one label space; nothing is read before `read_image` and `read_label`.
+    """Samples of one label space; nothing is read before `read_image` and `read_label`.
 
     `sixteen_bit_range`: the values of 16-bit images that become 0 and 255, the same for all; None: their high byte.
     """

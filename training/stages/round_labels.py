@@ -34,7 +34,7 @@ class RoundLabels:
 
 
 def prior_of(domains: Domains, adaptation: Rounds, directory: RunDirectory, size) -> np.ndarray | None:
-    """The source's spatial prior `[h, w, classes]` at `size`, counted once a run; None if the method uses none."""
+    """The source's spatial prior `[h, w, classes]` at `size`, counted once per run; None if the method uses none."""
     settings = getattr(adaptation.selector, "spatial_prior", None)
     if settings is None:
         return None
