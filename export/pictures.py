@@ -15,12 +15,12 @@ LONGEST_SIDE = 8  # in training widths: a picture ten thousand times as wide as 
 Picture = str | Path | Image.Image | np.ndarray
 
 
-def load_picture(picture: Picture, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def load_picture(picture: Picture, max_pixels: int = MAX_PIXELS, name: str = "the picture") -> np.ndarray:
     """RGB uint8 [height, width, 3] of a file, a Pillow image or an array.
 
     Files and Pillow images may be grey, palette, RGBA, CMYK, 16-bit or animated (the first frame), and are turned
     upright as their EXIF orientation says. Arrays are uint8 or uint16, [h, w], [h, w, 1], [h, w, 3] or [h, w, 4] (RGB).
-    Alpha is left out and 16 bits are cut to 8, as in training.
+    Alpha is left out and 16 bits are cut to 8, as in training. name: of a Pillow image, for sentences about it.
 
     Raises:
         UserError: no such file, damaged, no picture, of floating-point numbers, more than `max_pixels`, or an array of
@@ -29,7 +29,7 @@ def load_picture(picture: Picture, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     if isinstance(picture, np.ndarray):
         return _from_array(picture, max_pixels)
     if isinstance(picture, Image.Image):
-        return _from_pillow(picture, "the picture", max_pixels)
+        return _from_pillow(picture, name, max_pixels)
     if not isinstance(picture, str | os.PathLike):
         raise UserError(f"A picture is a path, a Pillow image or an array, not {type(picture).__name__}.")
     with opened_picture(Path(picture), max_pixels) as image:

@@ -17,10 +17,16 @@ from export.pictures import IMAGE_SUFFIXES, MAX_PIXELS
 from export.progress import Progress
 from export.results import Results, ShareTable
 from export.segmenter import OnnxSegmenter
-from export.video import VIDEO_SUFFIXES, segment_video
+from export.video import segment_video
+from export.video_reading import VIDEO_SUFFIXES
 from training.errors import UserError
 from training.prediction.onnx_providers import CPU, CUDA
 
+OF_VIDEOS = (
+    "Of a video, overlays/ gets a video (H.264 in .mp4 where FFmpeg with libx264 or libopenh264 is on the PATH, else "
+    "VP8 in .webm) at the source's frame rate, and labels/, confidence/ and pseudo_labels/ get a PNG per frame: "
+    "labels/NAME/000001.png and on."
+)
 PROVIDERS = {"auto": None, "cpu": [CPU], "cuda": [CUDA, CPU]}
 
 
@@ -41,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parsed(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="export/predict.py", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="export/predict.py", description=__doc__.split("\n")[0], epilog=OF_VIDEOS)
     parser.add_argument("--model", type=Path, required=True, help="the .onnx file that export/run.py wrote")
     parser.add_argument("--input", required=True, help="a picture, a video, a folder with its subfolders, a pattern")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
@@ -94,12 +100,13 @@ def predict(arguments: argparse.Namespace) -> list[str]:
     )
     results = Results.wanted(arguments, segmenter)
     print(f"{counted(len(files))} on the {segmenter.device}, results in {arguments.out}")
-    failures = []
+    failures, notes = [], []
     with ShareTable(arguments.out, segmenter.names) as table, Progress(len(files)) as progress:
         for name, file in files.items():
             try:
-                if file.suffix.lower() in VIDEO_SUFFIXES:
-                    shares = segment_video(segmenter, file, results.video(name), results.opacity, progress)
+                if is_video(file):
+                    shares, note = segment_video(segmenter, file, name, results, progress)
+                    notes += [f"{file}: {note}"] if note else []
                 else:
                     shares = results.write(name, segmenter(file))
                 table.add(file, shares)
@@ -107,8 +114,14 @@ def predict(arguments: argparse.Namespace) -> list[str]:
                 failures.append(str(error))
             progress.advance()
     results.finish()
+    for note in notes:
+        print(note)
     print(f"{counted(len(files) - len(failures))} done, class shares in {table.path}")
     return failures
+
+
+def is_video(file: Path) -> bool:
+    return file.suffix.lower() in VIDEO_SUFFIXES
 
 
 def counted(files: int) -> str:
@@ -152,12 +165,16 @@ def matching(pattern: Path) -> Iterator[Path]:
 
 
 def named(files: list[Path]) -> dict[str, Path]:
-    """A name for the results of each file: its path below their common folder, without endings where that will do."""
+    """A name for the results of each file: its path below their common folder, without endings where that will do.
+
+    The name of a video is also a folder, of its frames' maps: no other result may lie in it.
+    """
     root = os.path.commonpath([os.path.abspath(file.parent) for file in files])
     whole = [Path(os.path.abspath(file)).relative_to(root) for file in files]
     stems = [path.with_suffix("") for path in whole]
-    names = stems if len(set(stems)) == len(stems) else whole
-    return {name.as_posix(): file for name, file in zip(names, files, strict=True)}
+    folders = {stem for stem, file in zip(stems, files, strict=True) if is_video(file)}
+    unique = len(set(stems)) == len(stems) and not any(folders & set(stem.parents) for stem in stems)
+    return {name.as_posix(): file for name, file in zip(stems if unique else whole, files, strict=True)}
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ class PseudoLabelsTab:
         sizes = [list(label.shape) for label in selected.labels]
         manifest = label_manifest(
             selected.thresholds, selected.kept, stems, "uploaded photos", self.space.names,
-            model_sha256=self.digest, computed_at=sizes, **selected.entries,
+            model_sha256=self.digest, computed_at=sizes, **selected.entries, **_notes(selected),
         )  # fmt: skip
         path = folder / "pseudo_labels.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as bundle:
@@ -149,6 +149,12 @@ class PseudoLabelsTab:
 
 def _meaning(selector: str) -> str:
     return escape(f"{selector}: {SELECTORS[selector]}.")
+
+
+def _notes(selected: Selected) -> dict[str, list[str]]:
+    """What the manifest tells of photos that were shrunk while they were read."""
+    notes = [photo.note for photo in selected.photos if photo.note]
+    return {"notes": notes} if notes else {}
 
 
 def _missing(usable: tuple[str, ...]) -> str:
