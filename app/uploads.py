@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from app.limits import (
     JPEG_PIXELS,
@@ -62,7 +63,9 @@ def read_photo(upload: Upload, longest_side: int = WORKING_SIDE) -> Photo:
         UserError: the file is no picture, is damaged, or has more pixels than its kind may have (told from its header).
     """
     try:
-        with Image.open(upload.path, formats=PICTURE_FORMATS) as picture:  # an EPS would start another program
+        # Other formats are left out, because an EPS would start another program. Not by its path: Pillow would map
+        # the pixels of a plain TIFF into memory, wrongly where an orientation turns it.
+        with open(upload.path, "rb") as file, Image.open(file, formats=PICTURE_FORMATS) as picture:
             own_size = _checked_size(picture, upload.name)
             image = _decoded(picture, fitted(own_size, longest_side), upload.name)
     except UserError:
@@ -102,7 +105,8 @@ def _checked_size(picture: Image.Image, name: str) -> tuple[int, int]:
     limit = _pixel_limit(picture)
     if picture.width * picture.height > limit:
         raise _too_large(name, f" ({picture.width} x {picture.height})", limit)
-    lying = picture.getexif().get(EXIF_ORIENTATION, 1) in LYING
+    turned = isinstance(picture, TiffImageFile)  # Pillow tells the size of a TIFF as it is looked at
+    lying = not turned and picture.getexif().get(EXIF_ORIENTATION, 1) in LYING
     return (picture.width, picture.height) if lying else (picture.height, picture.width)
 
 
@@ -127,13 +131,14 @@ def _decoded(picture: Image.Image, size: tuple[int, int], name: str) -> np.ndarr
 
 def _reduced(picture: Image.Image, factor: int, name: str) -> Image.Image:
     """The picture at a whole part of its size, the mean of the pixels there, with its EXIF orientation."""
-    exif = picture.getexif().tobytes()
     try:
+        picture.load()  # a TIFF is turned upright by this, and has no orientation afterwards
+        exif = picture.getexif().tobytes()
         plain = picture.convert(PLAIN_MODES[picture.mode]) if picture.mode in PLAIN_MODES else picture
         small = plain.reduce(max(1, factor))
     except Exception as error:  # on damaged bytes Pillow's decoders raise nearly anything
         raise damaged(name, error) from error
-    small.info["exif"] = exif  # of a TIFF, Pillow would leave it behind
+    small.info["exif"] = exif
     return small
 
 

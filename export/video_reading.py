@@ -33,9 +33,8 @@ class Timing:
     @property
     def note(self) -> str:
         """A sentence where the result cannot keep the times of the source, else nothing."""
-        return (
-            f"Variable frame rate: the result has the mean rate, {self.rate:.3g} per second." if self.variable else ""
-        )
+        told = f"Variable frame rate: the result has the mean rate, {self.rate:.4g} frames per second."
+        return told if self.variable else ""
 
 
 def opencv() -> ModuleType:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.training.distribution.test_devices import REPLICAS, ROOT, assert_same_training
 
+from tests.training.distribution.test_devices import REPLICAS, ROOT, assert_same_training
 from training.distribution.workers import on_chief, sum_over_workers
 
 RUN = ROOT / "training" / "run.py"
