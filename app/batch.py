@@ -136,9 +136,10 @@ class _Work:
                 self._add_frame(result, f"frame_{number:05d}", writer)
         if not self.lines:
             raise UserError(f"{upload.name} holds no frame that can be read: record or convert the video again.")
-        if writer is not None:
-            self.bundle.write(writer.path, writer.path.name)
-        return writer and writer.path, " ".join(video.notes)
+        if writer is None:
+            return None, video.cut_note
+        self.bundle.write(writer.path, writer.path.name)
+        return writer.path, f"{video.cut_note} {video.timing.note}".strip()
 
     def _add_frame(self, result: Segmented, name: str, writer: VideoWriter | None) -> None:
         picture = result.segmentation.overlay(self.opacity)

@@ -45,13 +45,13 @@ class UploadedVideo:
             yield resize_image(frame, fitted(frame.shape[:2], VIDEO_SIDE))
 
     @property
-    def notes(self) -> list[str]:
-        """What the user has to know: that the video was cut, and that its rate was not constant."""
-        cut = (
+    def cut_note(self) -> str:
+        """A sentence where not all of the video is used, else nothing."""
+        told = (
             f"Only the first {self.timing.frames} frames: a video may have {VIDEO_SECONDS:g} seconds and "
             f"{VIDEO_FRAMES} frames."
         )
-        return [note for note in (cut if self.timing.more else "", self.timing.note) if note]
+        return told if self.timing.more else ""
 
 
 def _frame_size(path: Path) -> tuple[int, int]:
