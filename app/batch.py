@@ -1,5 +1,6 @@
 """Many photos, or one short video, to a zip. One bad file never stops the rest."""
 
+import contextlib
 import csv
 import io
 import zipfile
@@ -8,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.drawing import certainty_map, jpeg, label_png
-from app.limits import BATCH_PHOTOS, VIDEO_FRAMES
+from app.limits import BATCH_PHOTOS
 from app.loaded_model import LoadedModel
 from app.segmenting import Segmented, segment
 from app.uploads import Photo, Upload, range_for, read_photo, unique_stems
-from app.video import VideoReader, VideoWriter, is_video
+from app.video import UploadedVideo, is_video
+from export.video_writing import VideoWriter
 from training.data.picture_pixels import range_sentence
 from training.errors import UserError
 
@@ -24,20 +26,26 @@ Report = Callable[[float, str], None]  # (share done, what is being done)
 
 @dataclass(frozen=True)
 class Line:
-    """What became of one file: the shares of its classes by id, or the sentence that says what is wrong with it."""
+    """What became of one file: the shares of its classes by id and what is to be told of it, or the sentence that says
+    what is wrong with it."""
 
     name: str
     shares: tuple[tuple[int, float], ...] = ()
     problem: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """lines: one a file, in order (of a video: one a frame). previews: (JPEG, name) of the first overlays."""
+    """lines: one per file, in order (of a video: one per frame). previews: (JPEG, name) of the first overlays.
+
+    film: the video of overlays, which is in the zip too, where one was made. note: what is to be told of a video.
+    """
 
     lines: tuple[Line, ...]
     archive: Path
     previews: tuple[tuple[bytes, str], ...]
+    film: Path | None = None
     note: str = ""
 
     @property
@@ -62,13 +70,16 @@ def process(
     _check(uploads, contents)
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as bundle:  # pictures are compressed already
         work = _Work(model, bundle, frozenset(contents), opacity, report)
-        note = work.video(uploads[0], archive) if is_video(uploads[0].name) else work.photos(uploads)
+        if is_video(uploads[0].name):
+            film, note = work.video(uploads[0], archive.parent)
+        else:
+            film, note = None, work.photos(uploads)
         bundle.writestr("class_shares.csv", _shares_csv(work.lines, model))
         bundle.writestr("classes.csv", _classes_csv(model))
         problems = [f"{line.problem}\n" for line in work.lines if line.problem]
         if problems:
             bundle.writestr("problems.txt", "".join(problems))
-    batch = Batch(tuple(work.lines), archive, tuple(work.previews), note)
+    batch = Batch(tuple(work.lines), archive, tuple(work.previews), film, note)
     if batch.done == 0:
         raise UserError(batch.lines[0].problem if len(batch.lines) == 1 else _none_readable(batch))
     return batch
@@ -99,6 +110,7 @@ class _Work:
         self.previews: list[tuple[bytes, str]] = []
 
     def photos(self, uploads: Sequence[Upload]) -> str:
+        """All photos; what is to be told of them together."""
         stems = unique_stems(upload.name for upload in uploads)
         known = self.model.metadata.sixteen_bit_range
         limits = range_for(known, uploads)
@@ -110,29 +122,32 @@ class _Work:
                 self.lines.append(Line(upload.name, problem=str(error)))
                 continue
             overlaid = self._add(result, stem)
-            self.lines.append(Line(upload.name, result.shares))
+            self.lines.append(Line(upload.name, result.shares, note=result.photo.note))
             if len(self.previews) < PREVIEWS:
                 self.previews.append((overlaid, upload.name))
         return "" if limits == known else range_sentence("these uploads", limits)
 
-    def video(self, upload: Upload, archive: Path) -> str:
-        reader, film = VideoReader(upload), archive.with_name("overlay.mp4")
-        stem = unique_stems([upload.name])[0]
-        with VideoWriter(film, reader.rate) as writer:
-            for number, frame in enumerate(reader.frames()):
-                self.report(min(1.0, number / reader.expected), f"frame {number + 1} of {reader.expected}")
-                result = segment(self.model, Photo(stem, frame, reader.own_size))
+    def video(self, upload: Upload, folder: Path) -> tuple[Path | None, str]:
+        """The video of overlays in `folder`, or None if they were not chosen, and what is to be told of it."""
+        video, stem = UploadedVideo(upload), unique_stems([upload.name])[0]
+        total = video.timing.frames
+        wanted = "overlays" in self.contents
+        writer = VideoWriter(folder, f"{stem}_overlay", video.timing.rate) if wanted else None
+        with writer or contextlib.nullcontext():
+            for number, frame in enumerate(video.frames()):
+                self.report(number / total, f"frame {number + 1} of {total}")
+                result = segment(self.model, Photo(stem, frame, video.own_size))
                 self._add_frame(result, f"frame_{number:05d}", writer)
         if not self.lines:
             raise UserError(f"{upload.name} holds no frame that can be read: record or convert the video again.")
-        if film.exists():
-            self.bundle.write(film, f"{stem}_overlay.mp4")
-            film.unlink()
-        return f"Only the first {len(self.lines)} frames: a video may have {VIDEO_FRAMES}." if reader.shortened else ""
+        if writer is None:
+            return None, video.cut_note
+        self.bundle.write(writer.path, writer.path.name)
+        return writer.path, f"{video.cut_note} {video.timing.note}".strip()
 
-    def _add_frame(self, result: Segmented, name: str, writer: VideoWriter) -> None:
+    def _add_frame(self, result: Segmented, name: str, writer: VideoWriter | None) -> None:
         picture = result.segmentation.overlay(self.opacity)
-        if "overlays" in self.contents:
+        if writer is not None:
             writer.add(picture)
         self._add_maps(result, name)
         if len(self.previews) < PREVIEWS and len(self.lines) % 30 == 0:

@@ -3,7 +3,9 @@
 from training.data.photo_files import HEIC_SUFFIXES, IMAGE_SUFFIXES
 
 UPLOAD_BYTES = 64 * 2**20  # of one file
-PHOTO_PIXELS = 40_000_000  # the largest photo that is decoded: 120 MB as RGB
+USUAL_PIXELS = 40_000_000  # a larger photo is shrunk while it is read, and its owner is told
+WHOLE_PIXELS = 80_000_000  # the largest that has to be decoded whole before it is shrunk: 320 MB with transparency
+JPEG_PIXELS = 175_000_000  # a JPEG is decoded at a half, quarter or eighth; Pillow refuses more
 LARGE_PIXELS = 8_000_000  # of photos above this one is decoded at a time
 WORKING_SIDE = 1600  # a photo's longer side while it is segmented and drawn
 MASK_SIDE = 960  # the longer side of the picture with the masks to hover over
@@ -13,6 +15,7 @@ BATCH_PHOTOS = 200
 VIDEO_SECONDS = 30
 VIDEO_FRAMES = 900
 VIDEO_SIDE = 960
+FRAME_PIXELS = 40_000_000  # of a video
 
 AT_ONCE = 2  # photos that are being segmented at any moment, whoever asked
 LONG_JOBS_AT_ONCE = 1  # pseudo-labels and batches
@@ -23,4 +26,3 @@ CLEANING_SECONDS = 300  # ... by a look every so often
 
 PICTURE_FORMATS_TOLD = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 PICTURE_SUFFIXES = tuple(dict.fromkeys((*IMAGE_SUFFIXES, *HEIC_SUFFIXES)))  # a HEIC that is not read is told of
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")

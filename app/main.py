@@ -10,6 +10,7 @@ import os
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported: nothing is sent anywhere
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +50,16 @@ class Arguments:
     """Not given: the first free one from 7860 on."""
     host: str = "127.0.0.1"
     """Where to listen; 0.0.0.0 lets other computers in."""
+    root_path: str = ""
+    """Where a reverse proxy shows the page, if not at the root of its host: /segment, or https://example.org/segment.
+    The proxy has to take this prefix away before it passes a request on."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status: 0 stopped, 2 a mistake of the user's."""
     arguments = tyro.cli(Arguments, args=argv, prog="app/main.py")
     try:
+        check_root_path(arguments.root_path)
         model, source = open_models(arguments)
         serve(model, source, arguments)
         return 0
@@ -63,6 +68,15 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 0
+
+
+def check_root_path(path: str) -> None:
+    """Raise UserError for a prefix that browsers could not follow."""
+    if path and not re.fullmatch(r"(https?://[^/\s?#]+)?(/[^/\s?#]+)*/?", path):
+        raise UserError(
+            f"--root-path {path} is no prefix: expected a path that begins with a slash, such as /segment, or an "
+            "address such as https://example.org/segment."
+        )
 
 
 def open_models(arguments: Arguments) -> tuple[LoadedModel, LoadedModel | None]:
@@ -89,6 +103,7 @@ def serve(model: LoadedModel, source: LoadedModel | None, arguments: Arguments) 
                 server_name=arguments.host,
                 server_port=arguments.port,
                 share=arguments.share,
+                root_path=arguments.root_path.rstrip("/") or None,
                 theme=theme(),
                 head=head(),
                 max_file_size=UPLOAD_BYTES,

@@ -1,12 +1,13 @@
 """The small tables of the page as HTML: legend with shares, changes, thresholds, batch; all text is escaped."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 import numpy as np
 
 from app.batch import Batch, Line
 from app.segmenting import Comparison, Segmented
+from app.uploads import Photo
 from training.data.classes import LabelSpace
 from training.prediction.label_images import LabelledImages
 
@@ -53,7 +54,13 @@ def about_photo(result: Segmented) -> str:
     worked = result.segmentation.labels.shape
     smaller = "" if worked == (height, width) else f", worked on at {worked[1]} x {worked[0]}"
     sure = percent(float(result.segmentation.confidence.mean()))
-    return _note(f"{width} x {height} photo{smaller} · {result.milliseconds:.0f} ms · mean confidence {sure}")
+    line = _note(f"{width} x {height} photo{smaller} · {result.milliseconds:.0f} ms · mean confidence {sure}")
+    return line + notes([result.photo])
+
+
+def notes(told: Iterable[Photo | Line]) -> str:
+    """What is to be told of photos, each in a line."""
+    return "".join(_note(escape(each.note)) for each in told if each.note)
 
 
 def _note(text: str) -> str:
@@ -62,8 +69,9 @@ def _note(text: str) -> str:
 
 def changes(comparison: Comparison, space: LabelSpace) -> str:
     """How much changed, and from what to what."""
+    told = notes([comparison.after.photo])
     if comparison.changed == 0:
-        return '<p class="headline"><b>0 %</b> of the pixels changed.</p>'
+        return f'<p class="headline"><b>0 %</b> of the pixels changed.</p>{told}'
     largest = comparison.changes[0][2]
     rows = "".join(
         f'<tr><td>{chip(space, old)}</td><td class="arrow">→</td><td>{chip(space, new)}</td>'
@@ -73,11 +81,11 @@ def changes(comparison: Comparison, space: LabelSpace) -> str:
     return (
         f'<p class="headline"><b>{percent(comparison.changed)}</b> of the pixels changed.</p>'
         f'<table class="plain changes"><thead><tr><th>before</th><th></th><th>after</th><th></th>'
-        f'<th class="number">pixels</th></tr></thead><tbody>{rows}</tbody></table>'
+        f'<th class="number">pixels</th></tr></thead><tbody>{rows}</tbody></table>{told}'
     )
 
 
-def thresholds(found: LabelledImages, space: LabelSpace) -> str:
+def thresholds(found: LabelledImages, photos: Iterable[Photo], space: LabelSpace) -> str:
     """What is kept over all photos, and each class' threshold, share of the prediction and kept share."""
     counts, kept = found.pixels, found.kept
     rows = "".join(
@@ -90,6 +98,7 @@ def thresholds(found: LabelledImages, space: LabelSpace) -> str:
         f'<p class="headline"><b>{percent(found.kept_share)}</b> of the pixels are kept as pseudo-labels.</p>'
         f'<table class="plain thresholds"><thead><tr><th>class</th><th class="number">predicted</th>'
         f'<th class="number">threshold</th><th colspan="2">kept of it</th></tr></thead><tbody>{rows}</tbody></table>'
+        + notes(photos)
         + (_note("Above 100 %: weighting gave the class pixels that were predicted as another.") if moved else "")
     )
 
@@ -114,10 +123,11 @@ def batch(done: Batch, space: LabelSpace) -> str:
     problems = "".join(f"<li>{escape(line.problem)}</li>" for line in failed)
     problems = f'<ul class="problems">{problems}</ul>' if failed else ""
     shown = [line for line in done.lines if not line.problem]
+    told = notes(shown)
     shown = shown[:: max(1, len(shown) // 12)][:12]
     rows = "".join(f"<tr><td>{escape(line.name)}</td><td>{_top(line, space)}</td></tr>" for line in shown)
     return (
-        f'<p class="headline">{headline}</p>{problems}<table class="plain files"><thead><tr><th>file</th>'
+        f'<p class="headline">{headline}</p>{problems}{told}<table class="plain files"><thead><tr><th>file</th>'
         f"<th>mostly</th></tr></thead><tbody>{rows}</tbody></table>"
     )
 

@@ -8,14 +8,25 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
-from app.limits import LARGE_PIXELS, PHOTO_PIXELS, PICTURE_FORMATS_TOLD, WORKING_SIDE
+from app.limits import (
+    JPEG_PIXELS,
+    LARGE_PIXELS,
+    PICTURE_FORMATS_TOLD,
+    USUAL_PIXELS,
+    WHOLE_PIXELS,
+    WORKING_SIDE,
+)
 from export.pictures import load_picture
 from training.data.images import resize_image
-from training.data.picture_files import FORMATS, HEAD_BYTES, told_by
+from training.data.picture_files import FORMATS, HEAD_BYTES, damaged, told_by
 from training.data.picture_pixels import Range, low_byte_tiles, measured, range_of_files, read_rgb
 from training.errors import UserError
 
+# What is converted before it is reduced: Pillow averages no palettes, and would weight colours by transparency.
+PLAIN_MODES = {"1": "L", "P": "RGB", "LA": "L", "PA": "RGB", "RGBA": "RGB"}
+REDUCIBLE = ("L", "RGB", "CMYK", "YCbCr", *PLAIN_MODES)
 _one_large_picture = threading.Lock()
 
 # What Pillow raises, besides OSError, for files that somebody damaged or built to do harm.
@@ -32,12 +43,15 @@ class Upload:
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo to work on: uint8 `[h, w, 3]` RGB, its longer side at most `WORKING_SIDE`; `own_size` is the file's
-    (height, width) as it is looked at, after its EXIF orientation."""
+    """A photo to work on: uint8 `[h, w, 3]` RGB, its longer side at most `WORKING_SIDE`.
+
+    own_size: the file's (height, width) as it is looked at, after its EXIF orientation. note: what is to be told of it.
+    """
 
     name: str
     image: np.ndarray
     own_size: tuple[int, int]
+    note: str = ""
 
 
 def range_for(known: Range | None, uploads: Iterable[Upload]) -> Range | None:
@@ -51,23 +65,38 @@ def read_photo(upload: Upload, longest_side: int = WORKING_SIDE, sixteen_bit_ran
     sixteen_bit_range: see `range_for`.
 
     Raises:
-        UserError: the file is no picture, is damaged, or has more than `PHOTO_PIXELS` pixels (told from its header).
+        UserError: the file is no picture, is damaged, or has more pixels than its kind may have (told from its header).
     """
     try:
-        with Image.open(upload.path, formats=FORMATS) as picture:  # an EPS would start another program
+        # Other formats are left out, because an EPS would start another program. Not by its path: Pillow would map
+        # the pixels of a plain TIFF into memory, wrongly where an orientation turns it.
+        with open(upload.path, "rb") as file, Image.open(file, formats=FORMATS) as picture:
             own_size = _checked_size(picture, upload.name)
-            image = _decoded(picture, upload.path, fitted(own_size, longest_side), sixteen_bit_range)
+            image = _decoded(picture, upload, fitted(own_size, longest_side), sixteen_bit_range)
+    except UserError:
+        raise
     except Image.DecompressionBombError as error:
-        raise _too_large(upload.name) from error
+        raise _too_large(upload.name, "", JPEG_PIXELS) from error
     except FileNotFoundError as error:
         raise UserError(
             f"{upload.name} is no longer here, uploads are deleted after a while: upload it again."
         ) from error
     except Image.UnidentifiedImageError as error:
         raise _no_photo(upload) from error
-    except (UserError, *DAMAGES) as error:
+    except DAMAGES as error:
         raise UserError(f"{upload.name} is damaged: copy or download the photo again, or choose another.") from error
-    return Photo(Path(upload.name).stem, image, own_size)
+    return Photo(Path(upload.name).stem, image, own_size, _note(upload.name, own_size, image.shape))
+
+
+def _note(name: str, own_size: tuple[int, int], shape: tuple[int, ...]) -> str:
+    """That a very large photo was shrunk."""
+    height, width = own_size
+    if height * width <= USUAL_PIXELS:
+        return ""
+    return (
+        f"{name} has {height * width / 1e6:.0f} megapixels ({width} x {height}): it was shrunk to "
+        f"{shape[1]} x {shape[0]} while it was read. The label PNG has the photo's own size."
+    )
 
 
 def fitted(size: tuple[int, int], longest_side: int) -> tuple[int, int]:
@@ -77,10 +106,19 @@ def fitted(size: tuple[int, int], longest_side: int) -> tuple[int, int]:
 
 
 def _checked_size(picture: Image.Image, name: str) -> tuple[int, int]:
-    """(height, width) as the picture is looked at, from its header."""
-    if picture.width * picture.height > PHOTO_PIXELS:
-        raise _too_large(name, f" ({picture.width} x {picture.height})")
+    """(height, width) after the EXIF orientation, from the header."""
+    limit = _pixel_limit(picture)
+    if picture.width * picture.height > limit:
+        raise _too_large(name, f" ({picture.width} x {picture.height})", limit)
     return measured(picture).upright
+
+
+def _pixel_limit(picture: Image.Image) -> int:
+    """How many pixels may be decoded: more of what needs less memory. A progressive JPEG is held whole meanwhile."""
+    if isinstance(picture, JpegImageFile) and not picture.info.get("progressive"):
+        return JPEG_PIXELS
+    reducible = picture.mode in REDUCIBLE and low_byte_tiles(picture) is None
+    return WHOLE_PIXELS if reducible else USUAL_PIXELS
 
 
 def _no_photo(upload: Upload) -> UserError:
@@ -91,21 +129,39 @@ def _no_photo(upload: Upload) -> UserError:
     return UserError(f"{upload.name} {what}")
 
 
-def _decoded(picture: Image.Image, path: Path, size: tuple[int, int], sixteen_bit_range: Range | None) -> np.ndarray:
+def _decoded(
+    picture: Image.Image, upload: Upload, size: tuple[int, int], sixteen_bit_range: Range | None
+) -> np.ndarray:
     """uint8 [*size, 3]. A JPEG is decoded at an eighth, quarter or half where that is enough; of others, which have to
     be decoded whole, one large one at a time."""
-    picture.draft(None, (max(size), max(size)))
+    longest, own = max(size), (picture.height, picture.width)
+    picture.draft(None, fitted(own, longest)[::-1])
     large = picture.width * picture.height > LARGE_PIXELS
     with _one_large_picture if large else contextlib.nullcontext():
         if sixteen_bit_range is not None and low_byte_tiles(picture) is not None:
-            return resize_image(read_rgb(path, PHOTO_PIXELS, sixteen_bit_range), size)
-        return resize_image(load_picture(picture, PHOTO_PIXELS, sixteen_bit_range), size)
+            return resize_image(read_rgb(upload.path, USUAL_PIXELS, sixteen_bit_range), size)
+        if picture.width * picture.height > USUAL_PIXELS:
+            picture = _reduced(picture, max(picture.size) // longest, upload.name)
+        return resize_image(load_picture(picture, USUAL_PIXELS, sixteen_bit_range, upload.name), size)
 
 
-def _too_large(name: str, size: str = "") -> UserError:
+def _reduced(picture: Image.Image, factor: int, name: str) -> Image.Image:
+    """The picture at a whole part of its size, the mean of the pixels there, with its EXIF orientation."""
+    try:
+        picture.load()  # a TIFF is turned upright by this, and has no orientation afterwards
+        exif = picture.getexif().tobytes()
+        plain = picture.convert(PLAIN_MODES[picture.mode]) if picture.mode in PLAIN_MODES else picture
+        small = plain.reduce(max(1, factor))
+    except Exception as error:  # on damaged bytes Pillow's decoders raise nearly anything
+        raise damaged(name, error) from error
+    small.info["exif"] = exif
+    return small
+
+
+def _too_large(name: str, size: str, limit: int) -> UserError:
     return UserError(
-        f"{name} is too large{size}: this page takes photos of up to {PHOTO_PIXELS // 1_000_000} million pixels, "
-        "so make it smaller first."
+        f"{name} is too large{size}: this page takes photos of this kind of up to {limit // 1_000_000} megapixels "
+        f"(JPEG: {JPEG_PIXELS // 1_000_000}), so make it smaller first."
     )
 
 

@@ -15,12 +15,18 @@ LONGEST_SIDE = 8  # in training widths: a picture ten thousand times as wide as 
 Picture = str | Path | Image.Image | np.ndarray
 
 
-def load_picture(picture: Picture, max_pixels: int = MAX_PIXELS, sixteen_bit_range: Range | None = None) -> np.ndarray:
+def load_picture(
+    picture: Picture,
+    max_pixels: int = MAX_PIXELS,
+    sixteen_bit_range: Range | None = None,
+    name: str = "the picture",
+) -> np.ndarray:
     """RGB uint8 [height, width, 3] of a file, a Pillow image or an array.
 
     Files and Pillow images may be grey, palette, RGBA, CMYK, 16-bit or animated (the first frame), and are turned
     upright as their EXIF orientation says. Arrays are uint8 or uint16, [h, w], [h, w, 1], [h, w, 3] or [h, w, 4] (RGB).
     Alpha is left out. The values `sixteen_bit_range` of 16 bits become 0 and 255, as in training; None: the high byte.
+    name: of a Pillow image, for sentences about it.
 
     Raises:
         UserError: no such file, damaged, no picture, of floating-point numbers, more than `max_pixels`, or an array of
@@ -29,8 +35,8 @@ def load_picture(picture: Picture, max_pixels: int = MAX_PIXELS, sixteen_bit_ran
     if isinstance(picture, np.ndarray):
         return _from_array(picture, max_pixels, sixteen_bit_range)
     if isinstance(picture, Image.Image):
-        check_pixels(picture.height, picture.width, "the picture", max_pixels)
-        return rgb(picture, "the picture", sixteen_bit_range)
+        check_pixels(picture.height, picture.width, name, max_pixels)
+        return rgb(picture, name, sixteen_bit_range)
     if not isinstance(picture, str | os.PathLike):
         raise UserError(f"A picture is a path, a Pillow image or an array, not {type(picture).__name__}.")
     return read_rgb(Path(picture), max_pixels, sixteen_bit_range)

@@ -16,7 +16,8 @@ from pathlib import Path
 from export.progress import Progress
 from export.results import Results, ShareTable
 from export.segmenter import OnnxSegmenter
-from export.video import VIDEO_SUFFIXES, segment_video
+from export.video import segment_video
+from export.video_reading import VIDEO_SUFFIXES
 from training.data.photo_files import IMAGE_SUFFIXES, is_junk, left_out_sentence, photos_in
 from training.data.picture_files import MAX_PIXELS
 from training.data.picture_pixels import range_of_files, range_sentence
@@ -24,6 +25,11 @@ from training.errors import UserError, printable
 from training.prediction.onnx_providers import CPU, CUDA
 
 SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+OF_VIDEOS = (
+    "Of a video, overlays/ gets a video (H.264 in .mp4 where FFmpeg with libx264 or libopenh264 is on the PATH, else "
+    "VP8 in .webm) at the source's frame rate, and labels/, confidence/ and pseudo_labels/ get a PNG per frame: "
+    "labels/NAME/000001.png and on."
+)
 PROVIDERS = {"auto": None, "cpu": [CPU], "cuda": [CUDA, CPU]}
 
 
@@ -44,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parsed(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="export/predict.py", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="export/predict.py", description=__doc__.split("\n")[0], epilog=OF_VIDEOS)
     parser.add_argument("--model", type=Path, required=True, help="the .onnx file that export/run.py wrote")
     parser.add_argument("--input", required=True, help="a picture, a video, a folder with its subfolders, a pattern")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
@@ -98,12 +104,13 @@ def predict(arguments: argparse.Namespace) -> list[str]:
     stretch(segmenter, arguments.input, files.values())
     results = Results.wanted(arguments, segmenter)
     print(f"{counted(len(files))} on the {segmenter.device}, results in {arguments.out}")
-    failures = []
+    failures, notes = [], []
     with ShareTable(arguments.out, segmenter.names) as table, Progress(len(files)) as progress:
         for name, file in files.items():
             try:
-                if file.suffix.lower() in VIDEO_SUFFIXES:
-                    shares = segment_video(segmenter, file, results.video(name), results.opacity, progress)
+                if is_video(file):
+                    shares, note = segment_video(segmenter, file, name, results, progress)
+                    notes += [f"{file}: {note}"] if note else []
                 else:
                     shares = results.write(name, segmenter(file))
                 table.add(file, shares)
@@ -111,6 +118,8 @@ def predict(arguments: argparse.Namespace) -> list[str]:
                 failures.append(str(error))
             progress.advance()
     results.finish()
+    for note in notes:
+        print(note)
     print(f"{counted(len(files) - len(failures))} done, class shares in {table.path}")
     return failures
 
@@ -118,10 +127,14 @@ def predict(arguments: argparse.Namespace) -> list[str]:
 def stretch(segmenter: OnnxSegmenter, place: str, files: Iterable[Path]) -> None:
     """Where the model does not say from which values 16-bit photos are stretched, find it from all of them."""
     if segmenter.sixteen_bit_range is None:
-        photos = [file for file in files if file.suffix.lower() not in VIDEO_SUFFIXES]
+        photos = [file for file in files if not is_video(file)]
         segmenter.sixteen_bit_range = range_of_files(photos)
         if segmenter.sixteen_bit_range is not None:
             print(range_sentence(place, segmenter.sixteen_bit_range))
+
+
+def is_video(file: Path) -> bool:
+    return file.suffix.lower() in VIDEO_SUFFIXES
 
 
 def counted(files: int) -> str:
@@ -175,12 +188,16 @@ def matching(pattern: Path) -> Iterator[Path]:
 
 
 def named(files: list[Path]) -> dict[str, Path]:
-    """A name for the results of each file: its path below their common folder, without endings where that will do."""
+    """A name for the results of each file: its path below their common folder, without endings where that will do.
+
+    The name of a video is also a folder, of its frames' maps: no other result may lie in it.
+    """
     root = os.path.commonpath([os.path.abspath(file.parent) for file in files])
     whole = [Path(os.path.abspath(file)).relative_to(root) for file in files]
     stems = [path.with_suffix("") for path in whole]
-    names = stems if len(set(stems)) == len(stems) else whole
-    return {name.as_posix(): file for name, file in zip(names, files, strict=True)}
+    folders = {stem for stem, file in zip(stems, files, strict=True) if is_video(file)}
+    unique = len(set(stems)) == len(stems) and not any(folders & set(stem.parents) for stem in stems)
+    return {name.as_posix(): file for name, file in zip(stems if unique else whole, files, strict=True)}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from PIL import Image
 
 from export.pictures import network_size
 from export.segmenter import OnnxSegmenter, Segmentation
+from export.video_writing import VideoWriter
 from training.errors import UserError
 from training.files.atomic import write_atomically
 from training.prediction.label_files import LabelFolder
@@ -68,6 +69,15 @@ class Results:
         if self.opacity is not None:
             overlay = Image.fromarray(segmentation.overlay(self.opacity))
             save(overlay, self.out / "overlays" / f"{name}.jpg", quality=92)
+        self.write_maps(name, segmentation)
+        return Shares(segmentation.labels.shape, float(segmentation.confidence.mean()), segmentation.class_shares())
+
+    def write_maps(self, name: str, segmentation: Segmentation) -> None:
+        """The wanted maps of one picture or one frame of a video; `name` may hold slashes.
+
+        Raises:
+            UserError: a file cannot be written.
+        """
         if self.labels:
             save(Image.fromarray(segmentation.labels), self.out / "labels" / f"{name}.png")
         if self.confidence:
@@ -75,13 +85,16 @@ class Results:
             save(Image.fromarray(certainty), self.out / "confidence" / f"{name}.png")
         if self.pseudo_labels is not None:
             self.pseudo_labels.write(name, segmentation.image)
-        return Shares(segmentation.labels.shape, float(segmentation.confidence.mean()), segmentation.class_shares())
 
-    def video(self, name: str) -> Path:
-        """Where the overlay of a video goes."""
-        path = self.out / "overlays" / f"{name}.mp4"
+    def video(self, name: str, rate: float) -> VideoWriter:
+        """The video that the overlays of a video's frames go to, at `rate` frames per second.
+
+        Raises:
+            UserError: no encoder works here, or the folder cannot be made.
+        """
+        path = self.out / "overlays" / name
         make_folder(path.parent)
-        return path
+        return VideoWriter(path.parent, path.name, rate)
 
     def finish(self) -> None:
         """Write what could only be known at the end: the manifest of the pseudo-labels."""

@@ -11,9 +11,10 @@ from app import tables
 from app.context import PageContext
 from app.drawing import OPACITY, written
 from app.endpoints import LONG, endpoint, file_data, on_page, uploads_of
-from app.limits import BATCH_PHOTOS, PICTURE_SUFFIXES, VIDEO_SECONDS, VIDEO_SUFFIXES
+from app.limits import BATCH_PHOTOS, PICTURE_SUFFIXES, VIDEO_SECONDS
 from app.tabs.parts import example_button, files_input
 from app.uploads import check_opacity
+from export.video_reading import VIDEO_SUFFIXES
 
 DEFAULT_CONTENTS = ("labels", "overlays")
 EXPLANATION = (
@@ -40,6 +41,9 @@ class BatchTab:
                 self.opacity = gr.Slider(0, 1, OPACITY, step=0.05, label="Opacity")
                 self.run = gr.Button("Segment all", variant="primary", elem_id="batch-run")
             with gr.Column(scale=5, min_width=320):
+                self.film = gr.Video(
+                    label="The video", elem_id="batch-film", interactive=False, visible=False, buttons=["download"],
+                )  # fmt: skip
                 self.gallery = gr.Gallery(
                     label="The first results", columns=2, height="auto", object_fit="contain", interactive=False,
                     elem_id="batch-gallery", buttons=["fullscreen"],
@@ -50,19 +54,20 @@ class BatchTab:
 
     def _connect(self) -> None:
         inputs = [self.files, self.contents, self.opacity]
-        outputs = [self.table, self.gallery, self.archive]
+        outputs = [self.table, self.film, self.gallery, self.archive]
         self.run.click(**on_page(self.show), inputs=inputs, outputs=outputs, show_progress_on=self.table, **LONG)
         endpoint(self.api, "batch", inputs, ["zip"], **LONG)
 
     def show(self, files, contents, opacity, progress=gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
-        """Table, gallery and zip."""
+        """Table, video (shown where there is one), gallery and zip."""
         folder = self.context.results.new()
         done = self._run(files, contents, opacity, folder, progress)
         gallery = [
             {"image": file_data(written(folder / f"preview_{number}.jpg", picture)), "caption": name}
             for number, (picture, name) in enumerate(done.previews)
         ]
-        return tables.batch(done, self.context.model.space), gallery, file_data(done.archive)
+        film = gr.update(value=done.film and file_data(done.film), visible=done.film is not None)
+        return tables.batch(done, self.context.model.space), film, gallery, file_data(done.archive)
 
     def api(
         self,
@@ -74,7 +79,8 @@ class BatchTab:
         """Segment many photos, or one short video.
 
         contents: what the zip shall hold, of "labels", "overlays", "confidence". Returns what became of each file
-        (class shares, or the sentence that says what is wrong with it) and the zip.
+        (class shares and a note if it was shrunk, or the sentence that says what is wrong with it), a note on a video
+        that was cut or has a variable frame rate, and the zip.
         """
         done = self._run(files, contents, opacity, self.context.results.new(), progress)
         return self._details(done), file_data(done.archive)
@@ -89,7 +95,11 @@ class BatchTab:
         lines = [
             {"name": line.name, "problem": line.problem}
             if line.problem
-            else {"name": line.name, "shares": {names[class_id]: share for class_id, share in line.shares}}
+            else {
+                "name": line.name,
+                "shares": {names[class_id]: share for class_id, share in line.shares},
+                "note": line.note,
+            }
             for line in done.lines
         ]
         return {"done": done.done, "files": lines, "note": done.note}

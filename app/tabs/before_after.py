@@ -79,8 +79,8 @@ class BeforeAfterTab:
     def api(self, photo: dict | None) -> tuple[dict, dict, dict, dict]:
         """Compare the model before and after adaptation on a street photo.
 
-        Returns the share of changed pixels with the largest changes, the overlays before and after, and the changed
-        pixels (JPEG).
+        Returns the share of changed pixels with the largest changes and a note if the photo was shrunk, the overlays
+        before and after, and the changed pixels (JPEG).
         """
         upload = upload_of(photo)
         if upload is None:
@@ -112,6 +112,7 @@ class BeforeAfterTab:
         return {
             "name": comparison.before.photo.name,
             "changed": comparison.changed,
+            "note": comparison.after.photo.note,
             "changes": [
                 {"before": names[old], "after": names[new], "share": share} for old, new, share in comparison.changes
             ],

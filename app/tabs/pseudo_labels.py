@@ -93,7 +93,7 @@ class PseudoLabelsTab:
         photos, found, kept = self._run(uploads_of(photos), selector, portion, stride, progress)
         folder = self.context.results.new()
         archive, _ = self._archive(photos, kept, folder)
-        return thresholds(found, self.space), self._gallery(photos, kept, folder), file_data(archive)
+        return thresholds(found, photos, self.space), self._gallery(photos, kept, folder), file_data(archive)
 
     def api(
         self,
@@ -138,6 +138,8 @@ class PseudoLabelsTab:
     def _archive(self, photos: list[Photo], kept: LabelsInMemory, folder: Path) -> tuple[Path, dict[str, Any]]:
         sizes = [list(label.shape) for label in kept.labels.values()]
         manifest = {**kept.manifest, "model_sha256": self.digest, "computed_at": sizes}
+        if notes := [photo.note for photo in photos if photo.note]:
+            manifest["notes"] = notes
         path = folder / "pseudo_labels.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as bundle:
             for photo, (stem, label) in zip(photos, kept.labels.items(), strict=True):

@@ -90,8 +90,8 @@ class SegmentTab:
     def api(self, photo: dict | None, opacity: float = OPACITY) -> tuple[dict, dict, dict, dict]:
         """Segment a street photo.
 
-        Returns what is known of it (size, milliseconds, mean confidence, share of each class), the label PNG (train
-        ids, the photo's own size), the overlay (JPEG) and the confidence map (JPEG).
+        Returns what is known of it (size, milliseconds, mean confidence, share of each class, and a note if it was
+        shrunk), the label PNG (train ids, the photo's own size), the overlay (JPEG) and the confidence map (JPEG).
         """
         upload = upload_of(photo)
         if upload is None:
@@ -143,5 +143,6 @@ class SegmentTab:
             "height": height,
             "milliseconds": round(result.milliseconds, 1),
             "mean_confidence": float(result.segmentation.confidence.mean()),
+            "note": result.photo.note,
             "shares": {self.space.names[class_id]: share for class_id, share in result.shares},
         }

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,11 +75,19 @@ class Server:
 @pytest.fixture(scope="session")
 def server(run_folder, tmp_path_factory) -> Iterator[Server]:
     """`python app/main.py` on the tiny run, as a user starts it."""
+    with running_page(run_folder, tmp_path_factory) as page:
+        yield page
+
+
+@contextmanager
+def running_page(run_folder: Path, tmp_path_factory, *options: str) -> Iterator[Server]:
+    """`python app/main.py` with `options` on the tiny run, until the block ends."""
     folder, log = tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("log") / "server.log"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "app/main.py", "--model", str(run_folder / "model.onnx"), "--port", str(port)]
+    model = str(run_folder / "model.onnx")
+    command = [sys.executable, "app/main.py", "--model", model, "--port", str(port), *options]
     with open(log, "w") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=output, stderr=output, env={**os.environ, "TMPDIR": str(folder)}

@@ -12,7 +12,8 @@ from PIL import Image
 from app.batch import CONTENTS, process
 from app.limits import BATCH_PHOTOS
 from app.uploads import Upload
-from app.video import VideoReader
+from app.video import UploadedVideo
+from export.video_reading import read_frames, read_timing
 from tests.app.tiny_model import NAMES, painted, street
 from training.errors import UserError
 
@@ -89,18 +90,36 @@ def video(tmp_path) -> Upload:
     return Upload(path, "drive.mp4")
 
 
-def test_a_video_becomes_a_video_and_a_label_a_frame(model, video, tmp_path):
+def test_a_video_becomes_a_video_and_a_label_per_frame(model, video, tmp_path):
     done = process(model, [video], tmp_path / "out.zip", ["labels", "overlays"], 1.0, silent)
-    assert len(done.lines) == 10
+    assert (len(done.lines), done.note) == (10, "")
+    assert done.film.stem == "drive_overlay"
     with zipfile.ZipFile(done.archive) as bundle:
-        assert {"drive_overlay.mp4", "labels/frame_00000.png", "labels/frame_00009.png"} <= set(bundle.namelist())
+        assert {done.film.name, "labels/frame_00000.png", "labels/frame_00009.png"} <= set(bundle.namelist())
         label = np.asarray(Image.open(bundle.open("labels/frame_00003.png")))
-        (tmp_path / "overlay.mp4").write_bytes(bundle.read("drive_overlay.mp4"))
+        assert bundle.read(done.film.name) == done.film.read_bytes()
     assert label.shape == (66, 130)
     assert np.mean(label == street(66, 130)) > 0.9
-    frames = list(VideoReader(Upload(tmp_path / "overlay.mp4", "overlay.mp4")).frames())
+    frames = list(read_frames(done.film))
     assert len(frames) == 10
+    assert read_timing(done.film).rate == 10
     assert np.abs(frames[5].astype(int) - painted(street(66, 130))).mean() < 20
+
+
+def test_no_film_is_made_where_overlays_are_not_chosen(model, video, tmp_path):
+    done = process(model, [video], tmp_path / "out.zip", ["labels"], 0.5, silent)
+    assert done.film is None
+    with zipfile.ZipFile(done.archive) as bundle:
+        assert not [name for name in bundle.namelist() if "overlay" in name]
+
+
+@pytest.mark.parametrize(("name", "rate", "told"), [("plain", 25, ""), ("slow1fps", 0.881, "mean rate, 0.8811 frames")])
+def test_the_video_keeps_the_rate_of_its_source(model, shared_dir, tmp_path, name, rate, told):
+    upload = Upload(shared_dir / "cases/videos" / f"{name}.mp4", f"{name}.mp4")
+    done = process(model, [upload], tmp_path / "out.zip", ["overlays"], 0.5, silent)
+    assert read_timing(done.film).rate == pytest.approx(rate, abs=1e-3)
+    assert told in done.note
+    assert bool(told) == bool(done.note)
 
 
 def test_a_long_video_is_cut_and_that_is_said(model, video, tmp_path, monkeypatch):
@@ -114,4 +133,4 @@ def test_a_playlist_that_calls_itself_a_video_is_refused(tmp_path):
     """FFmpeg would follow it to other files."""
     (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n")
     with pytest.raises(UserError, match="no video"):
-        VideoReader(Upload(tmp_path / "list.mp4", "list.mp4"))
+        UploadedVideo(Upload(tmp_path / "list.mp4", "list.mp4"))

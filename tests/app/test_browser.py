@@ -1,6 +1,8 @@
 """The page as people use it, in a real headless Chromium: upload, look, move, read, download, on a desk and a phone."""
 
+import base64
 import json
+import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -8,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from export.video_writing import VideoWriter
+from tests.app.tiny_model import painted, street
 
 PATIENCE = 240  # seconds, on a very busy machine
 DESK, PHONE = (1280, 860), (390, 844)
@@ -193,6 +198,70 @@ def test_batch_names_the_bad_file_and_gives_the_zip(page, street_file, tmp_path)
     assert "notes.png is damaged" in told
     with zipfile.ZipFile(page.downloaded("#batch-zip", "streetshift_batch*.zip")) as bundle:
         assert "labels/street.png" in bundle.namelist()
+
+
+PLAYS = """((video) => {
+    if (video?.readyState < 2 || !video?.videoWidth) return null;
+    video.muted = true;
+    if (video.paused && !video.ended) video.play();
+    return video.currentTime > 0.3 ? [video.videoWidth, video.videoHeight, video.duration] : null;
+})(document.querySelector(arguments[0]))"""
+
+
+@pytest.fixture
+def drive(tmp_path) -> Path:
+    """Ten frames of the painted street at 5 frames per second, 130 x 66 pixels."""
+    with VideoWriter(tmp_path, "drive", 5.0) as writer:
+        for _ in range(10):
+            writer.add(painted(street(66, 130)))
+    return writer.path
+
+
+def test_the_page_plays_the_video_that_it_gives_back(page, drive):
+    page.open()
+    page.tab("batch")
+    page.upload("#batch-files", drive)
+    page.wait("document.querySelector('#batch-files').innerText.includes('drive')")
+    page.click("#batch-run")
+    page.wait("document.querySelector('#batch-table .headline')?.innerText.includes('10 of 10 done')")
+    until(lambda: page.js(PLAYS, "#batch-film video"), "the video to play")
+    assert page.js(PLAYS, "#batch-film video") == [130, 66, pytest.approx(2.0, abs=0.1)]
+
+
+def test_the_film_goes_when_photos_follow_it(page, street_file):
+    assert page.js("document.querySelector('#batch-film video').checkVisibility()")
+    page.click("#batch-files button[aria-label=Clear]")
+    page.upload("#batch-files", street_file)
+    page.wait("document.querySelector('#batch-files').innerText.includes('street')")
+    page.click("#batch-run")
+    page.wait("document.querySelector('#batch-table .headline')?.innerText.includes('1 of 1 done')")
+    assert not page.js("document.querySelector('#batch-film video')?.checkVisibility()")
+
+
+@pytest.mark.parametrize("ffmpeg", [True, False], ids=["with FFmpeg", "without FFmpeg"])
+def test_the_browser_plays_what_each_encoder_writes(page, tmp_path, monkeypatch, ffmpeg):
+    found = shutil.which("ffmpeg")
+    if ffmpeg and found is None:
+        pytest.skip("no FFmpeg: apt-get install -y ffmpeg")
+    monkeypatch.setattr("export.video_writing.shutil.which", lambda name: found if ffmpeg else None)
+    with VideoWriter(tmp_path, "film", 5.0) as writer:
+        for _ in range(10):
+            writer.add(painted(street(66, 130)))
+    address = f"data:video/{writer.path.suffix[1:]};base64,{base64.b64encode(writer.path.read_bytes()).decode()}"
+    element = "Object.assign(document.createElement('video'), {id: 'film', src: arguments[0]})"
+    page.js(f"document.body.append({element})", address)
+    until(lambda: page.js(PLAYS, "#film"), "the video to play")
+    page.js("document.querySelector('#film').remove()")
+
+
+def test_a_very_large_photo_is_shrunk_and_the_page_says_so(page, tmp_path):
+    large = Image.fromarray(painted(street(60, 80))).resize((8000, 6000), Image.Resampling.NEAREST)
+    large.save(tmp_path / "phone.jpg")
+    page.open()
+    page.remove_photo()
+    page.upload("#segment-photo", tmp_path / "phone.jpg")
+    page.wait("document.querySelector('#tab-segment').innerText.includes('phone.jpg has 48 megapixels (8000 x 6000)')")
+    assert Image.open(page.downloaded("#label-file", "phone_label.png")).size == (8000, 6000)
 
 
 def test_a_file_that_is_no_picture_gives_a_message_not_a_traceback(page, tmp_path):

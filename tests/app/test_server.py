@@ -34,6 +34,19 @@ def test_segment(client, street_file):
     assert Image.open(overlay).size == Image.open(confidence).size == (128, 64)
 
 
+def test_that_a_very_large_photo_was_shrunk_is_among_the_details(client, save):
+    """48 megapixels, as many phones take them."""
+    photo = handle_file(save("phone.jpg", Image.new("L", (8000, 6000), 90)).path)
+    details, label, *_ = client.predict(photo, 0.5, api_name="/segment")
+    told = "phone.jpg has 48 megapixels (8000 x 6000): it was shrunk to 1600 x 1200"
+    assert details["note"].startswith(told)
+    assert Image.open(label).size == (details["width"], details["height"]) == (8000, 6000)
+    assert client.predict(photo, api_name="/compare")[0]["note"].startswith(told)
+    assert client.predict([photo], ["labels"], 0.5, api_name="/batch")[0]["files"][0]["note"].startswith(told)
+    manifest, _ = client.predict([photo], "cbst", 0.2, 4, api_name="/pseudo_labels")
+    assert manifest["notes"][0].startswith("phone.jpg has 48 megapixels (8000 x 6000): it was shrunk to 1024 x 768")
+
+
 def test_compare(client, street_file):
     details, *pictures = client.predict(handle_file(street_file), api_name="/compare")
     assert details["changed"] == 0.5

@@ -2,17 +2,22 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from app.endpoints import uploads_of
-from app.limits import PHOTO_PIXELS, WORKING_SIDE
+from app.limits import JPEG_PIXELS, WORKING_SIDE
 from app.uploads import Upload, check_opacity, fitted, range_for, read_photo, unique_stems
 from training.data.photo_files import pillow_heif
 from training.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -62,12 +67,21 @@ def test_an_animation_gives_its_first_picture(save):
     assert (photo.image[..., 1] < 50).all()
 
 
-def test_an_exif_rotated_photo_stands_upright(save, ramp):
+@pytest.mark.parametrize(("name", "options"), [("turned.jpg", {"quality": 95}), ("turned.tif", {}), ("turned.png", {})])
+def test_an_exif_rotated_photo_stands_upright(save, ramp, name, options):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    photo = read_photo(save("turned.jpg", ramp, exif=exif, quality=95))
+    photo = read_photo(save(name, ramp, exif=exif, **options))
     assert photo.own_size == (60, 40)
     assert np.abs(photo.image.astype(int) - np.rot90(ramp, -1)).mean() < 6
+
+
+def test_a_turned_grey_tiff_stands_upright(save, ramp):
+    """Opened by its path, Pillow 12.3 would mix up its rows."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = read_photo(save("grey.tif", ramp[:, :, 0], exif=exif))
+    assert np.array_equal(photo.image[:, :, 0], np.rot90(ramp[:, :, 0], -1))
 
 
 def test_one_pixel_is_a_photo(save):
@@ -94,7 +108,7 @@ def test_a_photo_cut_short_is_told_so(tmp_path, save, ramp):
 def test_a_huge_picture_is_refused_by_its_header(tmp_path):
     """400 million pixels in a few hundred bytes: nothing is decoded."""
     side = 20_000
-    assert side * side > PHOTO_PIXELS
+    assert side * side > JPEG_PIXELS
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     content = (
         b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(b"")) + _chunk(b"IEND", b"")
@@ -102,6 +116,84 @@ def test_a_huge_picture_is_refused_by_its_header(tmp_path):
     (tmp_path / "huge.png").write_bytes(content)
     with pytest.raises(UserError, match=r"huge\.png is too large"):
         read_photo(Upload(tmp_path / "huge.png", "huge.png"))
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "options"),
+    [
+        ("phone.jpg", "RGB", {}),
+        ("screen.png", "RGB", {"compress_level": 1}),
+        ("layer.png", "RGBA", {"compress_level": 1}),
+        ("few.png", "P", {"compress_level": 1}),
+        ("scan.tif", "L", {}),
+    ],
+)
+def test_a_photo_above_forty_megapixels_is_shrunk_and_that_is_said(save, name, mode, options):
+    """48 megapixels, as many phones take them: green above, dark below."""
+    picture = Image.new("RGB", (8000, 6000), (20, 200, 30))
+    picture.paste((10, 20, 30), (0, 3000, 8000, 6000))
+    photo = read_photo(save(name, picture.convert(mode), **options))
+    assert photo.own_size == (6000, 8000)
+    assert photo.image.shape == (WORKING_SIDE * 3 // 4, WORKING_SIDE, 3)
+    assert photo.image[300].mean() - photo.image[900].mean() > 40
+    assert photo.note.startswith(f"{name} has 48 megapixels (8000 x 6000): it was shrunk to 1600 x 1200")
+
+
+def test_an_ordinary_photo_needs_no_note(save, ramp):
+    assert read_photo(save("a.png", ramp)).note == ""
+
+
+@pytest.mark.parametrize("name", ["turned.jpg", "turned.tif"])
+def test_a_turned_photo_above_forty_megapixels_stands_upright(save, name):
+    """The left half is dark; turned by 90 degrees clockwise, it is the upper one."""
+    picture = Image.new("L", (8000, 6000), 220)
+    picture.paste(20, (0, 0, 4000, 6000))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = read_photo(save(name, picture, exif=exif))
+    assert (photo.own_size, photo.image.shape[:2]) == ((8000, 6000), (1600, 1200))
+    assert (photo.image[:780] < 40).all()
+    assert (photo.image[820:] > 200).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "size", "limit"),
+    [
+        ("deep.tif", "I;16", (8000, 6000), 40),
+        ("wide.png", "1", (10_000, 9000), 80),
+        ("sky.jpg", "L", (15_000, 11_800), 175),
+    ],
+)
+def test_what_is_too_large_is_told_so_and_not_called_damaged(save, name, mode, size, limit):
+    upload = save(name, Image.new(mode, size))
+    with pytest.raises(UserError) as error:
+        read_photo(upload)
+    width, height = size
+    assert str(error.value).startswith(f"{name} is too large ({width} x {height}): this page takes photos of this kind")
+    assert f"up to {limit} megapixels" in str(error.value)
+
+
+def test_numbers_with_a_fraction_are_not_called_damaged(save):
+    with pytest.raises(UserError, match=r"depth\.tif holds floating-point numbers"):
+        read_photo(save("depth.tif", Image.fromarray(np.ones((4, 4), np.float32))))
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from app.uploads import Upload, read_photo
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+read_photo(Upload(Path(sys.argv[1]), "large.jpg"))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+def test_a_jpeg_of_a_hundred_megapixels_is_never_held_whole(save):
+    """Whole it would take 324 MB."""
+    path = save("large.jpg", Image.new("RGB", (12_000, 9000), (10, 90, 200))).path
+    done = subprocess.run([sys.executable, "-c", MEASURE, path], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 120
 
 
 def test_a_bomb_in_a_text_chunk_is_refused(tmp_path):

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import video as video_module
+from export import video_reading
 from export.predict import main, named
 from export.segmenter import OnnxSegmenter
+from export.video_reading import read_frames
+from export.video_writing import video_encoder
 from training.data.photo_files import pillow_heif
 from training.errors import UserError
 
@@ -66,6 +68,8 @@ def test_names_are_unique_and_short_where_they_can_be(tmp_path):
     assert list(named([tmp_path / "a.png", tmp_path / "sub" / "a.png"])) == ["a", "sub/a"]
     assert list(named([tmp_path / "a.png", tmp_path / "a.jpg"])) == ["a.png", "a.jpg"]
     assert list(named([tmp_path / "sub" / "a.png"])) == ["a"]
+    frame = tmp_path / "clip" / "000001.png"  # where the first frame's label of clip.mp4 would go
+    assert list(named([tmp_path / "clip.mp4", frame])) == ["clip.mp4", "clip/000001.png"]
 
 
 @pytest.mark.parametrize(
@@ -110,14 +114,38 @@ def clip(streets, tmp_path):
     return path
 
 
-def test_a_video_in_and_out(report, clip, tmp_path):
+def test_a_video_in_and_out(report, clip, tmp_path, capsys):
     assert predict(report, "--input", clip, "--out", tmp_path / "out") == 0
-    video = cv2.VideoCapture(str(tmp_path / "out" / "overlays" / "clip.mp4"))
-    assert video.get(cv2.CAP_PROP_FPS) == 5
-    assert [frame.shape for frame in video_module.frames_of(video)] == [(64, 128, 3)] * 3
+    (made,) = (tmp_path / "out" / "overlays").iterdir()
+    assert (made.stem, made.suffix) == ("clip", video_encoder().suffix)
+    assert cv2.VideoCapture(str(made)).get(cv2.CAP_PROP_FPS) == 5
+    assert [frame.shape for frame in read_frames(made)] == [(64, 128, 3)] * 3
     table = (tmp_path / "out" / "class_shares.csv").read_text().splitlines()
     assert table[1].startswith(f"{clip},64,128,")
-    assert [path.name for path in (tmp_path / "out" / "overlays").iterdir()] == ["clip.mp4"]
+    assert "Variable" not in capsys.readouterr().out
+
+
+def test_the_maps_of_a_video_are_one_per_frame(report, clip, segmenter, tmp_path):
+    out = tmp_path / "out"
+    assert predict(report, "--input", clip, "--out", out, "--labels", "--confidence", "--pseudo-labels") == 0
+    names = [f"{number:06d}.png" for number in (1, 2, 3)]
+    for kind in ("labels", "confidence", "pseudo_labels"):
+        assert sorted(path.name for path in (out / kind / "clip").iterdir()) == names
+    assert not (out / "overlays").exists()  # as with pictures, where something else is asked for
+    for name, frame in zip(names, read_frames(clip), strict=True):
+        np.testing.assert_array_equal(np.array(Image.open(out / "labels" / "clip" / name)), segmenter(frame).labels)
+    manifest = json.loads((out / "pseudo_labels" / "manifest.json").read_text())
+    assert manifest["files"] == [f"clip/{name}" for name in names]
+    assert sum(manifest["pixels"]) == 3 * 64 * 128
+
+
+def test_the_rate_of_a_slow_video_stays_and_that_it_is_a_mean_is_told(report, shared_dir, tmp_path, capsys):
+    file = shared_dir / "cases/videos/slow1fps.mp4"
+    assert predict(report, "--input", file, "--out", tmp_path, "--overlay", "--labels") == 0
+    (made,) = (tmp_path / "overlays").iterdir()
+    assert cv2.VideoCapture(str(made)).get(cv2.CAP_PROP_FPS) == pytest.approx(0.881, abs=1e-3)
+    assert len(list((tmp_path / "labels" / "slow1fps").iterdir())) == 4
+    assert "slow1fps.mp4: Variable frame rate: the result has the mean rate, 0.8811" in capsys.readouterr().out
 
 
 def test_a_damaged_video_and_a_missing_opencv_do_not_stop_pictures(report, photos, tmp_path, capsys, monkeypatch):
@@ -131,7 +159,7 @@ def test_a_damaged_video_and_a_missing_opencv_do_not_stop_pictures(report, photo
     def missing():
         raise UserError("Videos need OpenCV")
 
-    monkeypatch.setattr(video_module, "opencv", missing)
+    monkeypatch.setattr(video_reading, "opencv", missing)
     assert predict(report, "--input", pictures, "--out", tmp_path / "out") == 1
     assert "Videos need OpenCV" in capsys.readouterr().err
     assert (tmp_path / "out" / "overlays" / "a.jpg").is_file()
