@@ -8,7 +8,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,8 @@ class ModelMetadata:
     names, colors: by class id. class_sets: named lists of ids that `metrics` give an mIoU for, the first holds all.
     training_size: (height, width) an image was brought to in training. output_stride: image pixels a logit.
     metrics: {"split", "resolution", "before", "after"}, each side {"miou", "pixel_accuracy", "per_class_iou",
-    "class_sets"} in percent, or None where there were no labels to score on.
+    "class_sets"} in percent, or None where there were no labels to score on. signature: type and shape of the input
+    and of each output in words, by name; empty where the file does not say.
     """
 
     names: tuple[str, ...]
@@ -72,10 +73,11 @@ class ModelMetadata:
     version: str
     licence: str
     ignore_id: int = IGNORE
+    signature: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads back."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "selection"}
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "selection"}
         return json.dumps(plain | {"selection": None if self.selection is None else _selection_to_json(self.selection)})
 
     @classmethod
@@ -92,7 +94,8 @@ class ModelMetadata:
         place = f"The metadata of {file}"
         content = parsed_json(text, place)
         try:
-            known = {field.name: content[field.name] for field in fields(cls)}
+            content = {"signature": {}} | content
+            known = {each.name: content[each.name] for each in fields(cls)}
             known |= {
                 "names": tuple(known["names"]),
                 "colors": tuple(tuple(color) for color in known["colors"]),
@@ -122,6 +125,7 @@ def _check(known: Mapping[str, Any]) -> None:
         "training_size": len(size) != 2 or not _are_ids(size, 1 << 16) or min(size) < 1,
         "output_stride": not _are_ids([known["output_stride"]], 257) or known["output_stride"] < 1,
         "ignore_id": known["ignore_id"] != IGNORE,
+        "signature": not all(_is_text(part) for pair in known["signature"].items() for part in pair),
         "metrics": known["metrics"] is not None and not _are_metrics(known["metrics"], names),
         **{name: not isinstance(known[name], str) or not known[name].isprintable() for name in TEXTS},
     }
