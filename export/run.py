@@ -181,10 +181,10 @@ def default_path(run: Path, stage: str, precision: str, outputs: str = "all") ->
 
 def write_model(path: Path, model: "onnx.ModelProto", metadata: "ModelMetadata", form: "Form") -> None:
     """Write `path` with the metadata inside and as a .json beside, and see that the written file opens and runs."""
-    import onnx
+    import onnxruntime
 
-    from export.parity import labels_and_logits, session_of
-    from training.prediction.model_metadata import METADATA_KEY
+    from export.parity import labels_and_logits
+    from training.prediction.model_metadata import METADATA_KEY, ModelMetadata
 
     text = metadata.to_json()
     model.metadata_props.add(key=METADATA_KEY, value=text)
@@ -194,7 +194,9 @@ def write_model(path: Path, model: "onnx.ModelProto", metadata: "ModelMetadata",
         raise UserError(f"Cannot write {path} ({error.strerror}): choose another --out.") from error
     write_atomically(path, model.SerializeToString())
     write_atomically(path.with_suffix(".json"), (text + "\n").encode())
-    labels_and_logits(session_of(onnx.load(path), form), np.zeros((*metadata.training_size, 3), np.uint8), form)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    ModelMetadata.from_json(session.get_modelmeta().custom_metadata_map.get(METADATA_KEY), str(path))
+    labels_and_logits(session, np.zeros((*metadata.training_size, 3), np.uint8), form)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -125,16 +125,20 @@ def _check(known: Mapping[str, Any]) -> None:
         "training_size": len(size) != 2 or not _are_ids(size, 1 << 16) or min(size) < 1,
         "output_stride": not _are_ids([known["output_stride"]], 257) or known["output_stride"] < 1,
         "ignore_id": known["ignore_id"] != IGNORE,
-        "signature": not all(_is_text(part) for pair in known["signature"].items() for part in pair),
+        "signature": not all(_is_line(part) for pair in known["signature"].items() for part in pair),
         "metrics": known["metrics"] is not None and not _are_metrics(known["metrics"], names),
-        **{name: not isinstance(known[name], str) or not known[name].isprintable() for name in TEXTS},
+        **{name: not _is_line(known[name]) for name in TEXTS},
     }
     if odd := [name for name, is_wrong in wrong.items() if is_wrong]:
         raise ValueError(f"'{odd[0]}' is not what an export writes")
 
 
+def _is_line(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()
+
+
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= LONGEST_NAME
+    return _is_line(value) and 0 < len(value) <= LONGEST_NAME
 
 
 def _are_ids(values: Any, below: int) -> bool:
