@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from export.run_metadata import is_all_ours
+from training.errors import UserError
 from training.evaluation.tables import markdown_table, number
 from training.files.atomic import write_atomically
 from training.prediction.model_metadata import ModelMetadata
@@ -23,9 +24,18 @@ LIMITS = (
 
 def write_card(directory: RunDirectory, experiment: Experiment, metadata: ModelMetadata) -> None:
     """(Re)write MODEL_CARD.md of a run, naming every model exported into it so far."""
-    files = sorted(directory.path.glob("*.onnx"))
+    files = sorted(directory.path.glob("*.onnx"), key=lambda file: (gives_only_logits(file), file.name))
     text = model_card(metadata, files, "mit" if is_all_ours(experiment) else "other", experiment.recipe.adapts)
     write_atomically(directory.path / "MODEL_CARD.md", text.encode())
+
+
+def gives_only_logits(file: Path) -> bool:
+    """Whether the description beside an exported model says that it has no other output."""
+    try:
+        signature = ModelMetadata.from_json(file.with_suffix(".json").read_text(), file.name).signature
+    except (OSError, UnicodeDecodeError, UserError):
+        return False
+    return "logits" in signature and "labels" not in signature
 
 
 def model_card(metadata: ModelMetadata, files: Sequence[Path], licence_id: str, adapted: bool) -> str:
@@ -44,7 +54,7 @@ def model_card(metadata: ModelMetadata, files: Sequence[Path], licence_id: str, 
         "## Figures\n\n" + _figures(metadata.metrics),
         "## Files\n\n"
         + markdown_table(("file", "MB"), [(file.name, f"{file.stat().st_size / 1e6:.1f}") for file in files]),
-        "## Use\n\n" + _usage(metadata, files[0].name),
+        "## Use\n\n" + _usage(metadata, files),
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in LIMITS),
         "## Classes\n\n" + ", ".join(f"{index} {name}" for index, name in enumerate(metadata.names)),
         f"## Licence\n\n{metadata.licence}",
@@ -114,7 +124,24 @@ def _figures(metrics: Mapping[str, Any] | None) -> str:
     )
 
 
-def _usage(metadata: ModelMetadata, file: str) -> str:
+def _usage(metadata: ModelMetadata, files: Sequence[Path]) -> str:
+    plain = [file.name for file in files if gives_only_logits(file)]
+    whole = [file.name for file in files if file.name not in plain]
+    parts = [*([_usage_of_all(metadata, whole[0])] if whole else []), *([_usage_of_logits(plain)] if plain else [])]
+    described = "Names, colours, thresholds, figures: JSON in each file's metadata (key `streetshift`) and beside it."
+    return "\n\n".join([*parts, described])
+
+
+def _usage_of_logits(files: Sequence[str]) -> str:
+    names = ", ".join(f"`{name}`" for name in files)
+    return (
+        f"{names}: the plain graph for OpenCV, TensorRT and older runtimes. Input `image` is float32 "
+        "`[batch, 3, height, width]` RGB, 0 to 255 (`cv2.dnn.blobFromImage(photo, swapRB=True)`), any size; output "
+        "`logits` float32 `[batch, classes, height, width]` on the network's coarse grid. Normalisation is inside."
+    )
+
+
+def _usage_of_all(metadata: ModelMetadata, file: str) -> str:
     height, width = metadata.training_size
     return f"""\
 ```python
@@ -126,5 +153,4 @@ labels, confidence, logits = onnxruntime.InferenceSession("{file}").run(None, {{
 ```
 
 Input `image` is uint8 `[batch, height, width, 3]` RGB, any size; things should appear about as large as in training.
-Outputs: `labels` uint8 and `confidence` float32 at the input's size, `logits` float32 on the network's coarse grid.
-Names, colours, thresholds and figures: JSON in the file's metadata (key `streetshift`) and in the `.json` beside it."""
+Outputs: `labels` uint8 and `confidence` float32 at the input's size, `logits` float32 on the network's coarse grid."""

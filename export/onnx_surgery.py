@@ -1,6 +1,6 @@
 """What tf2onnx leaves to be done to a graph: weights, unused constants, names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -23,17 +23,31 @@ def fill_inputs(graph: onnx.GraphProto, values: Mapping[str, np.ndarray]) -> Non
 
 
 def drop_unused(graph: onnx.GraphProto) -> None:
-    """Leave out constants that nothing reads.
+    """Leave out operators and constants that nothing reads.
 
     Also the empty tensors that tf2onnx gives a Resize for "not used", over which float16 conversion trips.
     """
     empty = {tensor.name for tensor in graph.initializer if 0 in tensor.dims}
     for node in graph.node:
         node.input[:] = ["" if name in empty else name for name in node.input]
+    nodes = used_nodes(graph.node, graph)
+    del graph.node[:]
+    graph.node.extend(nodes)
     read = {name for node in graph.node for name in node.input}
     used = [tensor for tensor in graph.initializer if tensor.name in read]
     del graph.initializer[:]
     graph.initializer.extend(used)
+
+
+def used_nodes(nodes: Iterable[onnx.NodeProto], graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Those of the nodes that an output of the graph depends on."""
+    kept = list(nodes)
+    while True:
+        read = {name for node in kept for name in node.input} | {value.name for value in graph.output}
+        used = [node for node in kept if read & set(node.output)]
+        if len(used) == len(kept):
+            return used
+        kept = used
 
 
 def modernise_resizes(graph: onnx.GraphProto) -> None:
@@ -58,3 +72,11 @@ def name_dimensions(graph: onnx.GraphProto, dimensions: Mapping[str, Sequence[st
         for dimension, name in zip(value.type.tensor_type.shape.dim, dimensions[value.name], strict=True):
             if isinstance(name, str):
                 dimension.dim_param = name
+
+
+def drop_unused_domains(model: onnx.ModelProto) -> None:
+    """Declare no set of operators that no node comes from: a runtime that lacks one may refuse the file."""
+    used = {node.domain for node in model.graph.node}
+    kept = [entry for entry in model.opset_import if entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)

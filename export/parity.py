@@ -10,7 +10,7 @@ import onnxruntime
 import tensorflow as tf
 
 from export.enlarge import softmax
-from export.onnx_graph import INPUT, OUTPUTS
+from export.onnx_graph import ALL, INPUT, Form
 from training.data.input_pipeline import evaluation_stream
 from training.data.samples import Dataset
 from training.errors import UserError
@@ -38,19 +38,33 @@ class Parity:
 
 
 def measured_parity(
-    predictor: Predictor, session: onnxruntime.InferenceSession, frames: Sequence[np.ndarray]
+    predictor: Predictor, session: onnxruntime.InferenceSession, frames: Sequence[np.ndarray], form: Form = ALL
 ) -> Parity:
-    """Run both on every frame (uint8 [h, w, 3], any sizes) and compare logits and labels."""
+    """Run both on every frame (uint8 [h, w, 3], any sizes) and compare logits and labels.
+
+    The labels of a model that gives only logits are what Keras' are made of: enlarged probabilities.
+    """
     difference, largest, equal, pixels = 0.0, 0.0, 0, 0
     for frame in frames:
         expected = predictor.logits(tf.cast(frame[None], tf.float32))
         expected_label = enlarged_label(tf.nn.softmax(expected), frame.shape[:2]).numpy()
-        labels, logits = session.run(["labels", "logits"], {INPUT: frame[None]})
+        labels, logits = labels_and_logits(session, frame, form)
         difference = max(difference, float(np.abs(expected - logits).max()))
         largest = max(largest, float(np.abs(expected).max()))
         equal += int(np.count_nonzero(expected_label == labels))
         pixels += labels.size
     return Parity(len(frames), pixels, difference, largest, equal / pixels)
+
+
+def labels_and_logits(
+    session: onnxruntime.InferenceSession, frame: np.ndarray, form: Form
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels uint8 [1, h, w] and logits float32 [1, ?, ?, classes] of one frame uint8 [h, w, 3]."""
+    image = form.image_of(frame[None])
+    if "labels" in form.outputs:
+        return tuple(session.run(["labels", "logits"], {INPUT: image}))
+    logits = form.on_grid(session.run(["logits"], {INPUT: image})[0])
+    return enlarged_label(softmax(logits), frame.shape[:2]).numpy(), logits
 
 
 def check_parity(parity: Parity, precision: str) -> None:
@@ -69,8 +83,8 @@ def check_parity(parity: Parity, precision: str) -> None:
         )
 
 
-def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """The model loaded by ONNX Runtime on the CPU, as from its file.
+def session_of(model: onnx.ModelProto, form: Form = ALL) -> onnxruntime.InferenceSession:
+    """The model of this form loaded by ONNX Runtime on the CPU, as from its file.
 
     Raises:
         onnx.checker.ValidationError: the model breaks a rule of ONNX.
@@ -79,8 +93,8 @@ def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    if [output.name for output in session.get_outputs()] != OUTPUTS:
-        raise ValueError(f"outputs {[output.name for output in session.get_outputs()]} instead of {OUTPUTS}")
+    if (outputs := [output.name for output in session.get_outputs()]) != list(form.outputs):
+        raise ValueError(f"outputs {outputs} instead of {list(form.outputs)}")
     return session
 
 
@@ -94,7 +108,11 @@ class Scores:
 
 
 def compared_scores(
-    predictor: Predictor, session: onnxruntime.InferenceSession, dataset: Dataset | None, size: tuple[int, int]
+    predictor: Predictor,
+    session: onnxruntime.InferenceSession,
+    dataset: Dataset | None,
+    size: tuple[int, int],
+    form: Form = ALL,
 ) -> Scores | None:
     """Score both as `training/evaluation/scoring.py` does: images brought to `size`, labels at their own.
 
@@ -105,20 +123,29 @@ def compared_scores(
     counts = Confusion(dataset.label_space.count), Confusion(dataset.label_space.count)
     for batch in evaluation_stream(dataset, size, 1):
         label = dataset.read_label(int(batch["index"][0]))
-        logits = session.run(["logits"], {INPUT: tf.cast(batch["image"], tf.uint8).numpy()})[0]
+        image = form.image_of(tf.cast(batch["image"], tf.uint8).numpy())
+        logits = form.on_grid(session.run(["logits"], {INPUT: image})[0])
         for confusion, probs in zip(counts, (predictor.coarse_probs(batch["image"]), softmax(logits)), strict=True):
             confusion.add(label, enlarged_label(probs, label.shape).numpy()[0])
     ours, theirs = (confusion.scores(dataset.label_space)["miou"] for confusion in counts)
     return None if ours is None or theirs is None else Scores(ours, theirs, len(dataset))
 
 
-def speeds(predictor: Predictor, session: onnxruntime.InferenceSession, frame: np.ndarray) -> dict[str, float]:
-    """Milliseconds that one frame uint8 [h, w, 3] takes to labels, by what computes them."""
-    image = frame[None]
-    floats = tf.cast(image, tf.float32)
+def speeds(
+    predictor: Predictor, session: onnxruntime.InferenceSession, frame: np.ndarray, form: Form = ALL
+) -> dict[str, float]:
+    """Milliseconds that one frame uint8 [h, w, 3] takes to the form's first output, by what computes it."""
+    image, (wanted, *_) = form.image_of(frame[None]), form.outputs
+    floats = tf.cast(frame[None], tf.float32)
+
+    def keras_answer():
+        if wanted == "logits":
+            return predictor.logits(floats).numpy()
+        return enlarged_label(predictor.coarse_probs(floats), frame.shape[:2]).numpy()
+
     return {
-        "Keras": milliseconds(lambda: enlarged_label(predictor.coarse_probs(floats), frame.shape[:2]).numpy()),
-        "ONNX Runtime": milliseconds(lambda: session.run(["labels"], {INPUT: image})),
+        "Keras": milliseconds(keras_answer),
+        "ONNX Runtime": milliseconds(lambda: session.run([wanted], {INPUT: image})),
     }
 
 

@@ -11,20 +11,23 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from export.onnx_graph import INPUT
+from export.onnx_graph import ALL, INPUT, Form
+from export.onnx_surgery import drop_unused_domains, used_nodes
 
 PRECISIONS = ("fp32", "fp16", "int8")
 QUANTIZED = ["Conv", "Add", "Relu", "Clip", "MaxPool", "GlobalAveragePool", "Resize", "Concat"]
 
 
-def with_precision(model: onnx.ModelProto, precision: str, frames: Sequence[np.ndarray]) -> onnx.ModelProto:
-    """The float32 `model` at "fp32", "fp16" or "int8"; its inputs and outputs keep their types.
+def with_precision(
+    model: onnx.ModelProto, precision: str, frames: Sequence[np.ndarray], form: Form = ALL
+) -> onnx.ModelProto:
+    """The float32 `model` of this form at "fp32", "fp16" or "int8"; its inputs and outputs keep their types.
 
     frames: uint8 [h, w, 3] of the target domain; int8 takes the range of every map from them, and no labels.
     """
     if precision == "fp32":
         return model
-    return half(model) if precision == "fp16" else eight_bit(model, frames)
+    return half(model) if precision == "fp16" else eight_bit(model, frames, form)
 
 
 def half(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -55,15 +58,10 @@ def without_round_trips(nodes: Iterable[onnx.NodeProto], graph: onnx.GraphProto)
             halved = casts[name].input[0] if target.get(name) == onnx.TensorProto.FLOAT else None
             if target.get(halved) == onnx.TensorProto.FLOAT16:
                 node.input[index] = casts[halved].input[0]
-    while True:
-        read = {name for node in kept for name in node.input} | {value.name for value in graph.output}
-        used = [node for node in kept if read & set(node.output)]
-        if len(used) == len(kept):
-            return used
-        kept = used
+    return used_nodes(kept, graph)
 
 
-def eight_bit(model: onnx.ModelProto, frames: Sequence[np.ndarray]) -> onnx.ModelProto:
+def eight_bit(model: onnx.ModelProto, frames: Sequence[np.ndarray], form: Form) -> onnx.ModelProto:
     """8-bit integers: a quarter of the size, and quicker where the processor multiplies them (AVX-512 VNNI, ARM).
 
     Weights are int8 with a scale for each output channel (one for each layer ruins depthwise networks), maps uint8
@@ -80,7 +78,7 @@ def eight_bit(model: onnx.ModelProto, frames: Sequence[np.ndarray]) -> onnx.Mode
         quantize_static(
             prepared,
             quantized,
-            FrameReader(frames),
+            FrameReader(frames, form),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=QUANTIZED,
             nodes_to_exclude=kept,
@@ -89,19 +87,21 @@ def eight_bit(model: onnx.ModelProto, frames: Sequence[np.ndarray]) -> onnx.Mode
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
         )
-        return onnx.load(quantized)
+        smaller = onnx.load(quantized)
+        drop_unused_domains(smaller)  # the quantisation declares all that it knows
+        return smaller
 
 
 class FrameReader(CalibrationDataReader):
-    """Feeds frames uint8 [h, w, 3] to the calibration, one at a time."""
+    """Feeds frames uint8 [h, w, 3] to the calibration, one at a time, as a model of this form takes them."""
 
-    def __init__(self, frames: Iterable[np.ndarray]):
-        self.frames = iter(frames)
+    def __init__(self, frames: Iterable[np.ndarray], form: Form):
+        self.inputs = (form.image_of(frame[None]) for frame in frames)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next input of the network, or None after the last."""
-        frame = next(self.frames, None)
-        return None if frame is None else {INPUT: frame[None]}
+        image = next(self.inputs, None)
+        return None if image is None else {INPUT: image}
 
 
 def producer(graph: onnx.GraphProto, tensor: str) -> onnx.NodeProto:

@@ -178,6 +178,10 @@ class OnnxSegmenter:
         inputs = {(each.name, each.type) for each in self.session.get_inputs()}
         outputs = {(each.name, each.type) for each in self.session.get_outputs()}
         wanted = {("labels", "tensor(uint8)"), ("confidence", "tensor(float)"), ("logits", "tensor(float)")}
+        if {name for name, _ in outputs} == {"logits"}:
+            raise UserError(
+                f"{self.path} gives logits only, for other programs: export the run without --outputs logits."
+            )
         if inputs != {("image", "tensor(uint8)")} or not wanted <= outputs:
             raise UserError(
                 f"{self.path} has other inputs and outputs than an exported model (image in; labels, confidence and "

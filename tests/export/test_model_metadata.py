@@ -120,6 +120,16 @@ def test_other_metadata_are_refused(text):
         ModelMetadata.from_json(text, "other.onnx")
 
 
+def test_a_file_that_does_not_say_what_it_takes_is_read(metadata):
+    content = json.loads(replace(metadata, signature={"image": "uint8"}).to_json())
+    assert ModelMetadata.from_json(json.dumps(content)).signature == {"image": "uint8"}
+    del content["signature"]
+    assert ModelMetadata.from_json(json.dumps(content)).signature == {}
+    for odd in (None, [], "image", {"image": 3}, {"image": "a\n"}):
+        with pytest.raises(UserError):
+            ModelMetadata.from_json(json.dumps(content | {"signature": odd}))
+
+
 def test_keys_of_a_later_version_are_left_out(metadata):
     text = json.dumps(json.loads(metadata.to_json()) | {"later": 1})
     assert ModelMetadata.from_json(text).names == metadata.names

@@ -7,7 +7,17 @@ import pytest
 import tensorflow as tf
 from onnx import numpy_helper
 
-from export.onnx_graph import OPSET, ExportedConvolution, converted, exact_float32, onnx_weights, to_onnx
+from export.onnx_graph import (
+    LOGITS,
+    OPSET,
+    OPSETS,
+    ExportedConvolution,
+    converted,
+    exact_float32,
+    onnx_weights,
+    to_onnx,
+)
+from export.onnx_padding import automatic_padding
 from models.catalogue import NETWORKS
 from models.layers import Doubled
 from tests.export.networks import lively_network
@@ -41,7 +51,7 @@ def test_inputs_and_outputs_are_named_typed_and_of_any_size(exported, session):
         ("confidence", "tensor(float)", ["batch", "height", "width"]),
         ("logits", "tensor(float)", ["batch", "logits_height", "logits_width", 7]),
     ]
-    assert [(entry.domain, entry.version) for entry in exported[1].opset_import if entry.domain == ""] == [("", OPSET)]
+    assert [(entry.domain, entry.version) for entry in exported[1].opset_import] == [("", OPSET)]
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -54,6 +64,45 @@ def test_it_agrees_with_the_training_side(exported, session, size):
     probs = Predictor(network).coarse_probs(tf.cast(image, tf.float32))
     assert np.mean(labels == enlarged_label(probs, size).numpy()) >= 0.9999
     np.testing.assert_allclose(confidence, tf.reduce_max(tf.image.resize(probs, size), axis=-1), atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def plain(exported):
+    """The plain graph of the network, at the oldest version of the operators."""
+    model = to_onnx(exported[0], LOGITS, OPSETS[0])
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", OPSETS[0])]
+    return model
+
+
+def test_the_plain_graph_gives_the_same_logits(exported, plain):
+    session = onnxruntime.InferenceSession(plain.SerializeToString(), providers=["CPUExecutionProvider"])
+    described = [(value.name, value.type, value.shape) for value in (*session.get_inputs(), *session.get_outputs())]
+    assert described == [
+        ("image", "tensor(float)", ["batch", 3, "height", "width"]),
+        ("logits", "tensor(float)", ["batch", 7, "logits_height", "logits_width"]),
+    ]
+    for size in SIZES:
+        image = np.random.default_rng(1).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+        logits = session.run(None, {"image": LOGITS.image_of(image)})[0]
+        np.testing.assert_allclose(LOGITS.on_grid(logits), exported[0](image)["logits"].numpy(), atol=1e-3)
+
+
+def test_the_plain_graph_does_nothing_else(plain):
+    read = {name for node in plain.graph.node for name in node.input} | {"logits"}
+    assert not [node.name for node in plain.graph.node if not read & set(node.output)]
+    kinds = {node.op_type for node in plain.graph.node}
+    assert not kinds & {"ArgMax", "Softmax", "ScatterElements", "NonZero", "Loop", "If"}
+
+
+def test_pads_are_explicit(exported, plain):
+    for model in (exported[1], plain):
+        assert not [node.name for node in model.graph.node if automatic_padding(node)]
+
+
+def test_only_sizes_that_may_be_odd_are_padded_by_an_operator(exported):
+    """`compact` pads its image to multiples of 16: all its halvings are of even sizes."""
+    pads = [node for node in exported[1].graph.node if node.op_type == "Pad"]
+    assert len(pads) == {"compact": 1, "deeplab_v2_mobilenet_v2_035": 4}.get(exported[0].name, len(pads))
 
 
 def test_dilations_stay_one_operator(exported):
@@ -72,6 +121,7 @@ def test_dilations_stay_one_operator(exported):
 
 def test_networks_of_the_same_layers_are_converted_once(exported, session):
     network, model = exported
+    to_onnx(network)  # the conversion of another graph may have taken its place
     conversions, text = converted.cache_info().misses, model.SerializeToString()
     other = to_onnx(lively_network(network.name, 7, seed=1))
     assert converted.cache_info().misses == conversions
@@ -128,8 +178,8 @@ def test_the_image_is_rearranged_before_it_is_made_float(exported):
         (node,) = (node for node in nodes if tensor in node.input and node.op_type != "Shape")
         order, tensor = [*order, node.op_type], node.output[0]
     if exported[0].name in QUICK:
-        assert order[-4:] == ["Transpose", "Cast", "Add", "Conv"]  # its scale is in the convolution
-        assert order[:-4] == (["Pad"] if exported[0].name == "compact" else [])
+        scaled = ["Transpose", "Cast", "Add"]  # its scale is in the convolution
+        assert order == (["Pad", *scaled, "Conv"] if exported[0].name == "compact" else [*scaled, "Pad", "Conv"])
 
 
 def test_the_decision_overwrites_single_numbers(exported):

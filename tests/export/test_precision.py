@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.onnx_graph import to_onnx
+from export.onnx_graph import LOGITS, to_onnx
 from export.parity import measured_parity, session_of
 from export.precision import by_dependency, first_blocks, outside_network, with_precision
 from training.prediction.predictor import Predictor
@@ -57,6 +57,19 @@ def test_int8_has_a_scale_for_every_channel_and_leaves_the_decision_in_float32(c
     decision = set(outside_network(graph))
     quantised = [node for node in graph.node if "Linear" in node.op_type and node.input[0] not in values]
     assert not [node.name for node in quantised if node.name in decision]
+
+
+def test_only_operators_that_are_used_are_declared(converted):
+    for model in converted.values():
+        declared = {entry.domain for entry in model.opset_import}
+        assert declared == {node.domain for node in model.graph.node} == {""}
+
+
+@pytest.mark.parametrize(("precision", "agreement"), [("fp16", 0.99), ("int8", 0.9)])
+def test_the_plain_graph_can_be_smaller_too(network, streets, precision, agreement):
+    smaller = with_precision(to_onnx(network, LOGITS), precision, streets, LOGITS)
+    parity = measured_parity(Predictor(network), session_of(smaller, LOGITS), streets, LOGITS)
+    assert parity.agreement >= agreement
 
 
 def test_float16_leaves_sizes_and_the_decision_in_float32(converted, network):

@@ -74,8 +74,48 @@ def test_other_stages_and_precisions_have_their_own_files(report, run, streets):
     assert "model_int8.onnx" in (run / "MODEL_CARD.md").read_text()
 
 
+def test_the_plain_graph_has_a_file_of_its_own_that_says_what_it_takes(report, run, streets):
+    plain = export_run(run, outputs="logits", opset=13)
+    assert plain.path.name == "model_logits.onnx"
+    assert default_path(run, "source", "int8", "logits").name == "source_logits_int8.onnx"
+    assert "Next: cv2.dnn.readNetFromONNX" in str(plain)
+    assert plain.parity.agreement >= 0.9999
+    assert plain.scores.onnx == pytest.approx(plain.scores.keras, abs=0.01)
+    model = onnx.load(plain.path)
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 13)]
+    (inside,) = (entry.value for entry in model.metadata_props if entry.key == METADATA_KEY)
+    assert inside == plain.path.with_suffix(".json").read_text().strip()
+    signature = ModelMetadata.from_json(inside).signature
+    assert signature["image"] == "float32 [batch, 3, height, width], RGB, 0 to 255"
+    assert list(signature) == ["image", "logits"]
+    card = (run / "MODEL_CARD.md").read_text()
+    assert '.InferenceSession("model.onnx")' in card
+    assert "`model_logits.onnx`: the plain graph" in card
+
+
+def test_the_whole_file_says_what_it_takes_too(report):
+    signature = OnnxSegmenter(report.path).metadata.signature
+    assert list(signature) == ["image", "labels", "confidence", "logits"]
+    assert signature["image"] == "uint8 [batch, height, width, 3], RGB"
+
+
+def test_the_plain_graph_is_refused_where_labels_are_wanted(run):
+    path = export_run(run, outputs="logits").path
+    with pytest.raises(UserError, match="gives logits only"):
+        OnnxSegmenter(path)
+
+
+def test_a_card_of_the_plain_graph_alone(run, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved, ignore=shutil.ignore_patterns("*.onnx"))
+    export_run(moved, outputs="logits")
+    card = (moved / "MODEL_CARD.md").read_text()
+    assert "`model_logits.onnx`: the plain graph" in card
+    assert "InferenceSession" not in card
+
+
 def test_a_model_that_disagrees_is_not_written(run, tmp_path, monkeypatch):
-    def spoilt(model, precision, frames):
+    def spoilt(model, precision, frames, form):
         kernel = max(model.graph.initializer, key=lambda tensor: np.prod(tensor.dims))
         kernel.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(kernel), kernel.name))
         return model
@@ -127,6 +167,8 @@ def test_mistakes_are_one_sentence(run, tmp_path, capsys):
         (["--run", str(tmp_path)], "is not a run"),
         (["--run", str(run), "--stage", "round_9"], "no weights of stage 'round_9': it holds round_1, source"),
         (["--run", str(run), "--out", str(tmp_path / "model.pb")], "expected the name of an .onnx file"),
+        (["--run", str(run), "--opset", "12"], "--opset 12: expected 13 to 17"),
+        (["--run", str(run), "--opset", "18"], "--opset 18: expected 13 to 17"),
     ):
         assert main(arguments) == 2
         error = capsys.readouterr().err
@@ -134,6 +176,8 @@ def test_mistakes_are_one_sentence(run, tmp_path, capsys):
         assert len(error.strip().splitlines()) == 1
     with pytest.raises(UserError, match="no precision 'fp8'"):
         export_run(run, precision="fp8")
+    with pytest.raises(UserError, match="no outputs 'masks'"):
+        export_run(run, outputs="masks")
 
 
 def test_a_run_without_labels_or_rounds_has_a_card_too(run, tmp_path):

@@ -34,8 +34,8 @@ PIXELS = {
 }
 """What becomes of a value in 0..255, as (factor, summand): 0..255, 0..1, -1..1, or ImageNet's mean and deviation.
 
-Where it is not said, an input with channels second (PyTorch's habit) gets "imagenet" if it is float; all others
-"bytes".
+Where it is not said, a file that StreetShift exported gets "bytes". Of others an input with channels second
+(PyTorch's habit) gets "imagenet" if it is float, and the rest "bytes".
 """
 SUFFIXES = (".onnx", ".keras")
 USUAL_NAMES = ("logits", "probs", "probabilities", "out", "output")
@@ -78,7 +78,8 @@ class ForeignPredictor:
         _check_batch(path, self.file.shape)
         height, width = self.file.shape[2:4] if self.channels_first else self.file.shape[1:3]
         self.size = (height or size[0], width or size[1])
-        self.pixels = pixels or _usual_pixels(self.channels_first, self.file.dtype)
+        ours = self.file.names is not None
+        self.pixels = pixels or ("bytes" if ours else _usual_pixels(self.channels_first, self.file.dtype))
         noise = np.random.default_rng(0).integers(0, 256, (1, *self.size, 3)).astype(np.float32)
         self.read, what = _reader_of(path, self._outputs(noise), self.classes, self.channels_first)
         order = "channels second" if self.channels_first else "channels last"

@@ -6,7 +6,7 @@ NumPy and json only: whoever uses the file needs neither TensorFlow nor the onnx
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from training.data.classes import IGNORE, LONGEST_NAME
@@ -31,10 +31,11 @@ class ModelMetadata:
     """Everything about an exported model that is not in its graph.
 
     names, colors: by class id. class_sets: named lists of ids that `metrics` give an mIoU for, the first holds all.
-    training_size: (height, width) an image was brought to in training. output_stride: image pixels a logit.
+    training_size: (height, width) an image was brought to in training. output_stride: image pixels per logit.
     metrics: {"split", "resolution", "before", "after"}, each side {"miou", "pixel_accuracy", "per_class_iou",
     "class_sets"} in percent, or None where there were no labels to score on.
     sixteen_bit_range: the values of 16-bit target images that became 0 and 255, None where there were none to stretch.
+    signature: type and shape of the input and of each output in words, by name; empty where the file does not say.
     """
 
     names: tuple[str, ...]
@@ -57,10 +58,11 @@ class ModelMetadata:
     licence: str
     ignore_id: int = IGNORE
     sixteen_bit_range: tuple[int, int] | None = None
+    signature: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads back."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "selection"}
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "selection"}
         return json.dumps(plain | {"selection": None if self.selection is None else _selection_to_json(self.selection)})
 
     @classmethod
@@ -77,8 +79,8 @@ class ModelMetadata:
         place = f"The metadata of {file}"
         content = parsed_json(text, place)
         try:
-            content.setdefault("sixteen_bit_range", None)  # earlier versions did not stretch
-            known = {field.name: content[field.name] for field in fields(cls)}
+            content = {"signature": {}, "sixteen_bit_range": None} | content
+            known = {each.name: content[each.name] for each in fields(cls)}
             known |= {
                 "names": tuple(known["names"]),
                 "colors": tuple(tuple(color) for color in known["colors"]),
@@ -110,15 +112,20 @@ def _check(known: Mapping[str, Any]) -> None:
         "output_stride": not _are_ids([known["output_stride"]], 257) or known["output_stride"] < 1,
         "ignore_id": known["ignore_id"] != IGNORE,
         "sixteen_bit_range": known["sixteen_bit_range"] is not None and not _is_range(known["sixteen_bit_range"]),
+        "signature": not all(_is_line(part) for pair in known["signature"].items() for part in pair),
         "metrics": known["metrics"] is not None and not _are_metrics(known["metrics"], names),
-        **{name: not isinstance(known[name], str) or not known[name].isprintable() for name in TEXTS},
+        **{name: not _is_line(known[name]) for name in TEXTS},
     }
     if odd := [name for name, is_wrong in wrong.items() if is_wrong]:
         raise ValueError(f"'{odd[0]}' is not what an export writes")
 
 
+def _is_line(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()
+
+
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= LONGEST_NAME
+    return _is_line(value) and 0 < len(value) <= LONGEST_NAME
 
 
 def _are_ids(values: Any, below: int) -> bool:

@@ -119,6 +119,16 @@ def test_a_fixed_size_and_a_batch_of_one_are_served(tmp_path):
     np.testing.assert_allclose(predictor.coarse_probs(IMAGE), expected(shown), atol=1e-5)
 
 
+def test_a_plain_graph_of_our_own_takes_bytes(tmp_path):
+    path = channels_first_logits(tmp_path / "a.onnx")
+    model = onnx.load(path)
+    model.metadata_props.add(key=METADATA_KEY, value=some_metadata(SPACE.names).to_json())
+    onnx.save(model, path)
+    predictor = ForeignPredictor(path, SPACE, SIZE)
+    assert "pixels as bytes" in predictor.understood
+    np.testing.assert_allclose(predictor.coarse_probs(IMAGE), expected(), atol=1e-6)
+
+
 def test_pixels_are_what_their_names_say(tmp_path):
     path = channels_first_logits(tmp_path / "a.onnx")
     assert "pixels as imagenet" in ForeignPredictor(path, SPACE, SIZE).understood
