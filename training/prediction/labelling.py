@@ -17,7 +17,7 @@ import numpy as np
 from training.data.classes import IGNORE
 from training.data.datasets import Dataset, image_folder
 from training.data.images import image_size
-from training.data.input_pipeline import evaluation_stream, readable
+from training.data.input_pipeline import evaluation_stream
 from training.distribution.devices import share_of_this_process
 from training.distribution.shares import ALONE, Share
 from training.distribution.threads import in_order
@@ -217,7 +217,7 @@ def probabilities_of_folder(run: Path, images: Path):
 
     def make_batches() -> Iterator[Enlarged]:
         with Meter("predicting", len(dataset)) as meter:
-            for batch in readable(evaluation_stream(dataset, trained.experiment.data.size, 1)):
+            for batch in evaluation_stream(dataset, trained.experiment.data.size, 1):
                 own_size = image_size(dataset.samples[int(batch["index"][0])].image)
                 yield Enlarged(predictor.coarse_probs(batch["image"]).numpy()[0], own_size)
                 meter.advance()

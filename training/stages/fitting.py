@@ -8,6 +8,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from training.data.input_pipeline import raise_unreadable
 from training.distribution.devices import is_chief, share_of_this_process
 from training.distribution.shares import Share
 from training.methods.optimizers import build_optimizer
@@ -90,7 +91,9 @@ def train(model, stream: tf.data.Dataset, callback: keras.callbacks.Callback) ->
     callback.set_model(model)
     callback.on_train_begin()
     for number, batch in enumerate(tf.distribute.get_strategy().distribute_datasets_from_function(lambda _: stream)):
+        raise_unreadable()  # before a step of which a file is missing
         callback.on_train_batch_end(number, step(batch))
+    raise_unreadable()
     model.optimizer.finalize_variable_values(model.network.trainable_variables)  # the weights' average, if it is kept
     callback.on_train_end()
 

@@ -20,7 +20,7 @@ from models.segmenter import build_segmenter
 from models.weights import WeightsError
 from training.data.domains import Domains, load_domains
 from training.data.fixed_lists import with_fixed_lists
-from training.data.input_pipeline import evaluation_stream, readable, reraise_as_user_error, training_stream
+from training.data.input_pipeline import evaluation_stream, training_stream
 from training.distribution.devices import share_of_this_process
 from training.distribution.workers import chief_first, on_chief
 from training.errors import UserError
@@ -99,7 +99,7 @@ class Run:
         """Give the network the batch-norm statistics of a data set's images."""
         part = dataset.evenly_spaced(self.experiment.data.statistics_images)
         stream = evaluation_stream(part, self.size, STATISTICS_BATCH)
-        self.estimator.take(batch["image"] for batch in readable(stream))
+        self.estimator.take(batch["image"] for batch in stream)
 
     def follow_target(self, stage: Stage) -> None:
         """After a stage that trains batch-norm: give the network the statistics of the target's images as they are."""
@@ -130,17 +130,14 @@ def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
     domains = chief_first(lambda: with_fixed_lists(found, experiment, directory.images))
     start = on_chief(lambda: warm_start_of(directory, experiment, domains.label_space))
     run = Run(experiment, directory, domains, build_network(experiment, domains.label_space.count), start)
-    try:
-        _warm_up(run)
-        if experiment.recipe.adapts:
-            _take_statistics(run)
-        if experiment.recipe.adversarial is not None:
-            _align(run)
-        if experiment.recipe.adaptation is not None:
-            _adapt(run)
-        return _finish(run)
-    except tf.errors.OpError as error:
-        reraise_as_user_error(error)  # a damaged image met inside tf.data
+    _warm_up(run)
+    if experiment.recipe.adapts:
+        _take_statistics(run)
+    if experiment.recipe.adversarial is not None:
+        _align(run)
+    if experiment.recipe.adaptation is not None:
+        _adapt(run)
+    return _finish(run)
 
 
 def check_batches(experiment: Experiment) -> None:
