@@ -61,7 +61,9 @@ class Arguments:
     labelled_share: str | None = None
     """Semi-supervised: this share of the target (1/8, 0.125), with its labels, takes the place of the source."""
     classes: str | None = None
-    """Label space: cityscapes19, synthia16, cross_city13, robotcar9, camvid11, or your own JSON file."""
+    """Label space: cityscapes19, synthia16, cross_city13, robotcar9, camvid11, or your own JSON file. The 19 classes of
+    Cityscapes in label files with other ids: cityscapes19_ids, kitti, mapillary_v1.2, idd, idd_level3, camvid32 (ids or
+    colours)."""
     size: str | None = None
     """HEIGHTxWIDTH that images are brought to."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = ()

@@ -79,7 +79,7 @@ class Arguments:
     checkpoint: Path | None = None
     """A finished run directory, whose model predicts --images."""
     images: Path | None = None
-    """Folder of images for --checkpoint."""
+    """Images for --checkpoint: a folder, a text file of paths (.txt), or a pattern in quotes."""
     prior: Path | None = None
     """Spatial prior for st_sp and cbst_sp: .npy (or .npz with the array prior), [classes, height, width] or
     [height, width, classes]. With --checkpoint the run's own, if it has one."""
@@ -188,7 +188,9 @@ def _maps_of_run(arguments: Arguments) -> Maps:
     start_tensorflow()
     from training.prediction.labelling import probabilities_of_folder
 
-    names, make_batches, label_space = probabilities_of_folder(arguments.checkpoint, arguments.images)
+    names, make_batches, label_space = probabilities_of_folder(
+        arguments.checkpoint, arguments.images.expanduser(), arguments.out
+    )
     maps = Maps(names, make_batches, str(arguments.images), None, label_space.count, label_space.names)
     if arguments.selector not in PRIOR_SELECTORS:
         return maps

@@ -25,7 +25,7 @@ from training.distribution.workers import on_chief, sum_over_workers
 from training.prediction.label_files import label_manifest, write_label_png, write_manifest
 from training.prediction.predictor import Predictor
 from training.probability_maps.enlarging import Enlarged
-from training.progress import Meter
+from training.progress import Meter, console
 from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector, in_batches
 from training.pseudo_labels.thresholds import Thresholds, Workers, thresholds_from_batches
 
@@ -202,8 +202,10 @@ def label_images_in_order(
     return LabelledImages(thresholds, selector.image_counts, selector.mean_confidence, class_names, selector.trajectory)
 
 
-def probabilities_of_folder(run: Path, images: Path):
+def probabilities_of_folder(run: Path, images: Path, results: Path | None = None):
     """Predictions of a finished run on a folder of images, each at its own size (`training/label.py`).
+
+    `results`: the folder of the labels, which holds no images.
 
     Returns:
         `(names, make_batches, label_space)`: sample names; a function that yields float32 `[h, w, classes]`, one image
@@ -212,7 +214,9 @@ def probabilities_of_folder(run: Path, images: Path):
     from training.prediction.trained_model import load_trained
 
     trained = load_trained(run)
-    dataset = image_folder(images, trained.label_space).with_sixteen_bit_range(trained.sixteen_bit_range)
+    dataset = image_folder(images, trained.label_space, results)
+    console.print(f"{len(dataset)} photos in {images}")
+    dataset = dataset.with_sixteen_bit_range(trained.sixteen_bit_range)
     predictor = Predictor(trained.network, flips=(False, True))
 
     def make_batches() -> Iterator[Enlarged]:

@@ -128,6 +128,7 @@ def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
     keras.mixed_precision.set_dtype_policy(experiment.model.precision)
     found = load_domains(experiment)
     domains = chief_first(lambda: with_fixed_lists(found, experiment, directory.images))
+    on_chief(lambda: console.print(*domains.as_sentences(), sep="\n"))
     start = on_chief(lambda: warm_start_of(directory, experiment, domains.label_space))
     run = Run(experiment, directory, domains, build_network(experiment, domains.label_space.count), start)
     _warm_up(run)

@@ -15,7 +15,9 @@ from training.data.readers_camvid import CAMVID_CLASSES, original_split
 from training.data.samples import check_no_overlap
 from training.errors import UserError
 
-CITYSCAPES, SYNTHIA, CROSS_CITY, ROBOTCAR, CAMVID = LABEL_SPACES.values()
+CITYSCAPES, SYNTHIA, CROSS_CITY, ROBOTCAR, CAMVID = (
+    LABEL_SPACES[name] for name in ("cityscapes19", "synthia16", "cross_city13", "robotcar9", "camvid11")
+)
 
 
 def in_space(label: np.ndarray, space) -> np.ndarray:
