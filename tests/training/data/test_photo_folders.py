@@ -87,7 +87,7 @@ def test_the_folder_that_will_be_written_to_holds_no_photos(tmp_path):
 
 def test_a_run_itself_is_no_folder_of_photos(tmp_path):
     pictures(tmp_path, "recipe.json", "state.json", "report/panel_a.png")
-    with pytest.raises(UserError, match=r"There are no images .* a run of this program"):
+    with pytest.raises(UserError, match=r"There are no images .*\(a run of this program\)"):
         datasets.image_folder(tmp_path, SPACE)
 
 

@@ -72,6 +72,39 @@ def test_cityscapes(tmp_path):
         datasets.cityscapes(tmp_path, "val", CITYSCAPES)
 
 
+def test_cityscapes_with_train_id_labels_alone(tmp_path, capsys):
+    layouts.write_cityscapes(tmp_path)
+    for path in (tmp_path / "gtFine").rglob("*_labelIds.png"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"looked for \*_gtFine_labelIds\.png or \*_gtFine_labelTrainIds\.png"):
+        datasets.cityscapes(tmp_path, "train", CITYSCAPES)
+    for index, city in enumerate(("aachen", "bochum")):
+        save(tmp_path / f"gtFine/train/{city}/{city}_000000_{index:06d}_gtFine_labelTrainIds.png", street_label(index))
+    data = datasets.cityscapes(tmp_path, "train", CITYSCAPES)
+    np.testing.assert_array_equal(data.read_label(1), street_label(1))
+    assert "*_gtFine_labelTrainIds.png" in data.notes[0]
+    assert data.notes[0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("write", "read", "folder", "names"),
+    [
+        (layouts.write_cross_city, lambda root: datasets.cross_city(root, "Rome", "test", CROSS_CITY), "Labels",
+         r"\*_eval\.png"),
+        (lambda root: layouts.write_bdd100k(root, older=True), lambda root: datasets.bdd100k(root, "train", CITYSCAPES),
+         "seg/labels", r"\*_train_id\.png"),
+        (layouts.write_cityscapes, lambda root: datasets.cityscapes(root, "train", CITYSCAPES), "leftImg8bit",
+         r"\*_leftImg8bit\.png"),
+    ],
+)  # fmt: skip
+def test_where_nothing_is_found_the_names_are_said_that_were_looked_for(tmp_path, write, read, folder, names):
+    write(tmp_path)
+    for path in [path for path in tmp_path.rglob("*.*g") if folder in str(path)]:
+        path.rename(path.with_name("other" + path.suffix))
+    with pytest.raises(UserError, match=f"looked for {names}"):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize("older", [False, True])
 @pytest.mark.parametrize("prefix", ["", "bdd100k"])
 def test_bdd100k_both_layouts(tmp_path, older, prefix):
