@@ -152,7 +152,7 @@ def test_a_finished_run_with_its_own_prior(tmp_path, maps, monkeypatch):
     images = [np.moveaxis(single, 0, -1) for single in maps]
     space = types.SimpleNamespace(count=4, names=("road", "car", "tree", "sky"))
     labelling = types.ModuleType("training.prediction.labelling")
-    labelling.probabilities_of_folder = lambda run, folder: (["x", "y", "z"], lambda: iter(images), space)
+    labelling.probabilities_of_folder = lambda run, folder, results: (["x", "y", "z"], lambda: iter(images), space)
     monkeypatch.setitem(sys.modules, "training.prediction.labelling", labelling)
     monkeypatch.setattr("training.label.start_tensorflow", lambda: None)
     options = ("--checkpoint", tmp_path, "--images", tmp_path)

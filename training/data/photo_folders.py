@@ -208,9 +208,12 @@ class _Folders:
 
     def _content(self, folder: Path) -> _Content:
         if folder not in self._contents:
-            with os.scandir(folder) as entries:
-                kinds = [(entry.name, entry.is_dir()) for entry in entries]
-            files, folders = (frozenset(name for name, is_dir in kinds if is_dir == wanted) for wanted in (False, True))
+            try:
+                names = os.listdir(folder)
+            except OSError as error:
+                raise UserError(f"Cannot list the folder {folder}: {error.strerror}.") from error
+            folders = frozenset(name for name in names if os.path.isdir(folder / name))
+            files = frozenset(names) - folders
             self._contents[folder] = _Content(files, folders, frozenset(os.path.splitext(name)[0] for name in files))
         return self._contents[folder]
 

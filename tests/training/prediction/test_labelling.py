@@ -1,6 +1,7 @@
 """Labelling: memory caps change nothing, files say what was kept, a damaged image is named."""
 
 import json
+import types
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from tests.training.distribution.worker_threads import WorkerThreads
 from training.data.classes import load_label_space
 from training.data.datasets import image_folder
-from training.prediction import labelling
+from training.prediction import labelling, trained_model
 from training.prediction.label_files import read_thresholds
 from training.prediction.labelling import TargetPredictions, label_images, label_images_in_order
 from training.prediction.predictor import Predictor
@@ -138,3 +139,20 @@ def test_workers_write_the_labels_of_one_process(network, photos, tmp_path, monk
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         path.name: path.read_bytes() for path in (tmp_path / "alone").iterdir()
     }
+
+
+def test_a_folder_with_labels_and_the_labels_being_written_gives_its_images(tmp_path, monkeypatch, capsys):
+    for name in ("images/a.png", "images/b.png", "labels/a.png", "out/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    trained = types.SimpleNamespace(label_space=load_label_space("camvid11"), sixteen_bit_range=None, network=None)
+    monkeypatch.setattr(trained_model, "load_trained", lambda run: trained)
+    monkeypatch.setattr(labelling, "Predictor", lambda *_, **__: None)
+    names, _, _ = labelling.probabilities_of_folder(tmp_path / "run", tmp_path, tmp_path / "out")
+    assert names == ["a", "b"]
+    said = capsys.readouterr().out
+    assert f"2 photos in {tmp_path}" in said
+    assert "labels, beside images/" in said
+    (tmp_path / "labels").rename(tmp_path / "more")
+    names, _, _ = labelling.probabilities_of_folder(tmp_path / "run", tmp_path, tmp_path / "out")
+    assert names == ["images_a", "images_b", "more_a"]
