@@ -76,7 +76,8 @@ def image_folder(root: Path | str, label_space: LabelSpace, results: Path | None
         raise UserError(" ".join((f"There are no images ({' '.join(IMAGE_SUFFIXES)}) in {root}.", *found.sentences)))
     names = unique_names(list(found.photos), found.folder)
     samples = tuple(Sample(name, photo) for name, photo in sorted(zip(names, found.photos, strict=True)))
-    data = dataset(root.name, samples, label_space, own_id_decoder(label_space))
+    name = str(root) if is_pattern(root) else root.name
+    data = dataset(name, samples, label_space, own_id_decoder(label_space))
     for sentence in found.sentences:
         say_once(sentence)
     return replace(data, notes=tuple(found.sentences))
