@@ -55,8 +55,8 @@ class Arguments:
     source_root: Path | None = None
     """Where the labelled source data lies."""
     target_root: Path | None = None
-    """Where the unlabelled target images lie. For photos of your own a folder, a text file of paths (.txt, one per line),
-    or a pattern in quotes, such as 'drives/*/front/*.jpg'."""
+    """Where the unlabelled target images lie. For photos of your own a folder, a text file of paths (.txt), or
+    a pattern in quotes, such as 'drives/*/front/*.jpg'."""
     eval_root: Path | None = None
     """Labelled images of the target (images/ and labels/), used for figures only."""
     labelled_share: str | None = None
