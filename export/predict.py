@@ -10,7 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import argparse
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from export.progress import Progress
@@ -18,7 +18,8 @@ from export.results import Results, ShareTable
 from export.segmenter import OnnxSegmenter
 from export.video import segment_video
 from export.video_reading import VIDEO_SUFFIXES
-from training.data.photo_files import IMAGE_SUFFIXES, is_junk, left_out_sentence, photos_in
+from training.data.photo_files import IMAGE_SUFFIXES
+from training.data.photo_folders import found_photos, is_list
 from training.data.picture_files import MAX_PIXELS
 from training.data.picture_pixels import range_of_files, range_sentence
 from training.errors import UserError, printable
@@ -52,7 +53,11 @@ def main(argv: list[str] | None = None) -> int:
 def parsed(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="export/predict.py", description=__doc__.split("\n")[0], epilog=OF_VIDEOS)
     parser.add_argument("--model", type=Path, required=True, help="the .onnx file that export/run.py wrote")
-    parser.add_argument("--input", required=True, help="a picture, a video, a folder with its subfolders, a pattern")
+    parser.add_argument(
+        "--input",
+        required=True,
+        help="a picture, a video, a folder with its subfolders, a text file of paths (.txt), a pattern in quotes",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument(
         "--overlay", type=float, nargs="?", const=0.5, metavar="OPACITY",
@@ -142,49 +147,29 @@ def counted(files: int) -> str:
 
 
 def found_files(text: str, out: Path) -> list[Path]:
-    """The pictures and videos that --input means, sorted; earlier results below `out` are left out.
+    """The pictures and videos that --input means, sorted; what was left out is printed.
 
-    A file that is named is taken whatever its ending; of a folder or a pattern what is no picture or video is told of.
+    A file that is named is taken whatever its ending; of a folder or a pattern what is no picture or video is told of,
+    and what this program wrote, or what holds labels, is left out (`photo_folders`).
 
     Raises:
         UserError: there is none, or results would lie among the pictures.
     """
     place = Path(text).expanduser()
-    files, others = [place], []
-    if place.is_dir():
-        results = Path(os.path.realpath(out))  # resolve() does not survive links in a circle
-        if Path(os.path.realpath(place)) == results:
-            raise UserError(f"--out {out} is the folder of the pictures: choose another, so that results stay apart.")
-        files, others = (
-            [file for file in found if results not in Path(os.path.realpath(file)).parents]
-            for found in photos_in(place, SUFFIXES)
-        )
-    elif not place.is_file():
-        asked = (*SUFFIXES, place.suffix.lower()) if place.suffix[1:].isalnum() else SUFFIXES
-        found = [file for file in matching(place) if not any(map(is_junk, set(file.parts) - set(place.parts)))]
-        files = [file for file in found if file.suffix.lower() in asked]
-        others = [file for file in found if file.is_file() and file not in files]
-    files, sentence = sorted(file for file in files if file.is_file()), left_out_sentence(text, sorted(others))
+    if place.is_file() and not is_list(place):
+        return [place]
+    if place.is_dir() and os.path.realpath(place) == os.path.realpath(out):  # resolve() does not survive circles
+        raise UserError(f"--out {out} is the folder of the pictures: choose another, so that results stay apart.")
+    found = found_photos(place, SUFFIXES, results=out)
+    files = [file for file in found.photos if file.is_file()]
     if not files:
         raise UserError(
-            f"--input {text} names no picture or video: give a file, a folder that holds some "
-            f"({' '.join(SUFFIXES)}) or a pattern in quotes.{f' {sentence}' if sentence else ''}"
+            f"--input {text} names no picture or video: give a file, a folder that holds some ({' '.join(SUFFIXES)}), "
+            f"a text file of paths, or a pattern in quotes.{''.join(f' {sentence}' for sentence in found.sentences)}"
         )
-    if sentence:
+    for sentence in found.sentences:
         print(printable(sentence))
     return files
-
-
-def matching(pattern: Path) -> Iterator[Path]:
-    """The files that a pattern means. Unlike glob.glob, Path.glob does not run in circles where links do."""
-    root = Path(pattern.anchor or ".")
-    inner = pattern.relative_to(root) if pattern.anchor else pattern
-    try:
-        yield from root.glob(str(inner))
-    except (ValueError, NotImplementedError, IndexError, OSError) as error:
-        raise UserError(
-            f"--input {pattern} is no pattern of files ({error}): give one such as 'photos/*.jpg'."
-        ) from error
 
 
 def named(files: list[Path]) -> dict[str, Path]:

@@ -55,13 +55,16 @@ class Arguments:
     source_root: Path | None = None
     """Where the labelled source data lies."""
     target_root: Path | None = None
-    """Where the unlabelled target images lie."""
+    """Where the unlabelled target images lie. For photos of your own a folder, a text file of paths (.txt), or
+    a pattern in quotes, such as 'drives/*/front/*.jpg'."""
     eval_root: Path | None = None
     """Labelled images of the target (images/ and labels/), used for figures only."""
     labelled_share: str | None = None
     """Semi-supervised: this share of the target (1/8, 0.125), with its labels, takes the place of the source."""
     classes: str | None = None
-    """Label space: cityscapes19, synthia16, cross_city13, robotcar9, camvid11, or your own JSON file."""
+    """Label space: cityscapes19, synthia16, cross_city13, robotcar9, camvid11, or your own JSON file. The 19 classes of
+    Cityscapes in label files with other ids: cityscapes19_ids, kitti, mapillary_v1.2, idd, idd_level3, camvid32 (ids or
+    colours)."""
     size: str | None = None
     """HEIGHTxWIDTH that images are brought to."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = ()

@@ -14,7 +14,11 @@ class UserError(Exception):
         super().__init__(printable(sentence))
 
 
-class CannotWrite(UserError):
+class Resumable(UserError):
+    """What ends a run that can go on with `--resume`, from the first stage on: its directory is kept."""
+
+
+class CannotWrite(Resumable):
     """A file that could not be written: once what stands in the way is gone, a run goes on with `--resume`."""
 
 

@@ -102,7 +102,7 @@ def _dataset(arguments: Arguments, trained):
 def _show(figures: dict, space) -> None:
     from rich.table import Table
 
-    from training.evaluation.tables import percent_or_none
+    from training.evaluation.tables import percent_or_none, predicted_only
     from training.progress import console
 
     table = Table("class", "IoU %", "pixels")
@@ -114,6 +114,9 @@ def _show(figures: dict, space) -> None:
     console.print(f"mIoU {miou} over {space.name}, pixel accuracy {accuracy}")
     for name, value in list(figures["class_sets"].items())[1:]:
         console.print(f"mIoU over {name} classes: {percent_or_none(value, 2)}")
+    if false_only := predicted_only(figures):
+        console.print(f"not in the truth but predicted, so counted as 0 in the mean: {', '.join(false_only)}")
+        console.print(f"mIoU over the classes in the truth: {percent_or_none(figures['miou_in_truth'], 2)}")
     if figures["absent"]:
         console.print(f"left out of the mean, absent from truth and prediction: {', '.join(figures['absent'])}")
 

@@ -46,7 +46,7 @@ class Common:
     checkpoint: Path | None = None
     """A finished run directory, whose model predicts --images."""
     images: Path | None = None
-    """Folder of images for --checkpoint."""
+    """Images for --checkpoint: a folder, a text file of paths (.txt), or a pattern in quotes."""
     prior: Annotated[
         Path | None,
         tyro.conf.arg(
@@ -155,7 +155,7 @@ def _of_run(arguments: Common) -> Predictions:
     start_tensorflow()
     from training.prediction.target_predictions import RunPredictions
 
-    return RunPredictions(arguments.checkpoint, arguments.images)
+    return RunPredictions(arguments.checkpoint, arguments.images.expanduser(), arguments.out)
 
 
 def _prior(arguments: Common, choice: Choice, predictions: Predictions) -> np.ndarray | None:

@@ -139,7 +139,7 @@ class LabelledTarget:
 def predicted_labels(path: Path, images: int) -> tuple[np.ndarray, LabelledTarget]:
     """Arg-max labels of a run's result on its target, uint8 `[n, h, w]` on the network's grid, and what they are of."""
     from training.data.domains import load_domain
-    from training.data.input_pipeline import evaluation_stream, readable
+    from training.data.input_pipeline import evaluation_stream
     from training.prediction.predictor import Predictor
     from training.prediction.trained_model import load_trained
 
@@ -148,7 +148,7 @@ def predicted_labels(path: Path, images: int) -> tuple[np.ndarray, LabelledTarge
     target = load_domain(data.target, space, data.size, labelled=None)
     part, predictor, labels = target.evenly_spaced(images), Predictor(trained.network), []
     with Meter(f"labels of {path.name}", len(part)) as meter:
-        for batch in readable(evaluation_stream(part, data.size, 8)):
+        for batch in evaluation_stream(part, data.size, 8):
             labels.append(np.argmax(predictor.coarse_probs(batch["image"]), axis=-1).astype(np.uint8))
             meter.advance(len(labels[-1]))
     names = tuple(sample.name for sample in part.samples)

@@ -179,6 +179,36 @@ def test_what_systems_leave_among_photos_is_not_tried(report, photos, tmp_path, 
         assert "q.HEIC" in said
 
 
+def test_labels_and_earlier_results_among_the_pictures_are_left_out(report, photos, tmp_path, capsys):
+    place, names = tmp_path / "place", ("images/p.jpg", "images/q.png", "labels/p.png", "legend.png", "run/panel.png")
+    for name in names:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.open(photos / "a.png").save(place / name)
+    for name in ("recipe.json", "state.json"):
+        (place / "run" / name).write_text("{}")
+    (tmp_path / "list.txt").write_text("place/images\nplace/images/p.jpg\n")
+    asked = (place, place / "*/*", tmp_path / "list.txt", place / "imag*")
+    for number, each in enumerate(asked):
+        out = tmp_path / f"out{number}"
+        assert predict(report, "--input", each, "--out", out, "--labels", "--confidence") == 0
+        assert "2 files done" in (said := capsys.readouterr().out)
+        assert ("labels, beside images/" in said) == (number < 2)
+        assert len(list(out.glob("labels/**/*.png"))) == 2
+    assert predict(report, "--input", tmp_path, "--out", tmp_path / "all") == 0
+    said = capsys.readouterr().out
+    assert "2 files done" in said
+    assert said.count("results of this program") == 6
+    assert "and in 5 more folders" in said
+    assert predict(report, "--input", tmp_path / "out0", "--out", tmp_path / "none") == 2
+    assert "results of this program" in capsys.readouterr().err
+
+
+def test_a_list_that_names_nothing_is_refused(report, tmp_path, capsys):
+    (tmp_path / "list.txt").write_text("none.jpg\n")
+    assert predict(report, "--input", tmp_path / "list.txt", "--out", tmp_path / "out") == 2
+    assert "line 1: none.jpg" in capsys.readouterr().err
+
+
 def test_a_heic_is_called_one(report, shared_dir, tmp_path, capsys):
     if pillow_heif is not None:
         pytest.skip("pillow-heif is installed: HEIC is read")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from training.data.datasets import folders, image_folder
 from training.data.domains import require_labelled_pixels
 from training.data.images import image_size, read_first_channel, read_id_image, read_image
 from training.data.input_pipeline import load_frame
+from training.data.photo_folders import found_photos
 from training.data.picture_pixels import turned
 from training.data.readers import own_id_decoder
 from training.errors import UserError
@@ -73,6 +75,25 @@ def folders_of_images(random: np.random.Generator, folder: Path) -> None:
     dataset = folders(root, SPACE) if way < 0.7 else image_folder(root, SPACE)
     for index in range(len(dataset)):
         load_frame(dataset, index, (16, 24))
+
+
+def folders_inside_folders(random: np.random.Generator, folder: Path) -> None:
+    """Data sets, runs, labels and results in one another: exactly the photos among them are found."""
+    root = folder / "photos"
+    odd_files.nested_folders(random, root)
+    lists = folder / "photos.txt"
+    lists.write_text(f"{root}\nphotos\n")
+    place = draw(random, (root, lists, folder / "phot*", folder / "*/**"))
+    if random.random() < 0.3:
+        return run_main(prepare.main, ["images", str(place)], (0, 1, 2))
+    found = found_photos(place)
+    expected = set(root.rglob("photo*.png"))
+    assert {Path(os.path.realpath(path)) for path in found.photos} == {
+        Path(os.path.realpath(path)) for path in expected
+    }
+    assert bool(found.left_out) == any(root.rglob("decoy*.png"))
+    for sentence in found.sentences:
+        raise UserError(sentence)
 
 
 def labels(random: np.random.Generator, folder: Path) -> None:

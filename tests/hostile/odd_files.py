@@ -130,6 +130,32 @@ def odd_folder(random: np.random.Generator, place: Path) -> Path:
     return root
 
 
+RUN = ("recipe.json", "state.json", "report/decoy_panel.png", "pseudo_labels/round_1/decoy.png")
+LABELLED = ("manifest.json", "decoy_a.png", "deeper/decoy_b.png")
+PREDICTED = ("class_shares.csv", "overlays/decoy_a.png", "labels/decoy_a.png", "confidence/decoy_a.png")
+DATA_SET = ("images/photo_a.png", "labels/decoy_a.png", "classes.json", "decoy_legend.png")
+PLAIN = ("photo_a.png", "day/photo_b.png", "masks/photo_c.png", "notes.txt")
+
+
+def nested_folders(random: np.random.Generator, root: Path, depth: int = 0, hidden: bool = False) -> None:
+    """Photos, photo*.png, and pictures that are none, decoy*.png, in folders of up to three kinds in one another."""
+    kind = material.draw(random, (RUN, LABELLED, PREDICTED, DATA_SET, PLAIN) if depth else (PLAIN, DATA_SET))
+    for name in kind:
+        shown = name.replace("photo", "decoy") if hidden else name
+        (root / shown).parent.mkdir(parents=True, exist_ok=True)
+        picture = random.integers(0, 256, (*PAIR_SIZE, 3), dtype=np.uint8)
+        if name.endswith(".png"):
+            Image.fromarray(picture).save(root / shown)
+        else:
+            (root / shown).write_text('{"selector": "cbst", "files": []}')
+    if random.random() < 0.2:
+        (root / "again").symlink_to(root.parent)
+    inside = {RUN: True, LABELLED: True, PREDICTED: hidden, DATA_SET: hidden, PLAIN: hidden}
+    place = root / "images" if kind is DATA_SET else root
+    for number in range(int(random.integers(0, 3)) if depth < 3 else 0):
+        nested_folders(random, place / f"part{number}", depth + 1, inside[kind])
+
+
 def saved_arrays(**arrays: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)

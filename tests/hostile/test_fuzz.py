@@ -47,6 +47,7 @@ def kinds(finished_run, tmp_path_factory) -> dict[str, tuple[Attempt, int]]:
     return {
         "pictures": (kinds_data.pictures, 1000),
         "folders of images: names, links, pipes, clashes": (kinds_data.folders_of_images, 300),
+        "folders inside folders": (kinds_data.folders_inside_folders, 300),
         "label files": (kinds_data.labels, 300),
         "ids below 0 and above 255": (kinds_data.signed_labels, 300),
         "EXIF orientation of photos and labels": (kinds_data.turned_pairs, 300),

@@ -55,6 +55,7 @@ def refused(attempt) -> str:
         (kinds_data.label_spaces, 60),
         (kinds_data.probabilities, 30),
         (kinds_data.label_folders, 30),
+        (kinds_data.folders_inside_folders, 30),
         (kinds_runs.overrides, 5),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

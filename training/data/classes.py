@@ -3,12 +3,13 @@
 NumPy only: the exported model's helpers and the web page import this module without TensorFlow.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from training.data.class_maps import CAMVID_32, IDD, IDD_LEVEL3, MAPILLARY_12
 from training.errors import UserError
 from training.files.reading import read_json
 
@@ -47,8 +48,9 @@ class LabelSpace:
     """The classes of a network: train id `i` has name `names[i]` and colour `colors[i]`.
 
     `from_cityscapes[t]` is this space's id of Cityscapes train id `t`, or IGNORE. `raw_ids` maps the numbers in the
-    label files of a `folders` data set, any whole numbers, to train ids (None: the files hold train ids). `class_sets`
-    names the subsets whose mean IoU is reported; the first holds every class.
+    label files of a `folders` data set, any whole numbers, to train ids (None: the files hold train ids), `raw_colors`
+    the colours 0xRRGGBB of label files that hold some. `class_sets` names the subsets whose mean IoU is reported; the
+    first holds every class.
     """
 
     name: str
@@ -57,6 +59,7 @@ class LabelSpace:
     from_cityscapes: tuple[int, ...]
     raw_ids: Mapping[int, int] | None = field(default=None, hash=False)
     class_sets: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
+    raw_colors: Mapping[int, int] | None = field(default=None, hash=False)
 
     @property
     def count(self) -> int:
@@ -118,6 +121,17 @@ _ROBOTCAR_9 = LabelSpace(
     class_sets={"9": tuple(range(9))},
 )  # fmt: skip
 
+
+def _numbered(name: str, cityscapes_names: Iterable[str | None], colors: Iterable[int] | None = None) -> LabelSpace:
+    """The 19 Cityscapes classes, in label files with other ids: that of each one's Cityscapes class, in their order."""
+    train_ids = [IGNORE if each is None else CITYSCAPES_NAMES.index(each) for each in cityscapes_names]
+    space = _subset(name, tuple(range(19)), {"19": tuple(range(19))})
+    raw_colors = None if colors is None else dict(zip(colors, train_ids, strict=True))
+    return replace(space, raw_ids=dict(enumerate(train_ids)), raw_colors=raw_colors)
+
+
+_CITYSCAPES_BY_ID = [name if name in CITYSCAPES_NAMES else None for name in CITYSCAPES_LABEL_NAMES]
+
 LABEL_SPACES: dict[str, LabelSpace] = {
     space.name: space
     for space in (
@@ -128,6 +142,12 @@ LABEL_SPACES: dict[str, LabelSpace] = {
         _subset("cross_city13", _CROSS_CITY_13, {"13": tuple(range(13))}),
         _ROBOTCAR_9,
         _CAMVID_11,
+        _numbered("cityscapes19_ids", _CITYSCAPES_BY_ID),
+        _numbered("kitti", _CITYSCAPES_BY_ID),  # KITTI semantics (Alhaija et al. 2018) has the ids of Cityscapes
+        _numbered("mapillary_v1.2", (name for _, name in MAPILLARY_12)),
+        _numbered("idd", (name for _, name in IDD)),
+        _numbered("idd_level3", map(dict(IDD).get, IDD_LEVEL3)),
+        _numbered("camvid32", (name for _, name in CAMVID_32.values()), (color for color, _ in CAMVID_32.values())),
     )
 }
 

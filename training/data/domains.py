@@ -10,10 +10,11 @@ import numpy as np
 from training.data import datasets
 from training.data.classes import IGNORE, LabelSpace, load_label_space
 from training.data.picture_pixels import Range
+from training.data.readers import MissingFolder, own_id_decoder
 from training.data.samples import Dataset, check_no_overlap
 from training.data.sampling import evenly_spaced
 from training.data.streetsim.frames import ensure_frames
-from training.errors import UserError
+from training.errors import UserError, printable
 from training.settings import Domain, Experiment
 
 HOME_IMAGES = 100  # held-out source images where none are named: training images, at most
@@ -32,20 +33,87 @@ class Domains:
     evaluation: Dataset | None
     source_evaluation: Dataset  # held-out source images; some of the training images where none are named
 
+    notes: tuple[str, ...] = ()  # what could not be had, in sentences
+
+    @cached_property
+    def warm_up_counts(self) -> np.ndarray:
+        """Pixels of each id in the labels that the warm-up learns from, as `label_counts`."""
+        return label_counts(self.warm_up)
+
     @cached_property
     def source_shares(self) -> np.ndarray:
         """Class shares of the source labels, float64 `[classes]`, from evenly spaced labels."""
-        counts = np.zeros(256, np.int64)
-        for label in source_labels(self.source):
-            counts += np.bincount(label.ravel(), minlength=256)
+        counts = self.warm_up_counts if self.warm_up is self.source else label_counts(self.source)
         counts = counts[: self.label_space.count]
         return counts / max(counts.sum(), 1)
+
+    @property
+    def unseen_classes(self) -> list[str]:
+        """Names of the classes that no label shows which the warm-up learns from: nothing teaches them."""
+        return [name for name, count in zip(self.label_space.names, self.warm_up_counts, strict=False) if not count]
+
+    def as_sentences(self) -> list[str]:
+        """What the run works with, and what a reader should know of it before anything is trained."""
+        evaluation = self.evaluation
+        scored = f"evaluation: {_counted(evaluation)}" if evaluation is not None else "no labelled images of the target"
+        first = f"Source: {_counted(self.source)}; target: {_counted(self.target)}; {scored}"
+        ignored = bool(self.warm_up_counts[IGNORE])
+        unseen = unseen_sentence(self.unseen_classes, self.warm_up, len(self._looked_at), ignored)
+        return [printable(sentence) for sentence in (first, *self.notes, unseen) if sentence]
+
+    @property
+    def image_counts(self) -> dict[str, int]:
+        """How many images each domain has; `evaluation` is 0 where there is none."""
+        parts = {"source": self.source, "target": self.target, "evaluation": self.evaluation}
+        return {name: 0 if dataset is None else len(dataset) for name, dataset in parts.items()}
+
+    @property
+    def all_notes(self) -> list[str]:
+        """The notes of the domains' readers and its own, each once."""
+        parts = (each for each in (self.source, self.target, self.evaluation) if each is not None)
+        return list(dict.fromkeys([note for each in parts for note in each.notes] + list(self.notes)))
+
+    @property
+    def _looked_at(self) -> np.ndarray:
+        return evenly_spaced(len(self.warm_up), PRIOR_LABELS)
+
+
+def _counted(dataset: Dataset) -> str:
+    return f"{len(dataset)} image{'s' * (len(dataset) != 1)} ({dataset.name})"
+
+
+def unseen_sentence(names: list[str], dataset: Dataset, labels: int, has_ignored: bool) -> str | None:
+    """Which classes none of the labels looked at shows, and what may be the reason; None where each is shown.
+
+    Args:
+        names: of these classes. labels: how many were looked at. has_ignored: do they hold the id 255?
+    """
+    if not names:
+        return None
+    looked = f"the {labels} labels" if labels == len(dataset) else f"{labels} of the {len(dataset)} labels"
+    sentence = f"No pixel of class {', '.join(names)} in {looked} of {dataset.name}: nothing teaches it"
+    own = dataset.decode == own_id_decoder(dataset.label_space)
+    if not has_ignored or not own or IGNORE in dict(dataset.decode.lookup):
+        return f"{sentence}."
+    first = dataset.label_space.names.index(names[0])
+    return (
+        f"{sentence}. Their pixels of 255 are ignored: is 255 meant to be {names[0]}? Then say so in the JSON file of "
+        f'your label space: "raw_ids": {{"255": {first}, ...}}, every other id of the files with its class beside it.'
+    )
 
 
 def source_labels(source: Dataset, most: int = PRIOR_LABELS):
     """Train-id labels, evenly spaced over the data set."""
     for index in evenly_spaced(len(source), most):
         yield source.read_label(int(index))
+
+
+def label_counts(dataset: Dataset) -> np.ndarray:
+    """Pixels of each train id, 255 too, in up to PRIOR_LABELS evenly spaced labels: int64 `[256]`."""
+    counts = np.zeros(256, np.int64)
+    for label in source_labels(dataset):
+        counts += np.bincount(label.ravel(), minlength=256)
+    return counts
 
 
 def load_domains(experiment: Experiment) -> Domains:
@@ -62,7 +130,14 @@ def load_domains(experiment: Experiment) -> Domains:
         asking = "the oracle recipe" if oracle else "--labelled-share"
         place = ": put them into labels/ beside images/" if data.target.reader == "images" else ""
         raise UserError(f"{asking} trains on target labels, but the target '{target.name}' has none{place}")
-    evaluation = evaluation_of(experiment, target.sixteen_bit_range)
+    notes = []
+    try:
+        evaluation = evaluation_of(experiment, target.sixteen_bit_range)
+    except MissingFolder as error:
+        if not _is_split_of_target(data.evaluation, data.target):
+            raise
+        evaluation = None
+        notes.append(f"The run goes on without figures on the target, for its labelled part is not there: {error}")
     if evaluation is not None:
         check_no_overlap(target, evaluation)
     if share:
@@ -81,7 +156,13 @@ def load_domains(experiment: Experiment) -> Domains:
         target=target.without_labels(),
         evaluation=evaluation,
         source_evaluation=source_evaluation or source.evenly_spaced(HOME_IMAGES),
+        notes=tuple(notes),
     )
+
+
+def _is_split_of_target(evaluation: Domain | None, target: Domain) -> bool:
+    """Is it another part of the download that the target is of, and not what the user named?"""
+    return evaluation is not None and (evaluation.reader, evaluation.root) == (target.reader, target.root)
 
 
 def split_labelled(target: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -175,5 +256,7 @@ def _evaluation(evaluation: Domain | None, target: Domain) -> Domain | None:
     if evaluation is not None or target.reader != "images" or target.root is None:
         return evaluation
     root = Path(os.path.realpath(Path(target.root).expanduser()))
+    if not root.is_dir():  # a list or a pattern
+        return None
     beside = _first_labelled(root.parent.parent / "val", root.parent / "val")
     return beside and Domain(reader="folders", root=str(beside))

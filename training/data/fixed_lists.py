@@ -27,7 +27,7 @@ def with_fixed_lists(domains: Domains, experiment: Experiment, path: Path) -> Do
         UserError: images are gone, or the file is damaged.
     """
     found = _in_folders(domains, experiment)
-    if not found:
+    if not found and not path.exists():
         return domains
     if not path.exists():
         ranges = {name: data_set.sixteen_bit_range for name, data_set in found.items()}
@@ -35,6 +35,14 @@ def with_fixed_lists(domains: Domains, experiment: Experiment, path: Path) -> Do
         write_atomically(path, (json.dumps(content) + "\n").encode())
         return domains
     recorded = read_json(path)
+    if "evaluation" in found and "evaluation" not in recorded:
+        console.print(f"{found.pop('evaluation').name} came after this run began: it goes on without figures on it")
+        domains = replace(domains, evaluation=None)
+    if lost := recorded.keys() - found.keys() - {RANGES}:
+        raise UserError(
+            f"The {min(lost)} images that this run began with cannot be found: put them back, or start a new run (the "
+            f"list is {path})"
+        )
     kept = {
         name: replace(
             data_set,
@@ -125,7 +133,7 @@ def _is_row(row: object) -> bool:
 
 
 def _check(kept: dict[str, Dataset], found: dict[str, Dataset], path: Path) -> None:
-    """Nothing of the lists may be gone; what came later is said."""
+    """Nothing of the lists may be gone from the disk; what came later is said."""
     before, now = (
         {
             file
@@ -136,7 +144,7 @@ def _check(kept: dict[str, Dataset], found: dict[str, Dataset], path: Path) -> N
         }
         for sets in (kept, found)
     )
-    if gone := sorted(map(str, before - now)):
+    if gone := sorted(str(file) for file in before - now if not file.is_file()):
         raise UserError(
             f"{listing(gone)} of those this run began with cannot be found: put them back, or start a new run (the "
             f"list is {path})"

@@ -4,12 +4,10 @@ Batch k of a training stream depends on the seed and k alone, whatever the paral
 """
 
 import os
-import re
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NoReturn
 
 import numpy as np
 import tensorflow as tf
@@ -31,19 +29,20 @@ from training.distribution.shares import ALONE, Share
 from training.errors import UserError
 
 __all__ = [
+    "EvaluationStream",
     "SampleAugmentation",
     "TrainingStream",
     "Views",
     "evaluation_stream",
-    "readable",
-    "reraise_as_user_error",
+    "raise_unreadable",
     "side_by_side",
 ]
 
 CACHE_BYTES = 600_000_000
 """Decoded frames are kept in memory up to this size."""
 
-_MARK = re.compile(r"<<streetshift:(.*?):streetshift>>", re.DOTALL)
+DAMAGED = -1  # in the place of a sample's index: its file could not be read, and the stream ends before it
+_unreadable: list[UserError] = []  # what ended streams of this process and was not raised yet
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,8 @@ class TrainingStream:
             "wanted": int32 [b], the class that the order drew the sample for, negative if none}.
 
         Raises:
-            UserError: a damaged file (at once when cached; otherwise while iterating, as a TensorFlow error that
-                `reraise_as_user_error` turns into the sentence).
+            UserError: a damaged file, at once when cached; otherwise the stream ends before it, and `raise_unreadable`
+                raises the error.
         """
         # 1. Which sample, drawn for which class, stands at each position of this share.
         rows = share.rows(self.batch_size)
@@ -134,7 +133,7 @@ class TrainingStream:
         # 3. Make the views of each sample, then batches of them.
         view = self._view(_frame_loader(self.dataset, self.size, decoded))
         stream = tf.data.Dataset.from_tensor_slices((indices, positions, wanted))
-        stream = stream.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        stream = stream.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).take_while(_is_sound)
         stream = stream.batch(share.replica_batch(self.batch_size), drop_remainder=True).prefetch(2)
         stream.decoded_frames = decoded  # lives as long as the stream and whatever is derived from it
         return stream
@@ -147,7 +146,7 @@ class TrainingStream:
 
         @tf.autograph.experimental.do_not_convert
         def view(index: tf.Tensor, position: tf.Tensor, wanted: tf.Tensor) -> dict[str, tf.Tensor]:
-            frame = tf.ensure_shape(_numpy_frame(frame_at, index, position), (*self.size, 4))
+            frame, index = _numpy_frame(frame_at, (*self.size, 4), index, position)
             window = window_showing(frame[..., 3], wanted, self.seed, position, self.augmentation)
             seen, label = apply_window(frame[..., :3], frame[..., 3], window, self.augmentation.crop)
             views = {"image": self._appearance(seen, position), **({"weak": seen} if self.views.weak else {})}
@@ -172,7 +171,20 @@ def side_by_side(**streams: TrainingStream) -> Callable[[int, Share], tf.data.Da
     return make_stream
 
 
-def evaluation_stream(dataset: Dataset, size: tuple[int, int] | None, batch_size: int) -> tf.data.Dataset:
+@dataclass(frozen=True, eq=False)
+class EvaluationStream:
+    """The batches of a stream; a damaged file met on the way is raised as the UserError that names it."""
+
+    batches: tf.data.Dataset
+
+    def __iter__(self) -> Iterator[dict[str, tf.Tensor]]:
+        for batch in self.batches:
+            raise_unreadable()  # the last batch before a damaged file is short
+            yield batch
+        raise_unreadable()
+
+
+def evaluation_stream(dataset: Dataset, size: tuple[int, int] | None, batch_size: int) -> EvaluationStream:
     """All images in order, not augmented.
 
     Args:
@@ -180,7 +192,8 @@ def evaluation_stream(dataset: Dataset, size: tuple[int, int] | None, batch_size
             image as it is, one at a time when the sizes differ.
 
     Returns:
-        batches {"image": float32 [b, h, w, 3] in [0, 255], "index": int32 [b]}; the last may be smaller.
+        batches {"image": float32 [b, h, w, 3] in [0, 255], "index": int32 [b]}; the last may be smaller. Iterating
+        raises UserError at a damaged file.
     """
 
     def load(index: int) -> np.ndarray:
@@ -189,13 +202,13 @@ def evaluation_stream(dataset: Dataset, size: tuple[int, int] | None, batch_size
 
     @tf.autograph.experimental.do_not_convert
     def frame(index: tf.Tensor) -> dict[str, tf.Tensor]:
-        image = tf.ensure_shape(_numpy_frame(load, index), (*(size or (None, None)), 3))
+        image, index = _numpy_frame(load, (*(size or (None, None)), 3), index)
         return {"image": tf.cast(image, tf.float32), "index": tf.cast(index, tf.int32)}
 
     if size is None and len({image_size(sample.image) for sample in dataset.samples}) > 1:
         batch_size = 1
     stream = tf.data.Dataset.range(len(dataset)).map(frame, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return stream.batch(batch_size).prefetch(2)
+    return EvaluationStream(stream.take_while(_is_sound).batch(batch_size).prefetch(2))
 
 
 def load_frame(dataset: Dataset, index: int, size: tuple[int, int]) -> np.ndarray:
@@ -243,29 +256,34 @@ def _frame_loader(
     return load
 
 
-def _numpy_frame(load: Callable[..., np.ndarray], *numbers: tf.Tensor) -> tf.Tensor:
-    """Run `load(*numbers)` inside tf.data; a UserError passes through TensorFlow's own error as a marked message."""
+def _numpy_frame(
+    load: Callable[..., np.ndarray], shape: tuple[int | None, ...], index: tf.Tensor, *numbers: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`(load(index, *numbers), index)` inside tf.data; of a damaged file `(zeros, DAMAGED)`.
 
-    def guarded(*values: np.ndarray) -> np.ndarray:
+    A Python error would reach the user as TensorFlow's log with a traceback, so its sentence is kept for
+    `raise_unreadable`.
+    """
+
+    def guarded(*values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         try:
-            return load(*(int(value) for value in values))
+            return load(*(int(value) for value in values)), values[0]
         except UserError as error:
-            raise ValueError(f"<<streetshift:{error}:streetshift>>") from error
+            _unreadable.append(error)
+            return np.zeros([length or 1 for length in shape], np.uint8), np.full_like(values[0], DAMAGED)
 
-    return tf.numpy_function(guarded, list(numbers), tf.uint8, stateful=False)
-
-
-def readable(stream: tf.data.Dataset) -> Iterator[dict[str, tf.Tensor]]:
-    """The batches of a stream; a damaged file met on the way is raised as the UserError that names it."""
-    try:
-        yield from stream
-    except tf.errors.OpError as error:
-        reraise_as_user_error(error)
+    frame, index = tf.numpy_function(guarded, [index, *numbers], (tf.uint8, index.dtype), stateful=False)
+    return tf.ensure_shape(frame, shape), tf.ensure_shape(index, ())
 
 
-def reraise_as_user_error(error: BaseException) -> NoReturn:
-    """Raise the UserError that a stream's TensorFlow error carries; any other error is raised as it is."""
-    found = _MARK.search(str(error))
-    if found:
-        raise UserError(found.group(1)) from error
-    raise error
+@tf.autograph.experimental.do_not_convert
+def _is_sound(row: dict[str, tf.Tensor]) -> tf.Tensor:
+    return row["index"] != DAMAGED
+
+
+def raise_unreadable() -> None:
+    """Raise the UserError of a damaged file that has ended a stream of this process."""
+    if _unreadable:
+        error = _unreadable[0]
+        _unreadable.clear()
+        raise error

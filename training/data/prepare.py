@@ -22,6 +22,7 @@ from rich.table import Table
 
 from training.data import datasets
 from training.data.classes import IGNORE, LabelSpace, load_label_space
+from training.data.domains import unseen_sentence
 from training.data.images import image_size
 from training.data.readers import MissingFolder
 from training.data.samples import Dataset
@@ -124,13 +125,14 @@ DATA_SETS: dict[str, Published] = {
     "folders": Published(
         "your own labelled images",
         "cityscapes19",
-        "Put images into images/ and 8-bit PNGs of class ids with the same names into labels/, and give --classes.",
+        "Put images into images/ and PNGs of class ids into labels/, with the same names or NAME_mask.png and so on; "
+        "give --classes.",
         (Part("all", None, datasets.folders),),
     ),
     "images": Published(
         "your own images without labels",
         "cityscapes19",
-        "Any folder of pictures, subfolders included.",
+        "Any folder of pictures, subfolders included; a text file of their paths (.txt), or a pattern in quotes.",
         (Part("all", None, datasets.image_folder),),
     ),
 }
@@ -223,6 +225,11 @@ def _print_part(part: Part, found: Findings, data: Dataset, space: LabelSpace) -
     if found.labelled:
         console.print(f"{_values(found.raw_ids, data)} in the label files")
         console.print(_class_table(found, space))
+        unseen = [name for name, pixels in zip(space.names, found.pixels, strict=False) if not pixels]
+        if found.pixels[:IGNORE].any() and (
+            sentence := unseen_sentence(unseen, data, found.read, IGNORE in found.raw_ids)
+        ):
+            console.print(sentence, style="yellow")
     if found.unknown_ids:
         console.print(f"not in the label space: {_values(found.unknown_ids, data)}", style="red")
     for problem in found.problems[:SHOWN]:

@@ -125,10 +125,21 @@ def pair_folders(
     """Samples of two folders, paired by file name without suffix, sizes checked; no label folder = unlabelled.
 
     Raises:
-        UserError: see `paired` and `checked_sizes`.
+        UserError: see `paired` and `checked_sizes`; or no file has the suffix.
     """
-    labels = None if label_folder is None else files_by_key(label_folder, label_suffix)
-    return checked_sizes(paired(files_by_key(image_folder, image_suffix), labels, image_folder, label_folder))
+    images = required(files_by_key(image_folder, image_suffix), image_folder, "images", image_suffix)
+    if label_folder is None:
+        return paired(images, None, image_folder, None)
+    labels = required(files_by_key(label_folder, label_suffix), label_folder, "labels", label_suffix)
+    return checked_sizes(paired(images, labels, image_folder, label_folder))
+
+
+def required(files: dict[str, Path], folder: Path, what: str, *suffixes: str | None) -> dict[str, Path]:
+    """`files`, if there are any; UserError, saying which names were looked for."""
+    if files:
+        return files
+    names = " or ".join(f"*{suffix}" for suffix in suffixes if suffix) or " ".join(IMAGE_SUFFIXES)
+    raise UserError(f"There are no {what} in {folder}: looked for {names}, in its subfolders too.")
 
 
 def paired(

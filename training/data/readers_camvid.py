@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from training.data.class_maps import CAMVID_32
 from training.data.classes import IGNORE, LabelSpace
 from training.data.readers import (
     MissingFolder,
@@ -17,41 +18,24 @@ from training.data.readers import (
 from training.data.samples import Dataset, LabelDecoder, Sample
 from training.errors import UserError
 
-CAMVID_CLASSES: dict[str, tuple[int, int]] = {
-    "Animal": (0x408040, 9),
-    "Archway": (0xC00080, 1),
-    "Bicyclist": (0x0080C0, 10),
-    "Bridge": (0x008040, 1),
-    "Building": (0x800000, 1),
-    "Car": (0x400080, 8),
-    "CartLuggagePram": (0x4000C0, 9),
-    "Child": (0xC08040, 9),
-    "Column_Pole": (0xC0C080, 2),
-    "Fence": (0x404080, 7),
-    "LaneMkgsDriv": (0x8000C0, 3),
-    "LaneMkgsNonDriv": (0xC00040, 3),
-    "Misc_Text": (0x808040, 6),
-    "MotorcycleScooter": (0xC000C0, 10),
-    "OtherMoving": (0x804040, 8),
-    "ParkingBlock": (0x40C080, 4),
-    "Pedestrian": (0x404000, 9),
-    "Road": (0x804080, 3),
-    "RoadShoulder": (0x8080C0, 4),
-    "Sidewalk": (0x0000C0, 4),
-    "SignSymbol": (0xC08080, 6),
-    "Sky": (0x808080, 0),
-    "SUVPickupTruck": (0x4080C0, 8),
-    "TrafficCone": (0x000040, 2),
-    "TrafficLight": (0x004040, 6),
-    "Train": (0xC04080, 8),
-    "Tree": (0x808000, 5),
-    "Truck_Bus": (0xC080C0, 8),
-    "Tunnel": (0x400040, 1),
-    "VegetationMisc": (0xC0C000, 5),
-    "Void": (0x000000, IGNORE),
-    "Wall": (0x40C000, 1),
-}
-"""Class of the original annotation -> its colour 0xRRGGBB and its camvid11 id in the SegNet authors' grouping."""
+CAMVID_11_GROUPS = (
+    ("Sky",),
+    ("Archway", "Bridge", "Building", "Tunnel", "Wall"),
+    ("Column_Pole", "TrafficCone"),
+    ("LaneMkgsDriv", "LaneMkgsNonDriv", "Road"),
+    ("ParkingBlock", "RoadShoulder", "Sidewalk"),
+    ("Tree", "VegetationMisc"),
+    ("Misc_Text", "SignSymbol", "TrafficLight"),
+    ("Fence",),
+    ("Car", "OtherMoving", "SUVPickupTruck", "Train", "Truck_Bus"),
+    ("Animal", "CartLuggagePram", "Child", "Pedestrian"),
+    ("Bicyclist", "MotorcycleScooter"),
+)
+"""Classes of the original annotation in each camvid11 class, in the SegNet authors' grouping."""
+
+_CAMVID_11_IDS = {name: train_id for train_id, group in enumerate(CAMVID_11_GROUPS) for name in group}
+CAMVID_CLASSES = {name: (color, _CAMVID_11_IDS.get(name, IGNORE)) for name, (color, _) in CAMVID_32.items()}
+"""Class of the original annotation -> its colour 0xRRGGBB and its camvid11 id."""
 
 SPLITS = ("train", "val", "test")
 

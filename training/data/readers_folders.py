@@ -5,6 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.data.classes import LabelSpace
+from training.data.label_endings import Endings, endings_of, space_of_ending
+from training.data.photo_files import IMAGE_SUFFIXES
+from training.data.photo_folders import found_photos, is_list, is_pattern
+from training.data.picture_files import opened_picture
 from training.data.readers import (
     checked_sizes,
     dataset,
@@ -16,15 +20,17 @@ from training.data.readers import (
     train_id_decoder,
     unique_names,
 )
-from training.data.samples import Dataset, Sample, listing
+from training.data.samples import Dataset, LabelDecoder, Sample, listing
 from training.errors import UserError
+from training.progress import say_once
 
 
 def folders(root: Path | str, label_space: LabelSpace) -> Dataset:
     """Labelled data in `root/images` and `root/labels`, matched by file stem, subfolders included.
 
-    Labels are single-channel PNGs of the label space's raw ids (or train ids where it has none), 255 = ignore. Where
-    stems repeat in subfolders, the path below images/ and labels/ must agree.
+    Labels are single-channel PNGs of the label space's raw ids (or train ids where it has none), 255 = ignore; or hold
+    its colours. Their names may have an ending, see `label_endings`. Where stems repeat in subfolders, the path below
+    images/ and labels/ must agree.
 
     Raises:
         UserError: missing folder, image without label or the reverse, a pair of different sizes.
@@ -52,31 +58,63 @@ def streetsim(root: Path | str, count: int, label_space: LabelSpace) -> Dataset:
     return dataset(Path(root).name, samples, label_space, train_id_decoder(label_space, "the embedded streets"))
 
 
-def image_folder(root: Path | str, label_space: LabelSpace) -> Dataset:
-    """Every picture in and below `root`, of any size, unlabelled: the target of an adaptation.
+def image_folder(root: Path | str, label_space: LabelSpace, results: Path | None = None) -> Dataset:
+    """Every photo that `root` means, of any size, unlabelled: the target of an adaptation.
+
+    Args:
+        root: a folder, of which `photo_folders` says what is left out; a text file of paths; or a pattern.
+        results: a folder that will be written to, which holds no photos.
 
     Raises:
-        UserError: the folder does not exist or holds no picture.
+        UserError: there is no such place, or no photo there.
     """
-    root = existing_folder(Path(root), "a folder of images")
-    files = image_files(root)
-    images = dict(zip(unique_names(files, root), files, strict=True))
-    return dataset(root.name, paired(images, None, root, None), label_space, own_id_decoder(label_space))
+    root = Path(root)
+    if not is_list(root) and not is_pattern(root):
+        existing_folder(root, "a folder of images, a text file of their paths (.txt), or a pattern such as 'a/*/*.jpg'")
+    found = found_photos(root, results=results)
+    if not found.photos:
+        raise UserError(" ".join((f"There are no images ({' '.join(IMAGE_SUFFIXES)}) in {root}.", *found.sentences)))
+    names = unique_names(list(found.photos), found.folder)
+    samples = tuple(Sample(name, photo) for name, photo in sorted(zip(names, found.photos, strict=True)))
+    name = str(root) if is_pattern(root) else root.name
+    data = dataset(name, samples, label_space, own_id_decoder(label_space))
+    for sentence in found.sentences:
+        say_once(sentence)
+    return replace(data, notes=tuple(found.sentences))
 
 
 def image_and_label_folders(images: Path | str, labels: Path | str, label_space: LabelSpace) -> Dataset:
     """As `folders`, the two folders given one by one."""
     images = existing_folder(Path(images), "the folder of images")
     labels = existing_folder(Path(labels), "the folder of label PNGs")
-    samples = checked_sizes(matched(images, labels))
-    return dataset(images.name, samples, label_space, own_id_decoder(label_space))
+    samples, endings, notes = matched(images, labels)
+    numbers = space_of_ending(endings.label, label_space)
+    if numbers is not label_space:
+        notes = (*notes, f"*{endings.label} holds numbers of {numbers.name}: they are read as such.")
+    for note in notes:
+        say_once(note)
+    data = dataset(images.name, checked_sizes(samples), label_space, _own_decoder(numbers, samples[0].label))
+    return replace(data, notes=notes)
 
 
-def matched(image_root: Path, label_root: Path) -> tuple[Sample, ...]:
-    """Pairs of all pictures below the two folders: by stem if stems are unique on both sides, else by the path below.
+def _own_decoder(label_space: LabelSpace, label: Path) -> LabelDecoder:
+    """Of the label space's own ids; or of its colours, where it has some and the label file holds colours."""
+    if label_space.raw_colors is not None:
+        with opened_picture(label) as picture:
+            if picture.mode in ("RGB", "RGBA"):
+                return LabelDecoder.from_mapping("rgb", label_space.raw_colors)
+    return own_id_decoder(label_space)
+
+
+def matched(image_root: Path, label_root: Path) -> tuple[tuple[Sample, ...], Endings, tuple[str, ...]]:
+    """`(pairs, endings, notes)` of all pictures below the two folders.
+
+    They belong together by stem if stems are unique on both sides, else by the path below; without the `endings` that
+    all images and their labels have. `notes` tell of the latter.
 
     Raises:
-        UserError: image without label or the reverse, or two files that only differ in their ending.
+        UserError: image without label or the reverse, several label files for an image, or two files that only differ
+            in their suffix.
     """
     images, labels = image_files(image_root), image_files(label_root)
     by_stem = all(len({file.stem for file in files}) == len(files) for files in (images, labels))
@@ -89,6 +127,19 @@ def matched(image_root: Path, label_root: Path) -> tuple[Sample, ...]:
             )
         return dict(zip(keys, files, strict=True))
 
-    pairs = paired(keyed(image_root, images), keyed(label_root, labels), image_root, label_root)
+    by_image, by_label = keyed(image_root, images), keyed(label_root, labels)
+    endings = endings_of(by_image, by_label)
+    by_image = {key.removesuffix(endings.image): file for key, file in by_image.items()}
+    of_kind = {key.removesuffix(endings.label): file for key, file in by_label.items() if key.endswith(endings.label)}
+    pairs = paired(by_image, of_kind, image_root, label_root)
     names = unique_names([pair.image for pair in pairs], image_root)
-    return tuple(Sample(name, pair.image, pair.label) for name, pair in zip(names, pairs, strict=True))
+    samples = tuple(Sample(name, pair.image, pair.label) for name, pair in zip(names, pairs, strict=True))
+    return samples, endings, _ending_notes(label_root, endings, len(labels) - len(of_kind))
+
+
+def _ending_notes(label_root: Path, endings: Endings, others: int) -> tuple[str, ...]:
+    if not endings.label:
+        return ()
+    rest = f"; {others} other picture{'s' * (others != 1)} there {'are' if others != 1 else 'is'} not read"
+    names = f"NAME{endings.label} for the image NAME{endings.image}"
+    return (f"The labels in {label_root} are the files {names}{rest if others else ''}.",)

@@ -4,6 +4,7 @@ Every reader takes a label space and composes the data set's ids with it. `label
 the labels, False leaves them unread, None takes them if their folder is there: a target needs none.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from training.data.classes import CITYSCAPES_NAMES, IGNORE, LabelSpace
@@ -17,11 +18,15 @@ from training.data.readers import (
     log,
     pair_folders,
     paired,
+    required,
     through_cityscapes,
     train_id_decoder,
 )
 from training.data.samples import Dataset, LabelDecoder, Sample, listing
 from training.errors import UserError
+from training.progress import say_once
+
+CITYSCAPES_SUFFIXES = CITYSCAPES_LABELS, CITYSCAPES_TRAIN_IDS = "_gtFine_labelIds.png", "_gtFine_labelTrainIds.png"
 
 CITIES = ("Rome", "Rio", "Tokyo", "Taipei")
 
@@ -84,13 +89,22 @@ def synthia(root: Path | str, label_space: LabelSpace, labelled: bool | None = T
 
 def cityscapes(root: Path | str, split: str, label_space: LabelSpace, labelled: bool | None = True) -> Dataset:
     """Cityscapes, fine annotation (Cordts et al. 2016): `leftImg8bit/<split>/<city>/*_leftImg8bit.png` and
-    `gtFine/<split>/<city>/*_gtFine_labelIds.png`, in `root` or in the folders that the archives unpack to."""
+    `gtFine/<split>/<city>/*_gtFine_labelIds.png`, in `root` or in the folders that the archives unpack to.
+
+    Where there are only `*_gtFine_labelTrainIds.png`, which the authors' tools write, these are read.
+    """
     root = Path(root)
     _check_split(split, ("train", "val", "test"), "Cityscapes")
     image_root = first_folder(root, _archived("leftImg8bit", split), f"the {split} images of Cityscapes")
     label_root = label_folder(root, _archived("gtFine", split), f"the {split} labels of Cityscapes", labelled)
-    samples = pair_folders(image_root, label_root, "_gtFine_labelIds.png", "_leftImg8bit.png")
-    return dataset(f"cityscapes {split}", samples, label_space, label_id_decoder(label_space, "Cityscapes"))
+    decode, suffix, notes = label_id_decoder(label_space, "Cityscapes"), CITYSCAPES_LABELS, ()
+    if label_root is not None and not files_by_key(label_root, CITYSCAPES_LABELS):
+        required(files_by_key(label_root, CITYSCAPES_TRAIN_IDS), label_root, "labels", *CITYSCAPES_SUFFIXES)
+        decode, suffix = train_id_decoder(label_space, "Cityscapes"), CITYSCAPES_TRAIN_IDS
+        notes = (f"The labels in {label_root} are the files *{suffix}: there is no *{CITYSCAPES_LABELS}.",)
+        say_once(notes[0])
+    samples = pair_folders(image_root, label_root, suffix, "_leftImg8bit.png")
+    return replace(dataset(f"cityscapes {split}", samples, label_space, decode), notes=notes)
 
 
 def _archived(part: str, split: str) -> tuple[str, str]:

@@ -131,6 +131,7 @@ class Dataset:
     """Samples of one label space; nothing is read before `read_image` and `read_label`.
 
     `sixteen_bit_range`: the values of 16-bit images that become 0 and 255, the same for all; None: their high byte.
+    `notes`: sentences on how its files were read and what was left out.
     """
 
     name: str
@@ -138,6 +139,7 @@ class Dataset:
     label_space: LabelSpace = field(repr=False)
     decode: LabelDecoder = field(repr=False)
     sixteen_bit_range: Range | None = None
+    notes: tuple[str, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.samples)

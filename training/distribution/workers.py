@@ -14,7 +14,7 @@ import tensorflow as tf
 from models.replicas import replica_number
 from training.distribution.devices import is_chief, share_of_this_process
 from training.distribution.shares import Workers
-from training.errors import UserError
+from training.errors import Resumable
 
 T = TypeVar("T")
 
@@ -72,14 +72,14 @@ def noticing_loss(run: str = "RUN") -> Iterator[None]:
     """Say in one sentence that another worker is gone, and how the run in the directory `run` goes on.
 
     Raises:
-        UserError: an exchange with another worker failed.
+        Resumable: an exchange with another worker failed.
     """
     try:
         yield
     except LOST as error:
         if share_of_this_process().processes == 1:
             raise
-        raise UserError(
+        raise Resumable(
             "another worker of this run is gone (its own output tells why): start all workers again with "
             f"--resume {run}"
         ) from error

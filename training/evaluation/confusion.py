@@ -109,8 +109,12 @@ def scores(
     matrix. For SYNTHIA's 13 classes it means that the 16-class network is scored as it is: its predictions of the three
     left-out classes stay mistakes where the truth is one of the 13.
 
-    Keys: miou, per_class_iou {name: float | None}, pixel_accuracy, class_sets {name: float | None}, absent [names],
-    truth_pixels {name: int}, unpredicted (int: pixels with a truth and no prediction, counted as wrong).
+    `miou_in_truth` is the mean over the classes that the truth shows: where labels know fewer classes than the space, a
+    pixel that is predicted as one of the others makes that class count as 0 in `miou`.
+
+    Keys: miou, miou_in_truth, per_class_iou {name: float | None}, pixel_accuracy, class_sets {name: float | None},
+    absent [names], truth_pixels {name: int}, unpredicted (int: pixels with a truth and no prediction, counted as
+    wrong).
     A mean over no class at all is None.
     """
     matrix = np.asarray(matrix, np.int64)
@@ -126,6 +130,7 @@ def scores(
     names = label_space.names
     return {
         "miou": _mean_percent(values),
+        "miou_in_truth": _mean_percent(values[truth_pixels > 0]),
         "per_class_iou": {name: _percent(value) for name, value in zip(names, values, strict=True)},
         "pixel_accuracy": 100.0 * float(np.trace(matrix)) / total if total else None,
         "class_sets": {name: _mean_percent(values[list(ids)]) for name, ids in label_space.class_sets.items()},

@@ -5,6 +5,8 @@ None or left out, and so is its part of the report.
 
 * recipe, data, model, seed, source, target, class_set (what `miou` is a mean over), label_space (its name), split,
   resolution [h, w], version, command, next_commands [command lines], environment {name: value}
+* images {"source", "target", "evaluation": count}, data_notes [sentences], unseen_classes [names of classes of which no
+  label that was learned from has a pixel]
 * before, after: `confusion.scores`, or None when the target has no labels
 * label_free: {"before", "after"}, each {label_free_score, consistency, agreement, drift, confidence ...: number,
   class_shares: {class: share of all pixels 0..1}}
@@ -114,6 +116,7 @@ def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels:
         f"# StreetShift: {summary.get('recipe')} on {summary.get('data')}",
         _what_was_run(summary),
         *headline(summary),
+        *_data_section(summary),
         *_scores_section(summary, pictures),
         *_label_free_section(summary, pictures),
         *_stages_section(summary, pictures),
@@ -173,6 +176,21 @@ def _chosen_sentence(summary: Mapping[str, Any]) -> list[str]:
     if not chosen:
         return ["No stage was kept: the model is the one before adaptation."]
     return [f"The model is that {chosen[0]['phrase']}, chosen by the label-free watch."]
+
+
+def _data_section(summary: Mapping[str, Any]) -> list[str]:
+    """How many images there were, how their files were read, what was left out, which classes nothing taught."""
+    counts = summary.get("images")
+    if not counts:
+        return []
+    names = {"source": summary.get("source"), "target": summary.get("target"), "evaluation": summary.get("split")}
+    rows = [(domain, names[domain] or tables.UNKNOWN, f"{count:,}") for domain, count in counts.items()]
+    unseen = summary.get("unseen_classes") or []
+    taught = (
+        [f"No pixel of class {', '.join(unseen)} in the labels learned from: nothing teaches it."] if unseen else []
+    )
+    table = tables.markdown_table(("domain", "data set", "images"), rows, (0, 1))
+    return ["## Data", table, *_bullets([*taught, *(summary.get("data_notes") or [])])]
 
 
 def _scores_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:

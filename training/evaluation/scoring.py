@@ -3,7 +3,7 @@
 import numpy as np
 
 from training.data.datasets import Dataset
-from training.data.input_pipeline import evaluation_stream, readable
+from training.data.input_pipeline import evaluation_stream
 from training.distribution.devices import share_of_this_process
 from training.distribution.workers import sum_over_workers
 from training.evaluation.confusion import Confusion, scores
@@ -19,7 +19,7 @@ def confusion_of(predictor: Predictor, dataset: Dataset, size, batch_size: int, 
     dataset = dataset.subset(share_of_this_process().in_batches(len(dataset), batch_size))
     confusion = Confusion(dataset.label_space.count)
     with Meter(title, len(dataset)) as meter:
-        for batch in readable(evaluation_stream(dataset, size, batch_size)):
+        for batch in evaluation_stream(dataset, size, batch_size):
             probs = predictor.coarse_probs(batch["image"])
             for position, index in enumerate(batch["index"].numpy()):
                 label = dataset.read_label(int(index))

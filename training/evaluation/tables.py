@@ -6,6 +6,7 @@ from typing import Any
 
 UNKNOWN = "—"
 HARD_MARK = " *"
+UNSEEN_MARK = " †"
 BAR_LENGTH = 10
 
 
@@ -13,7 +14,7 @@ BAR_LENGTH = 10
 class ClassRow:
     """One class before and after, in percent; None where the class has no IoU. `change` needs both.
 
-    hard: copy-paste took it from donors, see `hard_names`.
+    hard: copy-paste took it from donors, see `hard_names`. unseen: no label that was learned from shows it.
     """
 
     name: str
@@ -21,10 +22,11 @@ class ClassRow:
     after: float | None
     truth_pixels: int | None
     hard: bool = False
+    unseen: bool = False
 
     @property
     def title(self) -> str:
-        return f"{self.name}{HARD_MARK}" if self.hard else self.name
+        return f"{self.name}{HARD_MARK if self.hard else ''}{UNSEEN_MARK if self.unseen else ''}"
 
     @property
     def change(self) -> float | None:
@@ -120,9 +122,9 @@ def class_rows(summary: Mapping[str, Any]) -> list[ClassRow]:
     before, after = summary.get("before") or {}, summary.get("after") or {}
     known = before or after
     old, new = before.get("per_class_iou", {}), after.get("per_class_iou", {})
-    pixels, hard = known.get("truth_pixels", {}), hard_names(summary)
+    pixels, hard, unseen = known.get("truth_pixels", {}), hard_names(summary), summary.get("unseen_classes") or []
     return [
-        ClassRow(name, old.get(name), new.get(name), pixels.get(name), name in hard)
+        ClassRow(name, old.get(name), new.get(name), pixels.get(name), name in hard, name in unseen)
         for name in known.get("per_class_iou", {})
     ]
 
@@ -159,7 +161,9 @@ def is_worse(summary: Mapping[str, Any]) -> bool:
 def score_notes(summary: Mapping[str, Any]) -> list[str]:
     """Sentences a reader needs to judge the table: hard classes, classes left out or counted as 0, and the like."""
     hard = ["Hard classes (*): their labels were the least confident, and copy-paste showed them more often."]
-    return [*(hard if hard_names(summary) else []), *_mean_notes(summary)]
+    names = ", ".join(summary.get("unseen_classes") or [])
+    unseen = [f"Classes without a pixel in the labels learned from (†): {names}."] if names else []
+    return [*(hard if hard_names(summary) else []), *unseen, *_mean_notes(summary)]
 
 
 def _mean_notes(summary: Mapping[str, Any]) -> list[str]:
@@ -190,12 +194,21 @@ def _side_notes(values: Mapping[str, Any]) -> list[str]:
     zeros = [name for name in absent if name not in left_out]
     if zeros:
         notes.append(f"in neither truth nor prediction, yet counted as 0: {', '.join(zeros)}.")
-    false_only = [name for name, count in values.get("truth_pixels", {}).items() if not count and name not in absent]
-    if false_only:
-        notes.append(f"not in the truth but predicted, so counted as 0: {', '.join(false_only)}.")
+    if false_only := predicted_only(values):
+        present = sum(1 for count in values["truth_pixels"].values() if count)
+        notes.append(
+            f"not in the truth but predicted, so counted as 0: {', '.join(false_only)}; over the {present} classes in "
+            f"the truth, mIoU {score_or_none(values.get('miou_in_truth'))}."
+        )
     if values.get("unpredicted"):
         notes.append(f"{values['unpredicted']:,} pixels have no prediction and count as wrong.")
     return notes
+
+
+def predicted_only(values: Mapping[str, Any]) -> list[str]:
+    """The classes of a score that the truth lacks and that pixels are predicted as, which count as 0 in the mean."""
+    absent = values.get("absent", [])
+    return [name for name, count in values.get("truth_pixels", {}).items() if not count and name not in absent]
 
 
 def per_class_table(rows: Sequence[ClassRow], compare: bool) -> str:
@@ -229,6 +242,7 @@ def class_set_table(summary: Mapping[str, Any], compare: bool) -> str:
     """mIoU of every named class set and the pixel accuracy."""
     before, after = summary.get("before") or {}, summary.get("after") or {}
     names = list((after or before).get("class_sets", {}))
+    in_truth = [("mIoU, the classes in the truth", before.get("miou_in_truth"), after.get("miou_in_truth"))]
     lines = [
         (
             f"mIoU, {class_set_words(name)}",
@@ -237,6 +251,7 @@ def class_set_table(summary: Mapping[str, Any], compare: bool) -> str:
         )
         for name in names
     ]
+    lines += in_truth if predicted_only(before) or predicted_only(after) else []
     lines.append(("pixel accuracy", before.get("pixel_accuracy"), after.get("pixel_accuracy")))
     if not compare:
         single = [(name, score_or_none(old if new is None else new)) for name, old, new in lines]

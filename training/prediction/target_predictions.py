@@ -14,12 +14,12 @@ import numpy as np
 
 from training.data.datasets import Dataset, image_folder
 from training.data.images import image_size
-from training.data.input_pipeline import evaluation_stream, readable
+from training.data.input_pipeline import evaluation_stream
 from training.distribution.shares import ALONE, Share
 from training.prediction.label_images import Predictions
 from training.prediction.predictor import Predictor
 from training.probability_maps.enlarging import Enlarged
-from training.progress import Meter
+from training.progress import Meter, console
 
 PREDICTION_BATCH = 8
 
@@ -104,15 +104,20 @@ class TargetPredictions(Predictions):
 class RunPredictions(Predictions):
     """Predictions of a finished run on a folder of images, each at its own size (`training/label.py`).
 
+    Args:
+        results: the folder of the labels, which holds no images.
+
     Raises:
         UserError: no finished run, or no images.
     """
 
-    def __init__(self, run: Path, images: Path):
+    def __init__(self, run: Path, images: Path, results: Path | None = None):
         from training.prediction.trained_model import load_trained
 
         trained = load_trained(run)
-        self._dataset = image_folder(images, trained.label_space).with_sixteen_bit_range(trained.sixteen_bit_range)
+        dataset = image_folder(images, trained.label_space, results)
+        console.print(f"{len(dataset)} photos in {images}")
+        self._dataset = dataset.with_sixteen_bit_range(trained.sixteen_bit_range)
         self._size = trained.experiment.data.size
         self._predictor = Predictor(trained.network, flips=(False, True))
         self.names, self.source = tuple(sample.name for sample in self._dataset.samples), str(images)
@@ -121,7 +126,7 @@ class RunPredictions(Predictions):
 
     def __call__(self) -> Iterator[Enlarged]:
         with Meter("predicting", len(self._dataset)) as meter:
-            for batch in readable(evaluation_stream(self._dataset, self._size, 1)):
+            for batch in evaluation_stream(self._dataset, self._size, 1):
                 own_size = image_size(self._dataset.samples[int(batch["index"][0])].image)
                 yield Enlarged(self._predictor.coarse_probs(batch["image"]).numpy()[0], own_size)
                 meter.advance()

@@ -36,6 +36,7 @@ What a stage draws depends on seed, stage and step alone (`data/sampling.py`), s
 and exports are made afresh.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -123,6 +124,21 @@ class RunDirectory:
             raise UserError(
                 f"{self.path} already exists and is not empty: choose another --out, or continue with --resume"
             )
+
+    def discard_unused(self) -> None:
+        """Remove what this run has written, if that is nothing to go on from: no stage and no checkpoint.
+
+        So the next try may have the same directory. What others have put there stays.
+        """
+        if self.stages or self.partial_stage is not None:
+            return
+        for folder in (self.checkpoints, self.pseudo_labels, self.report, self.tensorboard):
+            shutil.rmtree(folder, ignore_errors=True)
+        files = [self.path / name for name in ("recipe.json", "environment.json", STATE, STATE_BEFORE, LOCK)]
+        for file in [*files, self.images, self.metrics, self.spatial_prior]:
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty
+            self.path.rmdir()
 
     def begin(self) -> None:
         """Make what every run holds besides its recipe, where it is not there yet."""

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from models.generators import restart_generators
+from training.data.input_pipeline import raise_unreadable
 from training.distribution.devices import is_chief, share_of_this_process
 from training.distribution.shares import Share
 from training.methods.method import Method
@@ -105,7 +106,9 @@ def train(method: Method, stream: tf.data.Dataset, callback: keras.callbacks.Cal
     callback.set_model(method)
     callback.on_train_begin()
     for number, batch in enumerate(tf.distribute.get_strategy().distribute_datasets_from_function(lambda _: stream)):
+        raise_unreadable()  # before a step of which a file is missing
         callback.on_train_batch_end(number, step(batch))
+    raise_unreadable()
     method.optimizer.finalize_variable_values(method.trained_variables)  # their moving average, if it is kept
     callback.on_train_end()
 

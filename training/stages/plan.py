@@ -13,13 +13,11 @@ import time
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from models.segmenter import build_segmenter
 from models.weights import WeightsError
 from training.data.domains import load_domains
 from training.data.fixed_lists import with_fixed_lists
-from training.data.input_pipeline import reraise_as_user_error
 from training.distribution.devices import share_of_this_process
 from training.distribution.memory import peak_memory
 from training.distribution.workers import chief_first, on_chief
@@ -62,15 +60,13 @@ def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
     keras.mixed_precision.set_dtype_policy(experiment.model.precision)
     found = load_domains(experiment)
     domains = chief_first(lambda: with_fixed_lists(found, experiment, directory.images))
+    on_chief(lambda: console.print(*domains.as_sentences(), sep="\n"))
     baseline, labelled = next(each.name for each in stages if each.scored), _first_labelled(stages)
     start = on_chief(lambda: warm_start_of(directory, experiment, domains.label_space, baseline, labelled))
     network = build_network(experiment, domains.label_space.count)
     run = Run(experiment, directory, domains, network, stages, start)
-    try:
-        _carry_out_all(run)
-        return _finish(run)
-    except tf.errors.OpError as error:
-        reraise_as_user_error(error)  # a damaged image met inside tf.data
+    _carry_out_all(run)
+    return _finish(run)
 
 
 def _first_labelled(stages: tuple[Stage, ...]) -> str | None:

@@ -49,6 +49,9 @@ def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
         "before": None if oracle else before.get("scores"),
         "after": stages[chosen].get("scores"),
         "labeller": _labeller(before),
+        "images": domains.image_counts,
+        "data_notes": domains.all_notes,
+        "unseen_classes": domains.unseen_classes,
         "source_validation": before.get("source_scores"),
         "label_free": _label_free(before, stages[chosen], space.names),
         "stages": [

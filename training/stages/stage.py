@@ -8,7 +8,7 @@ import numpy as np
 
 from models.batch_norm import StatisticsEstimator
 from training.data.domains import Domains
-from training.data.input_pipeline import evaluation_stream, readable
+from training.data.input_pipeline import evaluation_stream
 from training.distribution.workers import on_chief
 from training.evaluation.scoring import score
 from training.evaluation.watch import second_view
@@ -119,7 +119,7 @@ class Run:
         """Give the network the batch-norm statistics of a data set's images."""
         part = dataset.evenly_spaced(self.experiment.data.statistics_images)
         stream = evaluation_stream(part, self.size, STATISTICS_BATCH)
-        self.estimator.take(batch["image"] for batch in readable(stream))
+        self.estimator.take(batch["image"] for batch in stream)
 
     def follow_target(self, schedule: Schedule) -> None:
         """After a stage that trains batch-norm: give the network the statistics of the target's images as they are."""

@@ -101,3 +101,44 @@ def test_unknown_and_missing_space():
         load_label_space("citiscapes")
     with pytest.raises(UserError, match="No such file"):
         load_label_space("nowhere/my.json")
+
+
+NUMBERED = {  # ids as their tools write them, of one class each that the tables could confuse
+    "cityscapes19_ids": {7: "road", 0: None, 33: "bicycle", 34: None},
+    "kitti": {7: "road", 26: "car", 29: None},
+    "mapillary_v1.2": {13: "road", 41: "road", 2: "sidewalk", 50: "traffic sign", 49: None, 58: "train", 65: None},
+    "idd": {0: "road", 2: None, 5: "terrain", 7: None, 12: "car", 17: "train", 26: "pole", 33: "sky", 39: None},
+    "idd_level3": {0: "road", 1: None, 3: "terrain", 9: "car", 12: None, 20: "pole", 25: "sky"},
+    "camvid32": {0: None, 2: "rider", 17: "road", 27: None, 30: None, 31: "wall"},
+}
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_published_numbers_of_the_19_classes(name):
+    space = load_label_space(name)
+    assert (space.names, space.count) == (CITYSCAPES_NAMES, 19)
+    counts = {"cityscapes19_ids": 35, "kitti": 35, "mapillary_v1.2": 66, "idd": 40, "idd_level3": 26, "camvid32": 32}
+    assert sorted(space.raw_ids) == list(range(counts[name]))
+    for raw, expected in NUMBERED[name].items():
+        train_id = space.raw_ids[raw]
+        assert (None if train_id == IGNORE else CITYSCAPES_NAMES[train_id]) == expected, raw
+    unnamed = {"idd_level3": {"train"}, "idd": set()}.get(name, set())
+    unnamed |= {"terrain", "truck", "bus", "bicycle"} if name == "camvid32" else set()
+    assert {CITYSCAPES_NAMES[i] for i in range(19)} - {
+        CITYSCAPES_NAMES[i] for i in space.raw_ids.values() if i < 19
+    } == (unnamed)
+
+
+def test_each_level_of_idd_is_one_of_the_classes_that_it_merges():
+    """level3Id of the ids 0 to 34, from the tools of the data set."""
+    levels = [0, 1, 1, 2, 3, 3, 4, 4, 5, 6, 7, 8, 9, 10, 11, 12, 12, 12, 12, 13, 14, 15, 16, 17, 18, 19, 20, 20, 21,
+              22, 23, 23, 24, 25, 25]  # fmt: skip
+    by_id, by_level = (load_label_space(name).raw_ids for name in ("idd", "idd_level3"))
+    for level in range(26):
+        assert by_level[level] in {by_id[raw] for raw, each in enumerate(levels) if each == level}
+
+
+def test_camvid32_agrees_in_ids_and_colours():
+    space = load_label_space("camvid32")
+    assert list(space.raw_colors.values()) == list(space.raw_ids.values())
+    assert space.raw_colors[0x804080] == CITYSCAPES_NAMES.index("road")

@@ -15,7 +15,9 @@ from training.data.readers_camvid import CAMVID_CLASSES, original_split
 from training.data.samples import check_no_overlap
 from training.errors import UserError
 
-CITYSCAPES, SYNTHIA, CROSS_CITY, ROBOTCAR, CAMVID = LABEL_SPACES.values()
+CITYSCAPES, SYNTHIA, CROSS_CITY, ROBOTCAR, CAMVID = (
+    LABEL_SPACES[name] for name in ("cityscapes19", "synthia16", "cross_city13", "robotcar9", "camvid11")
+)
 
 
 def in_space(label: np.ndarray, space) -> np.ndarray:
@@ -68,6 +70,39 @@ def test_cityscapes(tmp_path):
         datasets.cityscapes(tmp_path, "training", CITYSCAPES)
     with pytest.raises(UserError, match="val images of Cityscapes"):
         datasets.cityscapes(tmp_path, "val", CITYSCAPES)
+
+
+def test_cityscapes_with_train_id_labels_alone(tmp_path, capsys):
+    layouts.write_cityscapes(tmp_path)
+    for path in (tmp_path / "gtFine").rglob("*_labelIds.png"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"looked for \*_gtFine_labelIds\.png or \*_gtFine_labelTrainIds\.png"):
+        datasets.cityscapes(tmp_path, "train", CITYSCAPES)
+    for index, city in enumerate(("aachen", "bochum")):
+        save(tmp_path / f"gtFine/train/{city}/{city}_000000_{index:06d}_gtFine_labelTrainIds.png", street_label(index))
+    data = datasets.cityscapes(tmp_path, "train", CITYSCAPES)
+    np.testing.assert_array_equal(data.read_label(1), street_label(1))
+    assert "*_gtFine_labelTrainIds.png" in data.notes[0]
+    assert data.notes[0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("write", "read", "folder", "names"),
+    [
+        (layouts.write_cross_city, lambda root: datasets.cross_city(root, "Rome", "test", CROSS_CITY), "Labels",
+         r"\*_eval\.png"),
+        (lambda root: layouts.write_bdd100k(root, older=True), lambda root: datasets.bdd100k(root, "train", CITYSCAPES),
+         "seg/labels", r"\*_train_id\.png"),
+        (layouts.write_cityscapes, lambda root: datasets.cityscapes(root, "train", CITYSCAPES), "leftImg8bit",
+         r"\*_leftImg8bit\.png"),
+    ],
+)  # fmt: skip
+def test_where_nothing_is_found_the_names_are_said_that_were_looked_for(tmp_path, write, read, folder, names):
+    write(tmp_path)
+    for path in [path for path in tmp_path.rglob("*.*g") if folder in str(path)]:
+        path.rename(path.with_name("other" + path.suffix))
+    with pytest.raises(UserError, match=f"looked for {names}"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("older", [False, True])

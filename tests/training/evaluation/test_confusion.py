@@ -173,3 +173,14 @@ def test_counts_of_other_spaces_do_not_mix(label_space):
         Confusion(3, np.zeros((2, 2)))
     with pytest.raises(ValueError, match="streets4"):
         Confusion(19).scores(label_space)
+
+
+def test_the_mean_over_the_classes_in_the_truth_leaves_out_those_that_are_only_predicted():
+    """Labels of another tool know fewer classes: each of the others counts as 0 once a pixel is predicted so."""
+    space = LABEL_SPACES["cityscapes19"]
+    matrix = np.zeros((19, 19), np.int64)
+    matrix[0, 0], matrix[0, 5], matrix[13, 13] = 60, 20, 10
+    values = scores(matrix, space)
+    assert values["miou"] == pytest.approx(100 * (0.75 + 0 + 1) / 3)
+    assert values["miou_in_truth"] == pytest.approx(100 * (0.75 + 1) / 2)
+    assert scores(np.zeros((19, 19), np.int64), space)["miou_in_truth"] is None

@@ -44,8 +44,19 @@ def test_notes_name_absent_and_falsely_predicted_classes_and_compare_like_with_l
     notes = tables.score_notes(summary)
     road, tree, car = (summary["before"]["per_class_iou"][name] for name in ("road", "tree | hedge", "car"))
     assert notes[0] == "Before: in neither truth nor prediction, so left out of the mean: tram."
-    assert notes[1] == "After: not in the truth but predicted, so counted as 0: tram."
+    after = (summary["after"]["per_class_iou"][name] for name in ("road", "tree | hedge", "car"))
+    assert notes[1] == (
+        "After: not in the truth but predicted, so counted as 0: tram; over the 3 classes in the truth, "
+        f"mIoU {sum(after) / 3:.1f}."
+    )
+    assert "| mIoU, the classes in the truth |" in tables.class_set_table(summary, True)
     assert f"over the 3 classes that both have, mIoU {(road + tree + car) / 3:.1f} →" in notes[-1]
+
+
+def test_classes_that_nothing_taught_are_marked(summary):
+    told = {**summary, "unseen_classes": ["car"]}
+    assert [row.title for row in tables.class_rows(told) if row.unseen] == ["car †"]
+    assert "Classes without a pixel in the labels learned from (†): car." in tables.score_notes(told)
 
 
 def test_notes_name_the_classes_that_lost(summary):

@@ -1,6 +1,7 @@
 """Labelling: memory caps change nothing, files say what was kept, a damaged image is named."""
 
 import json
+import types
 
 import keras
 import numpy as np
@@ -11,10 +12,11 @@ from tests.training.distribution.worker_threads import WorkerThreads
 from training.data.classes import load_label_space
 from training.data.datasets import image_folder
 from training.distribution.shares import ALONE, Workers
+from training.prediction import target_predictions, trained_model
 from training.prediction.label_files import LabelFolder, read_fitted
 from training.prediction.label_images import LabelsInMemory, Predictions, label_images
 from training.prediction.predictor import Predictor
-from training.prediction.target_predictions import TargetPredictions
+from training.prediction.target_predictions import RunPredictions, TargetPredictions
 from training.pseudo_labels import ClassBalancedSelector, InstanceAdaptiveSelector
 from training.pseudo_labels.instance_adaptive import MovingThresholds
 
@@ -177,3 +179,20 @@ def test_workers_write_the_labels_of_one_process(network, photos, tmp_path, sele
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         path.name: path.read_bytes() for path in (tmp_path / "alone").iterdir()
     }
+
+
+def test_a_folder_with_labels_and_the_labels_being_written_gives_its_images(tmp_path, monkeypatch, capsys):
+    for name in ("images/a.png", "images/b.png", "labels/a.png", "out/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    trained = types.SimpleNamespace(label_space=load_label_space("camvid11"), sixteen_bit_range=None, network=None)
+    monkeypatch.setattr(trained_model, "load_trained", lambda run: trained)
+    monkeypatch.setattr(target_predictions, "Predictor", lambda *_, **__: None)
+    names = RunPredictions(tmp_path / "run", tmp_path, tmp_path / "out").names
+    assert names == ("a", "b")
+    said = capsys.readouterr().out
+    assert f"2 photos in {tmp_path}" in said
+    assert "labels, beside images/" in said
+    (tmp_path / "labels").rename(tmp_path / "more")
+    names = RunPredictions(tmp_path / "run", tmp_path, tmp_path / "out").names
+    assert names == ("images_a", "images_b", "more_a")

@@ -1,0 +1,156 @@
+"""Which folders hold photos: data sets, runs, pseudo-labels and results among them, lists of paths and patterns."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.data.published_layouts import save
+from training.data import datasets, prepare
+from training.data.classes import LABEL_SPACES
+from training.data.photo_folders import found_photos, is_list, is_pattern, listed_paths
+from training.errors import UserError
+
+SPACE = LABEL_SPACES["cityscapes19"]
+MANIFEST = {"selector": "cbst", "files": ["a.png"]}
+
+
+def pictures(root: Path, *names: str) -> Path:
+    """Files that are told by their names alone, but for their folders' JSON."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(json.dumps(MANIFEST) if name.endswith("manifest.json") else "")
+    return root
+
+
+def found(place: Path, **options) -> list[str]:
+    folder = place if place.is_dir() else place.parent
+    return [photo.relative_to(folder).as_posix() for photo in found_photos(place, **options).photos]
+
+
+@pytest.mark.parametrize(
+    ("others", "reason"),
+    [
+        (["run/recipe.json", "run/state.json", "run/report/panel_a.png"], "a run of this program"),
+        (["run/recipe.json", "run/state.previous.json", "run/pseudo_labels/round_1/a.png"], "a run of this program"),
+        (["copied/report.md", "copied/summary.json", "copied/panel_a.png"], "the report of a run"),
+        (["labels_out/manifest.json", "labels_out/a.png", "labels_out/deeper/b.png"], "pseudo-labels of this program"),
+        (["out/class_shares.csv", "out/overlays/a.jpg", "out/labels/a.png"], "results of this program"),
+        (["class_shares.csv", "confidence/a.png", "pseudo_labels/b.png"], "results of this program"),
+        (["labels/a.png", "images/b.jpg"], "labels, beside images/"),
+        (["day/Labels/a.png", "day/Images/b.jpg"], "labels, beside Images/"),
+        (["gtFine/train/a_color.png", "leftImg8bit/train/b.png"], "labels, beside leftImg8bit/"),
+        (["image_2/b.png", "semantic/a.png"], "labels, beside image_2/"),
+        (["trainannot/a.png", "train/b.png"], "labels, beside train/"),
+        (["a_mask.png"], "labels by their names, beside their photos"),
+        (["c_gtFine_color.png", "c_leftImg8bit.png"], "labels by their names, beside their photos"),
+    ],
+)
+def test_what_is_no_photo_is_left_out_and_told_of(tmp_path, others, reason):
+    pictures(tmp_path, "a.jpg", *others)
+    result = found_photos(tmp_path)
+    taken = {photo.name for photo in result.photos}
+    assert taken <= {"a.jpg", "b.jpg", "b.png", "c_leftImg8bit.png"}
+    assert taken
+    assert reason in result.sentences[0]
+    assert str(tmp_path) in result.sentences[0]
+
+
+def test_of_a_data_set_only_the_images_are_taken(tmp_path):
+    pictures(tmp_path, "images/a.jpg", "images/b/c.jpg", "labels/a.png", "panels/a.png", "legend.png")
+    assert found(tmp_path) == ["images/a.jpg", "images/b/c.jpg"]
+    (sentence,) = found_photos(tmp_path).sentences
+    for part in (f"1 in {tmp_path / 'labels'} (", f"1 in {tmp_path / 'panels'} (", f"1 in {tmp_path} (beside images/"):
+        assert part in sentence
+
+
+def test_folders_of_the_same_names_elsewhere_are_photos(tmp_path):
+    names = ["labels/a.png", "masks/b.png", "recipe.json", "other/manifest.json", "overlays/c.jpg", "d_mask.png"]
+    pictures(tmp_path, *names)
+    (tmp_path / "other/manifest.json").write_text('{"name": "an app"}')
+    pictures(tmp_path, "other/e.jpg")
+    assert found(tmp_path) == ["d_mask.png", "labels/a.png", "masks/b.png", "other/e.jpg", "overlays/c.jpg"]
+    assert [sentence for sentence in found_photos(tmp_path).sentences if "pseudo" in sentence] == []
+
+
+def test_many_left_out_folders_make_one_sentence(tmp_path):
+    pictures(tmp_path, "a.jpg", *(f"{n}/{name}" for n in range(9) for name in ("manifest.json", "a.png")))
+    assert "and in 3 more folders" in found_photos(tmp_path).sentences[0]
+
+
+def test_the_folder_that_will_be_written_to_holds_no_photos(tmp_path):
+    pictures(tmp_path, "a.jpg", "out/a.png")
+    assert found(tmp_path) == ["a.jpg", "out/a.png"]
+    assert found(tmp_path, results=tmp_path / "out") == ["a.jpg"]
+
+
+def test_a_run_itself_is_no_folder_of_photos(tmp_path):
+    pictures(tmp_path, "recipe.json", "state.json", "report/panel_a.png")
+    with pytest.raises(UserError, match=r"There are no images .*\(a run of this program\)"):
+        datasets.image_folder(tmp_path, SPACE)
+
+
+def test_a_list_of_paths(tmp_path):
+    pictures(tmp_path / "x", "a.jpg", "deep/b.jpg", "data/images/c.jpg", "data/labels/c.png")
+    listed = tmp_path / "photos.txt"
+    listed.write_text(f"\ufeff# two drives\r\nx/a.jpg\r\n\r\n{tmp_path}/x/deep\r\nx/data\r\nx/a.jpg\r\n", "utf-8")
+    assert is_list(listed)
+    assert found(listed) == ["x/a.jpg", "x/data/images/c.jpg", "x/deep/b.jpg"]
+    save(tmp_path / "x/a.jpg", np.zeros((4, 4, 3), np.uint8))
+    data = datasets.image_folder(listed, SPACE)
+    assert [sample.name for sample in data.samples] == ["a", "b", "c"]
+    assert "labels, beside images/" in data.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a.jpg\nnone/b.jpg\n", r"names what does not exist \(line 2: none/b\.jpg\)"),
+        (b"\n".join(b"%d.jpg" % n for n in range(9)), "and 3 more"),
+        (b"# nothing\n\n", "names no photo"),
+        (b"\xff\xfe\x00", "is no text"),
+        (b"x" * 5000, "does not exist"),
+        (b"a\0b.jpg\n", "does not exist"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_named(tmp_path, content, words):
+    pictures(tmp_path, "a.jpg")
+    (tmp_path / "photos.txt").write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        listed_paths(tmp_path / "photos.txt")
+
+
+def test_patterns_of_files_and_of_folders(tmp_path):
+    pictures(tmp_path, "a/front/1.jpg", "b/front/2.jpg", "b/rear/3.jpg", "b/front/._2.jpg", "c/front/notes.md")
+    pictures(tmp_path, "c/front/manifest.json", "c/front/4.png")
+    assert is_pattern(tmp_path / "*/front/*.jpg")
+    assert not is_pattern(tmp_path / "a")
+    names = [
+        [photo.name for photo in found_photos(tmp_path / pattern).photos]
+        for pattern in ("*/front/*.jpg", "*/front", "**", "?/rear/*", "*/*/*.png")
+    ]
+    assert names == [["1.jpg", "2.jpg"], ["1.jpg", "2.jpg"], ["1.jpg", "2.jpg", "3.jpg"], ["3.jpg"], []]
+    assert "pseudo-labels" in found_photos(tmp_path / "*/*/*.png").sentences[0]
+    with pytest.raises(UserError, match="There are no images"):
+        datasets.image_folder(tmp_path / "*.jpg", SPACE)
+    with pytest.raises(UserError, match="is no pattern of files"):
+        found_photos(tmp_path / "a**b/*.jpg")
+
+
+def test_a_folder_whose_name_looks_like_a_pattern_is_a_folder(tmp_path):
+    pictures(tmp_path, "[day]/a.jpg")
+    assert not is_pattern(tmp_path / "[day]")
+    assert found(tmp_path / "[day]") == ["a.jpg"]
+
+
+def test_a_link_that_leads_back_ends(tmp_path):
+    pictures(tmp_path, "a.jpg", "images/b.jpg", "labels/b.png")
+    (tmp_path / "images/again").symlink_to(tmp_path)
+    assert found(tmp_path) == ["images/b.jpg"]
+
+
+def test_the_check_of_a_folder_of_photos_says_what_was_left_out(shared_dir, capsys):
+    assert prepare.main(["images", str(shared_dir / "cases/ok")]) == 0
+    said = capsys.readouterr().out
+    assert "ok: 6 images, without labels" in said
