@@ -32,7 +32,7 @@ def write_card(directory: RunDirectory, experiment: Experiment, metadata: ModelM
 def gives_only_logits(file: Path) -> bool:
     """Whether the description beside an exported model says that it has no other output."""
     try:
-        signature = ModelMetadata.from_json(file.with_suffix(".json").read_text(), file.name).signature
+        signature = ModelMetadata.from_json(file.with_suffix(".json").read_text(encoding="utf-8"), file.name).signature
     except (OSError, UnicodeDecodeError, UserError):
         return False
     return "logits" in signature and "labels" not in signature

@@ -24,7 +24,8 @@ from training.errors import UserError
 from training.files.atomic import write_atomically
 from training.files.npy import read_array
 from training.files.reading import open_file, parsed_json, read_json
-from training.prediction.model_metadata import ModelMetadata, pack_prior, unpack_prior
+from training.prediction.model_metadata import ModelMetadata
+from training.pseudo_labels.spatial_prior import pack_prior, unpack_prior
 from training.run_directory.paths import RunDirectory
 
 pytestmark = pytest.mark.filterwarnings("ignore")
