@@ -186,7 +186,7 @@ def test_a_finished_run_with_its_own_prior(tmp_path, maps, monkeypatch):
         names, mine, source = ("x", "y", "z"), range(3), "photos"
         classes, class_names = space.count, space.names
 
-        def __init__(self, run, folder):
+        def __init__(self, run, folder, results):
             pass
 
         def __call__(self):

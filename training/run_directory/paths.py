@@ -132,9 +132,10 @@ class RunDirectory:
         """
         if self.stages or self.partial_stage is not None:
             return
+        self.unlock()  # Windows removes no locked file
         for folder in (self.checkpoints, self.pseudo_labels, self.report, self.tensorboard):
             shutil.rmtree(folder, ignore_errors=True)
-        files = [self.path / name for name in ("recipe.json", "environment.json", STATE, STATE_BEFORE, LOCK)]
+        files = [self.path / name for name in ("recipe.json", "environment.json", STATE, STATE_BEFORE, LOCK, HOLDER)]
         for file in [*files, self.images, self.metrics, self.spatial_prior]:
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty

@@ -185,7 +185,10 @@ def test_a_folder_with_labels_and_the_labels_being_written_gives_its_images(tmp_
     for name in ("images/a.png", "images/b.png", "labels/a.png", "out/a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 8)).save(tmp_path / name)
-    trained = types.SimpleNamespace(label_space=load_label_space("camvid11"), sixteen_bit_range=None, network=None)
+    experiment = types.SimpleNamespace(data=types.SimpleNamespace(size=(8, 8)))
+    trained = types.SimpleNamespace(
+        label_space=load_label_space("camvid11"), sixteen_bit_range=None, network=None, experiment=experiment
+    )
     monkeypatch.setattr(trained_model, "load_trained", lambda run: trained)
     monkeypatch.setattr(target_predictions, "Predictor", lambda *_, **__: None)
     names = RunPredictions(tmp_path / "run", tmp_path, tmp_path / "out").names
