@@ -117,41 +117,30 @@ def _published(
     )
 
 
+def _embedded(title: str, style: str) -> Data:
+    """The game streets and those of another style, small enough for two cores."""
+    return Data(
+        title=title,
+        label_space="cityscapes19",
+        source=_streets("game", "train", 450),
+        source_evaluation=_streets("game", "val", 100),
+        target=_streets(style, "train", 300),
+        evaluation=_streets(style, "val", 100),
+        size=(128, 256),
+        crop=(128, 256),
+        schedules={"warm_up": SMALL_WARM_UP, "alignment": SMALL_ALIGNMENT, "rounds": SMALL_ROUND},
+        most_rounds=1,  # the job shall end in ten minutes: a second costs more than one, for less than a point
+        loss_stride=4,
+        mined_crops=False,
+        minimum_source_images=400,
+        keep_source=True,
+        strong_blend=0.5,
+    )
+
+
 DATA: dict[str, Data] = {
-    "streetsim": Data(
-        title="procedural game streets -> procedural city streets (embedded)",
-        label_space="cityscapes19",
-        source=_streets("game", "train", 450),
-        source_evaluation=_streets("game", "val", 100),
-        target=_streets("city", "train", 300),
-        evaluation=_streets("city", "val", 100),
-        size=(128, 256),
-        crop=(128, 256),
-        schedules={"warm_up": SMALL_WARM_UP, "alignment": SMALL_ALIGNMENT, "rounds": SMALL_ROUND},
-        most_rounds=1,  # the job shall end in ten minutes: a second costs more than one, for less than a point
-        loss_stride=4,
-        mined_crops=False,
-        minimum_source_images=400,
-        keep_source=True,
-        strong_blend=0.5,
-    ),
-    "streetsim_dusk": Data(
-        title="procedural game streets -> procedural streets at dusk (embedded, harder)",
-        label_space="cityscapes19",
-        source=_streets("game", "train", 450),
-        source_evaluation=_streets("game", "val", 100),
-        target=_streets("dusk", "train", 300),
-        evaluation=_streets("dusk", "val", 100),
-        size=(128, 256),
-        crop=(128, 256),
-        schedules={"warm_up": SMALL_WARM_UP, "alignment": SMALL_ALIGNMENT, "rounds": SMALL_ROUND},
-        most_rounds=1,  # the job shall end in ten minutes: a second costs more than one, for less than a point
-        loss_stride=4,
-        mined_crops=False,
-        minimum_source_images=400,
-        keep_source=True,
-        strong_blend=0.5,
-    ),
+    "streetsim": _embedded("procedural game streets -> procedural city streets (embedded)", "city"),
+    "streetsim_dusk": _embedded("procedural game streets -> procedural streets at dusk (embedded, harder)", "dusk"),
     "streetsim_camvid": Data(
         title="procedural streets -> your street photos, 11 CamVid classes",
         label_space="camvid11",
