@@ -1,0 +1,55 @@
+"""The encoder's levels: which maps they are, and that a network which gives them is still the same network."""
+
+import gc
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.catalogue import NETWORKS
+from models.levels import LEVELS, with_levels
+from models.segmenter import build_segmenter
+
+HEIGHT, WIDTH = 64, 96
+PICTURE = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_levels_go_from_stride_4_to_the_output_stride(name):
+    network = build_segmenter(name, 3)
+    whole = with_levels(network)
+    graph = tf.function(whole).get_concrete_function(tf.TensorSpec((2, HEIGHT, WIDTH, 3)))  # shapes without a run
+    levels = graph.structured_outputs["levels"]
+    if name == "compact":  # the padded size is known at run time alone
+        levels = whole(PICTURE)["levels"]
+    coarsest = 16 if name == "compact" else 32 if name == "fcn8s_vgg16" else NETWORKS[name].default_stride
+    strides = [HEIGHT // level.shape[1] for level in levels]
+    assert strides == [min(stride, coarsest) for stride in (4, 8, 16, 32)[: len(levels)]]
+    assert [WIDTH // level.shape[2] for level in levels] == strides
+    channels = [level.shape[3] for level in levels]
+    assert channels == sorted(set(channels))
+    assert [weight.path for weight in whole.weights] == [weight.path for weight in network.weights]
+    del network, whole, graph, levels
+    keras.backend.clear_session()
+    gc.collect()
+
+
+@pytest.mark.parametrize("name", ["compact", "deeplab_v3plus_mobilenet_v2", "deeplab_v2_resnet18_v2"])
+def test_a_network_with_levels_is_the_same_network_and_so_is_a_clones(name):
+    network = build_segmenter(name, 3)
+    clone = keras.models.clone_model(network)
+    clone.set_weights(network.get_weights())
+    whole, of_clone, expected = with_levels(network), with_levels(clone), network(PICTURE)
+    assert whole.name == name
+    assert {id(weight) for weight in whole.weights} == {id(weight) for weight in network.weights}
+    for result in (whole(PICTURE), of_clone(PICTURE)):
+        assert set(result) == {"logits", "features", "levels"}
+        for key, value in expected.items():
+            np.testing.assert_allclose(result[key], value, atol=1e-5)
+    for mine, theirs in zip(whole(PICTURE)["levels"], of_clone(PICTURE)["levels"], strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+def test_every_backbone_of_the_catalogue_has_levels_and_no_other():
+    assert set(LEVELS) == {network.backbone for network in NETWORKS.values()}
