@@ -7,6 +7,7 @@ import pytest
 
 from training import run as run_script
 from training.recipes import RECIPES
+from training.settings import Online, Rounds
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,11 +25,14 @@ def test_recipe_trains_end_to_end(recipe, tmp_path):
     assert run_script.main(["--recipe", recipe, "--smoke", "--out", str(out)]) == 0
     summary = json.loads((out / "report" / "summary.json").read_text())
     names = [entry["stage"] for entry in summary["stages"]]
+    adaptation = RECIPES[recipe].adaptation
     labelling = [name for name in names if name.startswith("round_")]
-    assert len(labelling) <= (RECIPES[recipe].adaptation.rounds if RECIPES[recipe].adaptation else 0)
+    online = [name for name in names if name.startswith("online_")]
+    assert len(labelling) == (1 if isinstance(adaptation, Rounds) else 0)
+    assert online == (["online_2", "online_3"] if isinstance(adaptation, Online) else [])
     first = ["statistics"] if RECIPES[recipe].adaptation or RECIPES[recipe].alignment else []
     first += ["alignment"] if RECIPES[recipe].alignment else []
-    assert names == [*first, *labelling]
+    assert names == [*first, *labelling, *online]
     assert 0 <= summary["after"]["miou"] <= 100
     assert set(summary["after"]["per_class_iou"]) >= {"road", "bicycle"}
     assert (out / "report" / "report.md").read_text().startswith("# ")

@@ -16,7 +16,7 @@ from training.errors import UserError
 from training.experiment_json import experiment_from_json, experiment_to_json
 from training.presets import DATA, SUITED
 from training.recipes import RECIPES
-from training.settings import Data, Domain, Experiment, Model, Recipe, Schedule, SourceShare
+from training.settings import Data, Domain, Experiment, Model, Recipe, Rounds, Schedule, SourceShare
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def semi_supervised(experiment: Experiment, share: float) -> Experiment:
             "--labelled-share: the oracle has the labels of the whole target already; choose another recipe"
         )
     data, adaptation = replace(experiment.data, keep_source=True), recipe.adaptation
-    if adaptation is not None and adaptation.source_share is not None:
+    if isinstance(adaptation, Rounds) and adaptation.source_share is not None:
         everything = SourceShare(share=1.0, step=0.0, maximum=1.0)
         recipe = replace(recipe, adaptation=replace(adaptation, source_share=everything))
     return replace(experiment, recipe=recipe, data=data, labelled_share=share)
@@ -317,8 +317,9 @@ def tiny(experiment: Experiment) -> Experiment:
         minimum_source_images=min(data.minimum_source_images, 8),
     )
     recipe = experiment.recipe
-    if adaptation is not None:
+    if isinstance(adaptation, Rounds):
         recipe = replace(recipe, adaptation=replace(adaptation, rounds=1))
+    recipe = replace(recipe, watch=replace(recipe.watch, every=2))
     return replace(experiment, data=data, recipe=recipe)
 
 

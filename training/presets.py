@@ -28,6 +28,12 @@ SMALL_ALIGNMENT = Schedule(
     augmentation=Augmentation(scale=(0.7, 1.5), jitter=0.5),
     average_weights=0.98,
 )
+SMALL_ONLINE = Schedule(
+    steps=1600,
+    batch_size=8,
+    optimizer=Optimizer(learning_rate=2e-3, ramp_steps=50, power=1.0, clip_norm=5.0),
+    augmentation=Augmentation(scale=(0.7, 1.5)),
+)
 PHOTO_WARM_UP = Schedule(
     steps=1200,
     batch_size=8,
@@ -51,6 +57,13 @@ PHOTO_ALIGNMENT = Schedule(
     batch_norm="frozen",
     average_weights=0.98,
 )
+PHOTO_ONLINE = Schedule(
+    steps=1000,
+    batch_size=4,
+    optimizer=Optimizer(learning_rate=2e-4, ramp_steps=50, power=1.0, clip_norm=5.0),
+    augmentation=Augmentation(scale=(0.6, 1.6)),
+    batch_norm="frozen",
+)
 PAPER_WARM_UP = Schedule(
     steps=100_000,
     batch_size=4,
@@ -73,6 +86,13 @@ PAPER_ROUND = Schedule(
     batch_norm="frozen",
 )
 
+PAPER_ONLINE = Schedule(
+    steps=40_000,
+    batch_size=2,
+    optimizer=Optimizer(learning_rate=6e-5, weight_decay=0.01, power=1.0, ramp_steps=1500, head_multiple=10.0),
+    augmentation=Augmentation(scale=(1.0, 1.0)),
+    batch_norm="frozen",
+)
 
 # Constants of a recipe that data unlike its paper's need, by (recipe, data), as `--set` takes them.
 _HIAST_ON_SMALL_DATA = (
@@ -109,7 +129,12 @@ def _published(
         evaluation=evaluation,
         size=(1024, 2048),
         crop=(512, 1024),
-        schedules={"warm_up": PAPER_WARM_UP, "alignment": PAPER_ALIGNMENT, "rounds": PAPER_ROUND},
+        schedules={
+            "warm_up": PAPER_WARM_UP,
+            "alignment": PAPER_ALIGNMENT,
+            "rounds": PAPER_ROUND,
+            "online": PAPER_ONLINE,
+        },
         network="deeplab_v2_resnet101",
         weights="imagenet",
         output_stride=8,
@@ -128,7 +153,12 @@ def _embedded(title: str, style: str) -> Data:
         evaluation=_streets(style, "val", 100),
         size=(128, 256),
         crop=(128, 256),
-        schedules={"warm_up": SMALL_WARM_UP, "alignment": SMALL_ALIGNMENT, "rounds": SMALL_ROUND},
+        schedules={
+            "warm_up": SMALL_WARM_UP,
+            "alignment": SMALL_ALIGNMENT,
+            "rounds": SMALL_ROUND,
+            "online": SMALL_ONLINE,
+        },
         most_rounds=1,  # the job shall end in ten minutes: a second costs more than one, for less than a point
         loss_stride=4,
         mined_crops=False,
@@ -149,7 +179,12 @@ DATA: dict[str, Data] = {
         target=Domain(reader="images"),
         size=(240, 320),
         crop=(240, 320),
-        schedules={"warm_up": PHOTO_WARM_UP, "alignment": PHOTO_ALIGNMENT, "rounds": replace(PHOTO_ROUND, steps=750)},
+        schedules={
+            "warm_up": PHOTO_WARM_UP,
+            "alignment": PHOTO_ALIGNMENT,
+            "rounds": replace(PHOTO_ROUND, steps=750),
+            "online": PHOTO_ONLINE,
+        },
         most_rounds=1,  # the job shall end in 40 minutes on two cores; two rounds of 250 steps gained less
         mined_crops=False,
         minimum_source_images=400,
@@ -166,7 +201,12 @@ DATA: dict[str, Data] = {
         target=Domain(reader="images"),
         size=(256, 512),
         crop=(256, 512),
-        schedules={"warm_up": PHOTO_WARM_UP, "alignment": PHOTO_ALIGNMENT, "rounds": PHOTO_ROUND},
+        schedules={
+            "warm_up": PHOTO_WARM_UP,
+            "alignment": PHOTO_ALIGNMENT,
+            "rounds": PHOTO_ROUND,
+            "online": PHOTO_ONLINE,
+        },
         mined_crops=False,
         minimum_source_images=400,
         keep_source=True,

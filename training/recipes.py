@@ -16,6 +16,7 @@ from training.settings import (
     Losses,
     MeanTeacher,
     Mrkld,
+    Online,
     RareClassMining,
     Recipe,
     RegionRegularisation,
@@ -33,6 +34,7 @@ ADVENT = "Vu et al., ADVENT: Adversarial Entropy Minimization for Domain Adaptat
 IAST = "Mei et al., Instance Adaptive Self-Training for Unsupervised Domain Adaptation, ECCV 2020"
 HIAST = "Zhu et al., Hard-aware Instance Adaptive Self-training, TPAMI 2025"
 CRST = "Zou et al., Confidence Regularized Self-Training, ICCV 2019"
+DACS = "Tranheden et al., DACS: Domain Adaptation via Cross-domain Mixed Sampling, WACV 2021"
 HALVE_EVERY_TWO_ROUNDS = 2**-0.5
 IAST_DECAY = (2 / 3) ** 0.5  # 3e-5, 2.5e-5, 2e-5
 HIAST_DECAY = (1 / 3) ** 0.5  # 3e-6 in the first round, 1e-6 in the third
@@ -160,5 +162,10 @@ RECIPES: dict[str, Recipe] = {
             ),
             learning_rate_decay=HIAST_DECAY,
         ),
+    ),
+    "dacs": Recipe(
+        paper=DACS,
+        published="GTA5 -> Cityscapes 52.1, SYNTHIA 48.3 / 54.8 (DeepLab-v2 ResNet-101)",
+        adaptation=Online(),
     ),
 }

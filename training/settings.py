@@ -90,7 +90,8 @@ class Data:
     target: Domain
     size: tuple[Side, Side]  # height, width an image is brought to before random scale and crop, and at prediction
     crop: tuple[Side, Side]
-    schedules: dict[str, Schedule]  # by what a stage asks for: "warm_up", "alignment", "rounds" (one round)
+    schedules: dict[str, Schedule]  # by what a stage asks for: "warm_up", "alignment", "rounds" (one round),
+    # "online"
     evaluation: Domain | None = None  # labelled images of the target, used for figures only
     source_evaluation: Domain | None = None  # labelled images of the source: how large the gap is
     most_rounds: RoundCount | None = None  # of adaptation, whatever the recipe says: what a short job has time for
@@ -281,6 +282,54 @@ class Mrkld:
 
 
 @dataclass(frozen=True)
+class ClassMix:
+    """ClassMix (WACV 2021; DACS, WACV 2021): pixels of half of a source image's classes are pasted into a target image.
+
+    The colours of the mixed image are then changed: jitter with a probability (brightness, contrast, saturation as
+    factors 1 +- `jitter`, hue turned by up to `jitter` of the circle), a Gaussian blur of 0.15 to 1.15 pixels with
+    another.
+    """
+
+    share: Portion = 0.5  # of the classes that the source image shows, rounded up
+    jitter: Fraction = 0.2
+    jitter_probability: Fraction = 0.8
+    blur_probability: Fraction = 0.5
+
+
+@dataclass(frozen=True)
+class ImageConfidence:
+    """DACS, DAFormer: every pixel counts; its weight is the share of confident pixels of its image.
+
+    `pooled`: the share is taken per image (DAFormer's paper) or over the batch (the released programs).
+    """
+
+    threshold: Fraction = 0.968
+    pooled: Literal["image", "batch"] = "image"
+
+
+@dataclass(frozen=True)
+class PixelConfidence:
+    """Every pixel counts; its weight is the teacher's confidence in its label to the power of `power`."""
+
+    power: Weight = 1.0
+
+
+@dataclass(frozen=True)
+class RunningThresholds:
+    """Pixels above a threshold per class count; the thresholds follow the teacher's confidences from step to step.
+
+    The label is the class with the largest ratio of probability and threshold (CBST, ECCV 2018, section 3.2). Per
+    class the share `portion * threshold ** gamma` of the pixels is kept: gamma 0 is CBST in every step, gamma 8 with
+    `portion` as IAS' alpha is IAST's rule (ECCV 2020, section 3.2).
+    """
+
+    portion: Portion = 0.5
+    gamma: Weight = 0.0
+    beta: Fraction = 0.99  # of a threshold that remains in a step
+    initial: Fraction = 0.9
+
+
+@dataclass(frozen=True)
 class Losses:
     """Loss terms beside the cross-entropy; a part that is None is not used. `training/methods/terms.py` builds them."""
 
@@ -315,6 +364,7 @@ class Watch:
 
     stop: bool = True  # stop at a clear collapse and return to the best earlier round
     images: Count = 100  # target images it predicts
+    every: Count | None = None  # steps between two verdicts on an online adaptation; None: a quarter of its steps
     collapse_drift: Weight = 0.10
     collapse_share_excess: Weight = 0.25
     collapse_source_loss: Weight = 0.5  # points of mIoU on the source, together with the share excess
@@ -341,6 +391,22 @@ class Rounds:
 
 
 @dataclass(frozen=True)
+class Online:
+    """One stage in which a mean teacher labels every target batch (DACS, WACV 2021; DAFormer, CVPR 2022; PGPC 2024).
+
+    `start`: from the warm-up's weights, or from those that the network had before it, such as ImageNet's (published).
+    """
+
+    kind: Literal["online"] = "online"
+    start: Literal["warm_up", "imagenet"] = "warm_up"
+    mean_teacher: MeanTeacher = MeanTeacher(decay=0.999, decay_steps=40_000, ramp=True)
+    weighting: ImageConfidence | PixelConfidence | RunningThresholds = ImageConfidence()
+    class_mix: ClassMix | None = ClassMix()  # None: the target's images alone, their colours changed
+    losses: Losses = Losses()
+    target_weight: Weight = 1.0  # of the teacher's labels, a factor: PGPC 0.8; 0 = the control without labels
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A method with the constants of its paper."""
 
@@ -348,7 +414,7 @@ class Recipe:
     translation: None = None  # of the source, before the warm-up
     warm_up: WarmUp = WarmUp()
     alignment: Alignment | None = None
-    adaptation: Rounds | None = None
+    adaptation: Rounds | Online | None = None
     watch: Watch = Watch()
     published: str = ""  # figures to expect in the paper's setting
     measured: str = ""  # on the embedded streets (--data streetsim), two CPU cores, seed 0: minutes and mIoU

@@ -102,6 +102,32 @@ def write_pasting(path: Path, frames: Iterable[tuple[np.ndarray, np.ndarray]], l
     return path
 
 
+def write_mixing(path: Path, rows: Iterable[dict[str, np.ndarray]], label_space: LabelSpace) -> Path:
+    """Write what ClassMix made of some pairs of images: a line each.
+
+    Args:
+        rows: "source", "target", "image" (mixed): uint8 `[h, w, 3]`; "label" uint8 and "weight" float in [0, 1], of the
+            mixed image, `[any, any]`.
+    """
+    lines = []
+    for row in rows:
+        mixed = _fit(row["image"])
+        weight = np.repeat((255 * np.clip(row["weight"], 0, 1)).round().astype(np.uint8)[..., None], 3, axis=2)
+        columns = {
+            "source": _fit(row["source"]),
+            "target": _fit(row["target"]),
+            "mixed": mixed,
+            "its label": overlay(mixed, row["label"], label_space),
+            f"its weight, target {row['target_weight']:.2f}": cv2.resize(
+                weight, mixed.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT
+            ),
+        }
+        lines.append(_row([_column(picture, title) for title, picture in columns.items()]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_png(path, np.vstack(lines))
+    return path
+
+
 def _image_and_label(frame: np.ndarray, label_space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:
     shown = _fit(np.ascontiguousarray(frame[..., :3]))
     return shown, overlay(shown, frame[..., 3], label_space)

@@ -44,7 +44,7 @@ class AdversarialTraining(Method):
     """
 
     title = "alignment"
-    provides = frozenset({"features", "target", "scores"})
+    provides = Method.provides | frozenset({"target", "scores"})
 
     def __init__(
         self,
@@ -82,12 +82,13 @@ class AdversarialTraining(Method):
     def lasting_variables(self) -> dict[str, list]:
         """The discriminator and its optimiser: a further round of alignment continues with both."""
         return {
+            **super().lasting_variables,
             "discriminator": self.discriminator.weights,
             "discriminator_optimizer": self.discriminator_optimizer.variables,
         }
 
     def forward(self, batch) -> Step:
-        step = predict_together(self.network, batch["source"], batch["target"], self.loss_stride, self.needs)
+        step = predict_together(self.seen, batch["source"], batch["target"], self.loss_stride, self.needs)
         source_map = tf.stop_gradient(self.as_map(step.source.logits))
         return Step(
             source=replace(step.source, scores=self.discriminator(source_map)),

@@ -47,7 +47,7 @@ class MeanTeacherTraining(Method):
     """
 
     title = "self-training with a mean teacher"
-    provides = frozenset({"features", "target", "pseudo_labels", "soft_label", "teacher_probs"})
+    provides = Method.provides | frozenset({"target", "pseudo_labels", "soft_label", "teacher_probs"})
 
     def __init__(
         self,
@@ -73,13 +73,13 @@ class MeanTeacherTraining(Method):
     @property
     def lasting_variables(self) -> dict[str, list]:
         """The student, which the next round trains on; the teacher is the result."""
-        return {"student": self.network.weights}
+        return {**super().lasting_variables, "student": self.network.weights}
 
     def result_weights(self) -> list[np.ndarray]:
         return self.teacher.get_weights()
 
     def forward(self, batch) -> Step:
-        step = predict_domains(self.network, batch, self.loss_stride, self.needs)
+        step = predict_domains(self.seen, batch, self.loss_stride, self.needs)
         weak, label = batch["target"]["weak"], step.target.label
         soft_label = self.soft_labeller(weak, label) if self.soft_labeller else None
         teacher_probs = self.predict_with_teacher(weak, label) if "teacher_probs" in self.needs else None
@@ -92,12 +92,12 @@ class MeanTeacherTraining(Method):
 
     def train_step(self, batch):
         logs = super().train_step(batch)
-        self.move_teacher()
+        self.move_teacher(tf.maximum(self.optimizer.iterations - 1, 0))
         return logs
 
-    def move_teacher(self) -> None:
-        """One step of the moving average, after the optimiser's; weights without a gradient are copied."""
-        decay = self.decay(tf.maximum(self.optimizer.iterations - 1, 0)) if callable(self.decay) else self.decay
+    def move_teacher(self, step) -> None:
+        """One step of the moving average; weights without a gradient are copied."""
+        decay = self.decay(step) if callable(self.decay) else self.decay
         trained = {id(variable) for variable in self.network.trainable_variables}
         for ours, student in zip(self.teacher.weights, self.network.weights, strict=True):
             averaged = decay * ours + (1.0 - decay) * student

@@ -7,11 +7,19 @@ import numpy as np
 import tensorflow as tf
 
 from models.generators import generator_states
+from models.levels import with_levels
 from models.replicas import over_replicas
 from training.errors import UserError
 from training.methods.step import Step
 
-NEEDS = {"pseudo_labels": "the pseudo-labels of adaptation", "teacher_probs": "adaptation.mean_teacher=on"}
+NEEDS = {
+    "pseudo_labels": "the pseudo-labels of adaptation",
+    "teacher_probs": "adaptation.mean_teacher=on",
+    "mixed": "an adaptation of the kind Online",
+    "masked": "a mean teacher",
+    "frozen_levels": "an adaptation of the kind Online",
+    "teacher_levels": "an adaptation of the kind Online",
+}
 """What a user has to ask for, by `Term.needs`; what no setting decides has its own name."""
 
 
@@ -31,7 +39,7 @@ class Method(keras.Model):
     """
 
     title = "this method"
-    provides: frozenset[str] = frozenset({"features"})
+    provides: frozenset[str] = frozenset({"features", "levels"})
     """What terms may ask for in `Term.needs`."""
 
     def __init__(self, network: keras.Model, terms, loss_stride: int = 1):
@@ -40,6 +48,7 @@ class Method(keras.Model):
         self.terms = tuple(terms)
         self.check_terms(self.terms)
         self.needs = frozenset(need for term in self.terms for need in term.needs)
+        self.seen = with_levels(network) if "levels" in self.needs else network
         self.loss_stride = loss_stride
         self.trackers = [keras.metrics.Mean(term.name) for term in self.terms]
         self.built = True
@@ -77,16 +86,24 @@ class Method(keras.Model):
     def resumable_variables(self) -> list:
         """Everything that moves within a stage: a stage that finds it again continues bit-equal.
 
-        By default the weights and the states of the random generators of all `networks`, and the optimiser, which must
-        be built. Keras' `weights` leaves the generators out.
+        By default the weights and the states of the random generators of all `networks`, the optimiser, which must be
+        built, and what the terms keep. Keras' `weights` leaves the generators out.
         """
         states = [variable for network in self.networks for variable in (*network.weights, *generator_states(network))]
-        return [*states, *self.optimizer.variables]
+        kept = [variable for variables in self._kept_by_terms.values() for variable in variables]
+        return [*states, *self.optimizer.variables, *kept]
 
     @property
     def lasting_variables(self) -> dict[str, list]:
-        """Groups of variables, by name, that are kept from one stage to the next beside the result's weights."""
-        return {}
+        """Groups of variables, by name, that are kept from one stage to the next beside the result's weights.
+
+        By default what the terms keep.
+        """
+        return self._kept_by_terms
+
+    @property
+    def _kept_by_terms(self) -> dict[str, list]:
+        return {term.name: list(term.variables) for term in self.terms if term.variables}
 
     def result_weights(self) -> list[np.ndarray]:
         """The weights that the network gets at the end of the stage, in the order of `network.set_weights`."""
@@ -94,11 +111,16 @@ class Method(keras.Model):
 
     # One step
 
+    def prepared(self, batch):
+        """The batch with what the step needs beside it and no gradient flows through; by default nothing more."""
+        return batch
+
     def forward(self, batch) -> Step:
         """The forward pass on a batch: the views that the terms are computed from. Each method defines it."""
         raise TypeError(f"{type(self).__name__} must define forward(batch)")
 
     def train_step(self, batch):
+        batch = self.prepared(batch)
         with tf.GradientTape() as tape:
             values, loss = self.sum_of_terms(self.forward(batch))
         self.descend(tape, loss)

@@ -46,14 +46,14 @@ class SelfTraining(Method):
     """
 
     title = "self-training without a mean teacher"
-    provides = frozenset({"features", "target", "pseudo_labels", "soft_label"})
+    provides = Method.provides | frozenset({"target", "pseudo_labels", "soft_label"})
 
     def __init__(self, network, terms, loss_stride: int = 1, soft_labeller: SoftLabeller | None = None):
         super().__init__(network, terms, loss_stride)
         self.soft_labeller = soft_labeller
 
     def forward(self, batch) -> Step:
-        step = predict_domains(self.network, batch, self.loss_stride, self.needs)
+        step = predict_domains(self.seen, batch, self.loss_stride, self.needs)
         if self.soft_labeller is None:
             return step
         soft_label = self.soft_labeller(batch["target"]["weak"], step.target.label)

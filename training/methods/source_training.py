@@ -15,4 +15,4 @@ class SourceTraining(Method):
     title = "supervised training"
 
     def forward(self, batch) -> Step:
-        return Step(source=predict_view(self.network, batch["source"], self.loss_stride, self.needs))
+        return Step(source=predict_view(self.seen, batch["source"], self.loss_stride, self.needs))

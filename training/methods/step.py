@@ -17,8 +17,13 @@ class View:
     weight: float32 `[batch, height, width]`, how much a pixel counts in the cross-entropy, see `losses.cross_entropy`.
     features: float32 `[batch, h, w, channels]`, the network's "features", on their own grid; kept if a term needs them.
     positions: int64 `[batch]`, places of the rows in the stream: what a step draws at random is a function of them.
+    levels: the encoder's maps, from fine to coarse, each float `[batch, h, w, channels]`; kept if a term needs them.
     soft_label: float32 `[batch, height, width, classes]`, LRENT's.
     teacher_probs: float32 `[batch, height, width, classes]`, a mean teacher's soft-max on the weak view, no gradient.
+        Of mixed images: on the whole target image before mixing.
+    teacher_levels: as `levels`, the mean teacher's on the images of `teacher_probs`, no gradient.
+    frozen_levels: as `levels`, those of the encoder as ImageNet left it, no gradient.
+    pasted: bool `[batch, height, width]`, of mixed images: the pixels that are the source's.
     scores: float32 `[batch, ?, ?, 1]`, a discriminator's output for the logits.
     """
 
@@ -27,8 +32,12 @@ class View:
     weight: tf.Tensor | None = None
     features: tf.Tensor | None = None
     positions: tf.Tensor | None = None
+    levels: list | None = None
     soft_label: tf.Tensor | None = None
     teacher_probs: tf.Tensor | None = None
+    teacher_levels: list | None = None
+    frozen_levels: list | None = None
+    pasted: tf.Tensor | None = None
     scores: tf.Tensor | None = None
 
 
@@ -37,11 +46,13 @@ class Step:
     """The views of one step; a method that does not use a domain leaves it None.
 
     mixed: images of both domains pasted together (ClassMix).
+    masked: target images with hidden blocks, with a teacher's labels and weights (MIC).
     """
 
     source: View | None = None
     target: View | None = None
     mixed: View | None = None
+    masked: View | None = None
 
 
 def thin_label(label, stride: int):
@@ -60,7 +71,7 @@ def predict_view(network, domain, stride: int, needs=frozenset()) -> View:
     Args:
         domain: `{"image": float32 [b, h, w, 3], "label": uint8 [b, h, w]}`; "weight", float32 `[b, h, w]`, and
             "position", int64 `[b]`, where the batch has them.
-        needs: what the terms need; the features are kept only if they are among it.
+        needs: what the terms need; features and levels are kept only if they are among it.
     """
     label, outputs = thin_label(domain["label"], stride), network(domain["image"], training=True)
     return View(
@@ -68,6 +79,7 @@ def predict_view(network, domain, stride: int, needs=frozenset()) -> View:
         label=label,
         weight=thin_label(domain["weight"], stride) if "weight" in domain else None,
         features=outputs["features"] if "features" in needs else None,
+        levels=outputs["levels"] if "levels" in needs else None,
         positions=domain.get("position"),
     )
 

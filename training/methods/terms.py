@@ -22,7 +22,7 @@ from training.losses import (
     soft_cross_entropy,
 )
 from training.losses.adversarial import SOURCE
-from training.losses.regions import REGIONS
+from training.losses.regions import REGIONS, mean_over
 from training.methods.step import Step
 from training.settings import Consistency, Losses, MinimumEntropy, Mrkld, RegionRegularisation
 
@@ -35,12 +35,14 @@ class Term:
     needs: fields of `View` that the method fills only on demand, domains other than the source, "pseudo_labels"
         (labels of the target); a method that does not provide one of them refuses the term.
     setting: the setting that asked for the term, for messages; empty if the stage always has it.
+    variables: what it keeps from step to step and moves in `__call__` (prototypes, queues), equal on all replicas.
     """
 
     name: str
     weight: float
     needs: tuple[str, ...] = ()
     setting: str = ""
+    variables: tuple = ()
 
     def __call__(self, step: Step):
         """The value, a float32 scalar; on several replicas this replica's part of it."""
@@ -88,6 +90,18 @@ class CrossEntropyTerm(Term):
         if self.over_all:
             return all_pixels(getattr(step, self.domain).label)
         return None if self.own_mean else labelled_pixels(step)
+
+
+class TeacherWeightTerm(Term):
+    """How much the teacher's labels count: mean weight of the target's pixels of mixed images; for the log alone."""
+
+    name = "teacher_weight"
+    weight = 0.0
+    needs = ("mixed",)
+
+    def __call__(self, step):
+        view = step.mixed
+        return mean_over(view.weight, 1.0 - ops.cast(view.pasted, "float32"))
 
 
 class SoftCrossEntropyTerm(Term):

@@ -190,6 +190,9 @@ class RunDirectory:
     def pasting_picture(self, stage: str) -> Path:
         return self.report / f"copy_paste_{stage}.png"
 
+    def mixing_picture(self, stage: str) -> Path:
+        return self.report / f"class_mix_{stage}.png"
+
     def digests(self, stage: str) -> Path:
         return self.checkpoints / f"{stage}.sha256"
 

@@ -72,6 +72,7 @@ def train_stage(
     head,
     seed: int,
     lasting: Path | None = None,
+    part: tuple[int, int] | None = None,
     **compiled,
 ) -> None:
     """Train `method` for `schedule.steps` steps, from a partial checkpoint if there is one.
@@ -83,6 +84,7 @@ def train_stage(
         head: variables that learn with the head's multiple of the learning rate.
         seed: of the run; the noise of dropout is a function of it, the name of the stage and the step.
         lasting: file of the variables that a stage before has kept for this one.
+        part: (first, last) of the schedule's steps that this stage makes, last not included; None = all.
         compiled: what else the method's `compile` takes.
     """
     optimizer = build_optimizer(schedule.optimizer, schedule.steps, head, schedule.average_weights)
@@ -93,11 +95,13 @@ def train_stage(
     # Random generators start anew in every stage: a run resumed between two stages draws what an unbroken one does.
     for number, network in enumerate(method.networks):
         restart_generators(network, seed, crc32(name.encode()), number)
-    first_step = load_partial(directory, method, name)
+    first, last = part or (0, schedule.steps)
+    first_step = max(first, load_partial(directory, method, name))
     forget_metrics_after(directory.metrics, directory.stages, name, first_step)
-    if first_step < schedule.steps:
-        callback = _StageCallback(directory, name, schedule.steps, first_step, schedule.checkpoint_every)
-        train(method, make_stream(first_step, share_of_this_process()), callback)
+    if first_step < last:
+        callback = _StageCallback(directory, name, last, first_step, schedule.checkpoint_every)
+        stream = make_stream(first_step, share_of_this_process())
+        train(method, stream.take(last - first_step) if last < schedule.steps else stream, callback)
 
 
 def train(method: Method, stream: tf.data.Dataset, callback: keras.callbacks.Callback) -> None:

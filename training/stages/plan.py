@@ -14,8 +14,6 @@ import time
 import keras
 import numpy as np
 
-from models.segmenter import build_segmenter
-from models.weights import WeightsError
 from training.data.domains import load_domains
 from training.data.fixed_lists import with_fixed_lists
 from training.distribution.devices import share_of_this_process
@@ -27,6 +25,7 @@ from training.evaluation.watch import Observation, Verdict, chosen_stage, judge,
 from training.progress import console
 from training.run_directory.paths import RunDirectory
 from training.settings import Experiment
+from training.stages.network import build_network
 from training.stages.report import report_run
 from training.stages.stage import Run, Stage, trains_statistics
 from training.stages.statistics import StatisticsStage
@@ -86,17 +85,6 @@ def _check_finished(directory: RunDirectory, stages: tuple[Stage, ...]) -> None:
     unknown = sorted(set(directory.stages) - {stage.name for stage in stages})
     if unknown:
         raise UserError(f"{directory.path} has a finished stage '{unknown[0]}' that its recipe lacks: start a new run")
-
-
-def build_network(experiment: Experiment, classes: int) -> keras.Model:
-    """The network that the experiment names, with its initial weights."""
-    model = experiment.model
-    try:
-        return build_segmenter(
-            model.network, classes, weights=model.weights, output_stride=model.output_stride, seed=experiment.seed
-        )
-    except WeightsError as error:
-        raise UserError(str(error)) from error
 
 
 def _carry_out_all(run: Run) -> None:

@@ -1,0 +1,142 @@
+"""Online self-training: a mean teacher labels every target batch (DACS, WACV 2021; DAFormer, CVPR 2022; PGPC, 2024).
+
+One step, in the order of the released programs:
+
+1. The teacher becomes `decay * teacher + (1 - decay) * student`; at the first step it is the student.
+2. The teacher predicts the target images, their colours unchanged, in inference mode and without gradient. Its
+   prediction gives labels and weights, see `online_labels.py`.
+3. ClassMix pastes half of a source image's classes into a target image, with label and weight (1), and the mixed
+   image's colours change.
+4. The student predicts the source and the mixed images, each in a forward pass of its own in training mode.
+5. Sum the terms: cross-entropy on the source and on the mixed images, both over all pixels, and what the recipe adds.
+6. The optimiser moves the student's weights.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import keras
+import tensorflow as tf
+
+from models.batch_norm import moving_statistics_kept
+from models.levels import with_levels
+from training.losses.regions import OUTSIDE
+from training.methods.class_mix import ClassMixer
+from training.methods.mean_teacher import Decay, MeanTeacherTraining
+from training.methods.method import Method
+from training.methods.online_labels import OnlineLabels
+from training.methods.step import Step, on_grid_of, predict_view, thin_label
+
+
+class OnlineTeacher(MeanTeacherTraining):
+    """Batches: `{"source": {"image", "label", "position"}, "target": {"image", "label", "position"}}`.
+
+    Images float32 `[b, h, w, 3]` in [0, 255]. Of the target's label only the pixels beyond the frame are used.
+
+    Args:
+        network, teacher, decay, loss_stride: as in `MeanTeacherTraining`.
+        terms: with `CrossEntropyTerm("mixed", over_all=True)` among them.
+        labels: from the teacher's soft-max to labels and weights.
+        mixer: draws the classes that are pasted, and the colours.
+        target_weight: factor of the weights of the teacher's labels; 0 = the control without them.
+        mixes: False: nothing is pasted.
+        frozen: the network as ImageNet left it, where a term needs `frozen_levels`.
+
+    Raises:
+        ValueError: a teacher that is not a copy of the network.
+        UserError: a term needs what this method does not provide.
+    """
+
+    title = "online self-training"
+    provides = Method.provides | frozenset(
+        {"mixed", "masked", "target", "teacher_probs", "teacher_levels", "frozen_levels"}
+    )
+
+    def __init__(
+        self,
+        network: keras.Model,
+        teacher: keras.Model,
+        terms,
+        labels: OnlineLabels,
+        mixer: ClassMixer,
+        decay: Decay = 0.999,
+        loss_stride: int = 1,
+        target_weight: float = 1.0,
+        mixes: bool = True,
+        frozen: keras.Model | None = None,
+    ):
+        super().__init__(network, teacher, terms, decay, loss_stride)
+        self.labels, self.mixer, self.target_weight, self.mixes = labels, mixer, target_weight, mixes
+        self.teaching = with_levels(teacher) if "teacher_levels" in self.needs else teacher
+        self.frozen = frozen and with_levels(frozen)
+
+    @property
+    def resumable_variables(self) -> list:
+        return [*super().resumable_variables, *self.labels.variables]
+
+    @property
+    def lasting_variables(self) -> dict[str, list]:
+        """Everything that moves: the next part of the stage goes on as if there were no parts."""
+        moved = {"teacher": self.teacher.weights, "optimizer": self.optimizer.variables}
+        return {**super().lasting_variables, **moved, "labels": list(self.labels.variables)}
+
+    def train_step(self, batch):
+        self.move_teacher(self.optimizer.iterations)
+        return Method.train_step(self, batch)
+
+    def prepared(self, batch) -> dict:
+        prepared = self.mixed(batch)
+        self.labels.follow(prepared["teacher"]["target"]["probs"], prepared["teacher"]["target"]["region"])
+        return prepared
+
+    def mixed(self, batch) -> dict:
+        """The batch with "mixed": {"image", "label", "weight", "position", "pasted"} and the teacher's predictions.
+
+        Label, weight and pasted are on the grid of the loss.
+        """
+        source, target = batch["source"], batch["target"]
+        # The teacher labels the target.
+        target_label = thin_label(target["label"], self.loss_stride)
+        taught = self.taught(target["image"], target_label)
+        region = tf.cast(target_label != OUTSIDE, tf.float32)
+        label, weight = self.labels(taught["probs"], region)
+        # Image, label and weight are mixed by one mask.
+        mask = self.mixer.mask(source["label"], source["position"]) & self.mixes
+        thin_mask = thin_label(mask, self.loss_stride)
+        source_label = tf.cast(thin_label(source["label"], self.loss_stride), tf.int32)
+        image = tf.where(mask[..., None], source["image"], target["image"])
+        mixed = {
+            "image": self.mixer.recoloured(image, source["position"]),
+            "label": tf.where(thin_mask, source_label, label),
+            "weight": tf.where(thin_mask, 1.0, self.target_weight * weight),
+            "position": source["position"],
+            "pasted": thin_mask,
+        }
+        teacher = {"target": {**taught, "label": label, "weight": self.target_weight * weight, "region": region}}
+        if "teacher_levels" in self.needs:
+            teacher["source"] = self.taught(source["image"], source_label)
+        return {**batch, "mixed": mixed, "teacher": teacher}
+
+    def taught(self, image, label) -> dict:
+        """The teacher's soft-max on the grid of `label`, and its levels where a term needs them; no gradient."""
+        outputs = self.teaching(image, training=False)
+        probs = tf.nn.softmax(on_grid_of(label, outputs["logits"]))
+        levels = outputs.get("levels")
+        return {"probs": tf.stop_gradient(probs), "levels": levels and [tf.stop_gradient(level) for level in levels]}
+
+    def forward(self, batch) -> Step:
+        """Of a prepared batch."""
+        teacher, mixed = batch["teacher"], batch["mixed"]
+        with moving_statistics_kept():
+            source_view = predict_view(self.seen, batch["source"], self.loss_stride, self.needs)
+        mixed_view = predict_view(self.seen, mixed, 1, self.needs)
+        mixed_view = replace(mixed_view, pasted=mixed["pasted"], **_of_teacher(teacher["target"]))
+        source_view = replace(source_view, **_of_teacher(teacher.get("source")))
+        if "frozen_levels" in self.needs:
+            levels = self.frozen(batch["source"]["image"], training=False)["levels"]
+            source_view = replace(source_view, frozen_levels=[tf.stop_gradient(level) for level in levels])
+        return Step(source=source_view, mixed=mixed_view)
+
+
+def _of_teacher(taught: Mapping | None) -> dict:
+    return {} if taught is None else {"teacher_probs": taught["probs"], "teacher_levels": taught["levels"]}

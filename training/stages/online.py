@@ -1,0 +1,156 @@
+"""Online adaptation: a mean teacher labels every target batch (DACS, DAFormer, PGPC).
+
+The training has one schedule, and is cut into parts so that the watch can judge it on its way: each part is a stage of
+the run, which goes on with all variables of the part before, as if there were no cut. The best part by the watch is the
+result; a collapse ends the run.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from models.batch_norm import set_batch_norm
+from models.heads import head_variables
+from training.data.input_pipeline import side_by_side
+from training.distribution.workers import on_chief
+from training.evaluation.panels import write_mixing
+from training.methods.class_mix import ClassMixer
+from training.methods.mean_teacher import decay_of, teacher_of
+from training.methods.online_labels import ONLINE_LABELS
+from training.methods.online_teacher import OnlineTeacher
+from training.methods.terms import CrossEntropyTerm, TeacherWeightTerm, terms_of
+from training.progress import console
+from training.settings import ClassMix, Experiment, Online, Schedule
+from training.stages.fitting import train_stage
+from training.stages.network import build_network
+from training.stages.stage import Run, Stage
+from training.stages.streams import stream_of
+
+STREAMS = 800  # keeps the streams of online training apart from those of rounds and of alignment
+PARTS = 4  # of the training, where the recipe does not say how often the watch judges
+PICTURED = 4  # mixed images per picture
+
+
+def stages(part: Online, experiment: Experiment) -> tuple[Stage, ...]:
+    """One stage per part of the training."""
+    schedule = experiment.data.schedules["online"]
+    schedule = replace(schedule, average_weights=None)  # the teacher is an average already
+    every = experiment.recipe.watch.every or -(-schedule.steps // PARTS)
+    firsts = range(0, schedule.steps, every)
+    return tuple(_stage(part, schedule, first, min(first + every, schedule.steps)) for first in firsts)
+
+
+def _stage(part: Online, schedule: Schedule, first: int, last: int) -> Stage:
+    return OnlineStage(
+        name=f"online_{last}",
+        title=f"Step {last}",
+        phrase=f"after step {last} of {schedule.steps}",
+        schedule=schedule,
+        way="by online self-training",
+        ends_run=True,
+        settings=part,
+        first=first,
+        last=last,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineStage(Stage):
+    """The steps `first` to `last` - 1 of the training; the teacher is the result."""
+
+    settings: Online
+    first: int
+    last: int
+
+    def check(self) -> None:
+        OnlineTeacher.check_terms(terms_of(self.settings.losses))
+
+    def run(self, run: Run) -> dict:
+        network, schedule = run.network, self.schedule
+        console.print(f"Online self-training: steps {self.first} to {self.last} of {schedule.steps}", style="bold")
+        # 1. The network to begin with; a later part finds all of its variables in what the part before has kept.
+        if self.first == 0 and self.settings.start == "imagenet":
+            network.set_weights(build_network(run.experiment, run.domains.label_space.count).get_weights())
+        kept = run.directory.lasting(run.previous(self).name) if self.first > 0 else None
+        # 2. Training.
+        set_batch_norm(network, schedule.batch_norm)
+        method = online_method(run, self.settings, schedule)
+        streams = online_streams(run, schedule)
+        make_stream = side_by_side(**streams)
+        head, seed, part = head_variables(network), run.experiment.seed, (self.first, self.last)
+        train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, lasting=kept, part=part)
+        # 3. Pictures, the figures of the student; the teacher takes its place as the result.
+        if self._is_pictured:
+            picture = run.directory.mixing_picture(self.name)
+            on_chief(lambda: write_mixing(picture, mixed_images(method, streams), run.domains.label_space))
+        run.save_lasting(method, self)
+        run.follow_target(schedule)
+        student_scores = run.score(run.domains.evaluation, f"evaluating the student of {self.name}")
+        network.set_weights(method.result_weights())
+        run.follow_target(schedule)
+        return {"student_scores": student_scores}
+
+    @property
+    def _is_pictured(self) -> bool:
+        """At three moments of the training: in its first, middle and last part."""
+        length = self.last - self.first
+        middle = self.schedule.steps // 2
+        return self.first == 0 or self.last == self.schedule.steps or self.last - length < middle <= self.last
+
+    def files(self, run: Run) -> list[Path]:
+        return [run.directory.mixing_picture(self.name)]
+
+
+def online_method(run: Run, settings: Online, schedule: Schedule) -> OnlineTeacher:
+    """The `train_step`; its teacher starts as the network is now."""
+    data, network = run.experiment.data, run.network
+    terms = [
+        CrossEntropyTerm("source", over_all=True),
+        CrossEntropyTerm("mixed", over_all=True),
+        TeacherWeightTerm(),
+        *terms_of(settings.losses),
+    ]
+    return OnlineTeacher(
+        network,
+        teacher_of(network),
+        terms,
+        labels=ONLINE_LABELS[type(settings.weighting)](settings.weighting, run.domains.label_space.count),
+        mixer=ClassMixer(settings.class_mix or ClassMix(), _seed(run)),
+        decay=decay_of(settings.mean_teacher, schedule.steps),
+        loss_stride=data.loss_stride,
+        target_weight=settings.target_weight,
+        mixes=settings.class_mix is not None,
+    )
+
+
+def online_streams(run: Run, schedule: Schedule) -> dict:
+    """The streams of the source and of the target, by their names in a batch."""
+    data, domains, seed = run.experiment.data, run.domains, _seed(run)
+    source = stream_of(domains.source, data, schedule, seed)
+    return {"source": source, "target": stream_of(domains.target, data, schedule, seed + 1)}
+
+
+def _seed(run: Run) -> int:
+    return 1000 * run.experiment.seed + STREAMS
+
+
+def mixed_images(method: OnlineTeacher, streams: dict) -> Iterator[dict[str, np.ndarray]]:
+    """What the method makes of the first positions of the streams, as `write_mixing` takes it."""
+    few = {name: replace(stream, batch_size=PICTURED, steps=1, cache=False) for name, stream in streams.items()}
+    batch = next(iter(side_by_side(**few)()))
+    found = method.mixed(batch)
+    for row in range(PICTURED):
+        mixed = found["mixed"]
+        yield {
+            **{name: _pixels(found[name]["image"][row]) for name in streams},
+            "image": _pixels(mixed["image"][row]),
+            "label": mixed["label"][row].numpy().astype(np.uint8),
+            "weight": mixed["weight"][row].numpy(),
+            "target_weight": float(found["teacher"]["target"]["weight"][row].numpy().mean()),
+        }
+
+
+def _pixels(image) -> np.ndarray:
+    return np.clip(image.numpy().round(), 0, 255).astype(np.uint8)
