@@ -100,6 +100,7 @@ class OnlineTeacher(MeanTeacherTraining):
         taught = self.taught(target["image"], target_label)
         region = tf.cast(target_label != OUTSIDE, tf.float32)
         label, weight = self.labels(taught["probs"], region)
+        label = tf.where(region > 0, label, OUTSIDE)
         # Image, label and weight are mixed by one mask.
         mask = self.mixer.mask(source["label"], source["position"]) & self.mixes
         thin_mask = thin_label(mask, self.loss_stride)

@@ -52,7 +52,7 @@ def test_the_moving_average_agrees_with_hiast(shared_dir):
     teacher = teacher_of(network)
     network.set_weights(weights("ema_student"))
     teacher.set_weights(weights("ema_before"))
-    MeanTeacherTraining(network, teacher, [CrossEntropyTerm("target")], decay=0.999).move_teacher()
+    MeanTeacherTraining(network, teacher, [CrossEntropyTerm("target")], decay=0.999).move_teacher(0)
     assert_weights(teacher, weights("ema_after"), atol=1e-7)
 
 
