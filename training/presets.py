@@ -121,6 +121,7 @@ def _streets(style: str, split: str, count: int) -> Domain:
 def _published(
     title: str, source: Domain, target: Domain, evaluation: Domain, label_space: str, note: str = ""
 ) -> Data:
+    margins = (0.03, 0.23, 0.0, 0.0) if target.reader == "cityscapes" else (0.0, 0.0, 0.0, 0.0)  # DAFormer's 15 and 120
     return Data(
         title=title,
         label_space=label_space,
@@ -135,6 +136,7 @@ def _published(
             "rounds": PAPER_ROUND,
             "online": PAPER_ONLINE,
         },
+        label_margins=margins,
         network="deeplab_v2_resnet101",
         weights="imagenet",
         output_stride=8,

@@ -95,6 +95,8 @@ class Data:
     evaluation: Domain | None = None  # labelled images of the target, used for figures only
     source_evaluation: Domain | None = None  # labelled images of the source: how large the gap is
     most_rounds: RoundCount | None = None  # of adaptation, whatever the recipe says: what a short job has time for
+    label_margins: tuple[Fraction, Fraction, Fraction, Fraction] = (0, 0, 0, 0)  # top, bottom, left, right: shares of
+    # the target's frames that an online teacher does not label (the car's own bonnet, rectification)
     loss_stride: Annotated[int, Interval(ge=1, le=64)] = 1  # of the grid of the loss: every n-th row and column
     mined_crops: bool = True  # crops are small beside the frame, so that a recipe's rare-class mining makes sense
     minimum_source_images: AnyCount = 0  # a round's source subset holds at least this many (small source sets)
@@ -330,6 +332,29 @@ class RunningThresholds:
 
 
 @dataclass(frozen=True)
+class FeatureDistance:
+    """DAFormer, section 3.4: on things, the encoder's last map stays near that of the ImageNet encoder.
+
+    A place of the map belongs to a class that fills at least `least_share` of it.
+    """
+
+    weight: Weight = 0.005
+    least_share: Fraction = 0.75
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Masked image consistency (MIC, CVPR 2023): blocks of the target are hidden, the teacher's labels stay.
+
+    `block`: side of a square block as a share of the width (published: 64 pixels of 1024). `ratio`: of hidden blocks.
+    """
+
+    weight: Weight = 1.0
+    block: Portion = 1 / 16
+    ratio: Fraction = 0.7
+
+
+@dataclass(frozen=True)
 class Losses:
     """Loss terms beside the cross-entropy; a part that is None is not used. `training/methods/terms.py` builds them."""
 
@@ -337,6 +362,8 @@ class Losses:
     regions: RegionRegularisation | None = None
     consistency: Consistency | None = None  # needs a mean teacher
     minimum_entropy: MinimumEntropy | None = None
+    feature_distance: FeatureDistance | None = None  # needs ImageNet weights
+    masked: Masked | None = None  # needs a mean teacher
 
 
 @dataclass(frozen=True)

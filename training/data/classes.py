@@ -23,6 +23,7 @@ CITYSCAPES_NAMES = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
     "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
 )  # fmt: skip
+CITYSCAPES_THINGS = (6, 7, *range(11, 19))
 CITYSCAPES_COLORS = (
     (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153), (250, 170, 30),
     (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142),
@@ -50,7 +51,7 @@ class LabelSpace:
     `from_cityscapes[t]` is this space's id of Cityscapes train id `t`, or IGNORE. `raw_ids` maps the numbers in the
     label files of a `folders` data set, any whole numbers, to train ids (None: the files hold train ids), `raw_colors`
     the colours 0xRRGGBB of label files that hold some. `class_sets` names the subsets whose mean IoU is reported; the
-    first holds every class.
+    first holds every class. `own_things`: ids that a file names as things, see `things`.
     """
 
     name: str
@@ -60,6 +61,16 @@ class LabelSpace:
     raw_ids: Mapping[int, int] | None = field(default=None, hash=False)
     class_sets: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
     raw_colors: Mapping[int, int] | None = field(default=None, hash=False)
+    own_things: tuple[int, ...] | None = None
+
+    @property
+    def things(self) -> tuple[int, ...]:
+        """Ids of the classes of countable objects: those named, else those of Cityscapes' objects; of all if none are.
+
+        DAFormer (CVPR 2022) counts traffic lights, signs, persons and vehicles among them.
+        """
+        paired = sorted({self.from_cityscapes[i] for i in CITYSCAPES_THINGS} - {IGNORE})
+        return self.own_things or tuple(paired) or tuple(range(self.count))
 
     @property
     def count(self) -> int:
@@ -156,7 +167,8 @@ def load_label_space(name_or_json_path: str | Path) -> LabelSpace:
     """A built-in label space by name, or the user's own from a JSON file.
 
     The file holds {"name", "names", "colors"} and, if wanted, "raw_ids", "from_cityscapes" (19 ids, 255 = no such
-    class; without it classes are paired by name) and "class_sets".
+    class; without it classes are paired by name), "class_sets" and "things" (names of the classes of countable
+    objects).
 
     Raises:
         UserError: unknown name, unreadable file, or contents that contradict each other.
@@ -173,7 +185,7 @@ def load_label_space(name_or_json_path: str | Path) -> LabelSpace:
 
 
 def _parse_label_space(path: Path, content: dict) -> LabelSpace:
-    known = {"name", "names", "colors", "raw_ids", "from_cityscapes", "class_sets"}
+    known = {"name", "names", "colors", "raw_ids", "from_cityscapes", "class_sets", "things"}
     if unknown := sorted(set(content) - known):
         raise UserError(f"{path} has the unknown key {unknown[0]!r}: a label space knows {', '.join(sorted(known))}.")
     names = _string_list(path, content.get("names"))
@@ -185,6 +197,7 @@ def _parse_label_space(path: Path, content: dict) -> LabelSpace:
         from_cityscapes=_from_cityscapes(path, content.get("from_cityscapes"), names),
         raw_ids=None if raw_ids is None else _raw_ids(path, raw_ids, len(names)),
         class_sets=_class_sets(path, content.get("class_sets"), len(names)),
+        own_things=_things(path, content.get("things"), names),
     )
 
 
@@ -238,6 +251,14 @@ def _from_cityscapes(path: Path, ids: object, names: tuple[str, ...]) -> tuple[i
             f"(0-{len(names) - 1}), or 255 where there is none."
         )
     return tuple(ids)
+
+
+def _things(path: Path, things: object, names: tuple[str, ...]) -> tuple[int, ...] | None:
+    if things is None:
+        return None
+    if not isinstance(things, list) or not things or not all(thing in names for thing in things):
+        raise UserError(f'"things" in {path} must be a list of some of the class names, such as ["{names[-1]}"].')
+    return tuple(sorted({names.index(thing) for thing in things}))
 
 
 def _raw_ids(path: Path, raw_ids: object, count: int) -> dict[int, int]:

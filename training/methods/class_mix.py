@@ -15,7 +15,7 @@ from training.losses.regions import OUTSIDE
 from training.randomness import uniform_at
 from training.settings import ClassMix
 
-CLASSES, COLOURS = 0, 1  # numbers of the streams of random numbers
+CLASSES, COLOURS, MASKED_COLOURS = 0, 1, 3  # numbers of the streams of random numbers; 2: `block_mask.py`
 _IDS = 256
 
 
@@ -46,9 +46,12 @@ class ClassMixer:
         chosen = tf.cast(rank, tf.float32) < count[:, None]
         return tf.gather(tf.pad(chosen, [[0, 0], [0, _IDS - OUTSIDE]]), tf.cast(label, tf.int32), batch_dims=1)
 
-    def recoloured(self, image, positions):
-        """`image` float32 `[batch, height, width, 3]` in [0, 255] with the colours of each row changed."""
-        settings, uniform = self.settings, uniform_at(self.seed, COLOURS, positions, 7)
+    def recoloured(self, image, positions, stream: int = COLOURS):
+        """`image` float32 `[batch, height, width, 3]` in [0, 255] with the colours of each row changed.
+
+        stream: number of the stream of random numbers, one per use in a step.
+        """
+        settings, uniform = self.settings, uniform_at(self.seed, stream, positions, 7)
 
         def of_row(row):
             image, numbers = row

@@ -21,7 +21,8 @@ import tensorflow as tf
 from models.batch_norm import moving_statistics_kept
 from models.levels import with_levels
 from training.losses.regions import OUTSIDE
-from training.methods.class_mix import ClassMixer
+from training.methods.block_mask import BlockMasker
+from training.methods.class_mix import MASKED_COLOURS, ClassMixer
 from training.methods.mean_teacher import Decay, MeanTeacherTraining
 from training.methods.method import Method
 from training.methods.online_labels import OnlineLabels
@@ -41,6 +42,7 @@ class OnlineTeacher(MeanTeacherTraining):
         target_weight: factor of the weights of the teacher's labels; 0 = the control without them.
         mixes: False: nothing is pasted.
         frozen: the network as ImageNet left it, where a term needs `frozen_levels`.
+        masker: hides blocks of the target, where a term needs "masked".
 
     Raises:
         ValueError: a teacher that is not a copy of the network.
@@ -64,11 +66,12 @@ class OnlineTeacher(MeanTeacherTraining):
         target_weight: float = 1.0,
         mixes: bool = True,
         frozen: keras.Model | None = None,
+        masker: BlockMasker | None = None,
     ):
         super().__init__(network, teacher, terms, decay, loss_stride)
         self.labels, self.mixer, self.target_weight, self.mixes = labels, mixer, target_weight, mixes
         self.teaching = with_levels(teacher) if "teacher_levels" in self.needs else teacher
-        self.frozen = frozen and with_levels(frozen)
+        self.frozen, self.masker = frozen and with_levels(frozen), masker
 
     @property
     def resumable_variables(self) -> list:
@@ -86,8 +89,15 @@ class OnlineTeacher(MeanTeacherTraining):
 
     def prepared(self, batch) -> dict:
         prepared = self.mixed(batch)
-        self.labels.follow(prepared["teacher"]["target"]["probs"], prepared["teacher"]["target"]["region"])
-        return prepared
+        taught = prepared["teacher"]["target"]
+        self.labels.follow(taught["probs"], taught["region"])
+        return prepared | ({"masked": self.masked(batch["target"], taught)} if "masked" in self.needs else {})
+
+    def masked(self, target, taught) -> dict:
+        """Target images with changed colours and hidden blocks, with the teacher's labels and weights."""
+        position = target["position"]
+        image = self.masker.hidden(self.mixer.recoloured(target["image"], position, MASKED_COLOURS), position)
+        return {"image": image, "label": taught["label"], "weight": taught["weight"], "position": position}
 
     def mixed(self, batch) -> dict:
         """The batch with "mixed": {"image", "label", "weight", "position", "pasted"} and the teacher's predictions.
@@ -130,13 +140,14 @@ class OnlineTeacher(MeanTeacherTraining):
         teacher, mixed = batch["teacher"], batch["mixed"]
         with moving_statistics_kept():
             source_view = predict_view(self.seen, batch["source"], self.loss_stride, self.needs)
+            masked_view = predict_view(self.seen, batch["masked"], 1) if "masked" in self.needs else None
         mixed_view = predict_view(self.seen, mixed, 1, self.needs)
         mixed_view = replace(mixed_view, pasted=mixed["pasted"], **_of_teacher(teacher["target"]))
         source_view = replace(source_view, **_of_teacher(teacher.get("source")))
         if "frozen_levels" in self.needs:
             levels = self.frozen(batch["source"]["image"], training=False)["levels"]
             source_view = replace(source_view, frozen_levels=[tf.stop_gradient(level) for level in levels])
-        return Step(source=source_view, mixed=mixed_view)
+        return Step(source=source_view, mixed=mixed_view, masked=masked_view)
 
 
 def _of_teacher(taught: Mapping | None) -> dict:

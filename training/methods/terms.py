@@ -10,10 +10,13 @@ from dataclasses import fields
 from keras import ops
 
 from models.replicas import over_replicas, replicas
+from training.data.classes import LabelSpace
 from training.losses import (
     DOMAIN_LOSSES,
     cross_entropy,
+    dominant_label,
     entropy,
+    feature_distance,
     kld_to_uniform,
     labelled_region,
     minimum_entropy,
@@ -24,7 +27,7 @@ from training.losses import (
 from training.losses.adversarial import SOURCE
 from training.losses.regions import REGIONS, mean_over
 from training.methods.step import Step
-from training.settings import Consistency, Losses, MinimumEntropy, Mrkld, RegionRegularisation
+from training.settings import Consistency, FeatureDistance, Losses, Masked, MinimumEntropy, Mrkld, RegionRegularisation
 
 
 class Term:
@@ -43,6 +46,9 @@ class Term:
     needs: tuple[str, ...] = ()
     setting: str = ""
     variables: tuple = ()
+
+    def take_label_space(self, space: LabelSpace) -> None:
+        """Told once, before the first step, which classes there are."""
 
     def __call__(self, step: Step):
         """The value, a float32 scalar; on several replicas this replica's part of it."""
@@ -189,6 +195,44 @@ class MinimumEntropyTerm(Term):
         return minimum_entropy(step.target.logits)
 
 
+class FeatureDistanceTerm(Term):
+    """DAFormer's feature distance on the things of the source, on the encoder's last map.
+
+    least_share: see `losses.dominant_label`.
+    """
+
+    name = "feature_distance"
+    needs = ("levels", "frozen_levels")
+    things: tuple[int, ...] = ()
+
+    def __init__(self, weight: float, least_share: float = 0.75):
+        self.weight, self.least_share = weight, least_share
+
+    def take_label_space(self, space):
+        self.things = space.things
+
+    def __call__(self, step):
+        view = step.source
+        features, frozen, classes = view.levels[-1], view.frozen_levels[-1], view.logits.shape[-1]
+        label = dominant_label(view.label, ops.shape(features)[1:3], classes, self.least_share)
+        is_thing = sum(ops.cast(ops.equal(label, thing), "float32") for thing in self.things)
+        return feature_distance(features, frozen, is_thing)
+
+
+class MaskedTerm(Term):
+    """MIC: cross-entropy on target images with hidden blocks, with the teacher's labels and weights."""
+
+    name = "masked"
+    needs = ("masked",)
+
+    def __init__(self, settings: Masked):
+        self.settings, self.weight = settings, settings.weight
+
+    def __call__(self, step):
+        view = step.masked
+        return cross_entropy(view.logits, view.label, all_pixels(view.label), view.weight)
+
+
 class AdversarialTerm(Term):
     """The discriminator's loss of the target's output maps with the source's domain label.
 
@@ -221,17 +265,24 @@ TERMS: dict[type, Callable[..., list[Term]]] = {
     RegionRegularisation: _region_terms,
     Consistency: lambda settings: [TeacherConsistencyTerm(settings.weight, settings.region)],
     MinimumEntropy: lambda settings: [MinimumEntropyTerm(settings.weight)],
+    FeatureDistance: lambda settings: [FeatureDistanceTerm(settings.weight, settings.least_share)],
+    Masked: lambda settings: [MaskedTerm(settings)],
 }
 """By the type of a part of `Losses`: its settings -> its terms."""
 
 
-def terms_of(losses: Losses) -> list[Term]:
-    """The terms of `losses` in the order of its fields; a part that is None has none."""
+def terms_of(losses: Losses, space: LabelSpace | None = None) -> list[Term]:
+    """The terms of `losses` in the order of its fields; a part that is None has none.
+
+    space: the classes; without it the terms can be asked what they need, but not be computed.
+    """
     terms = []
     for field in fields(losses):
         settings = getattr(losses, field.name)
         if settings is not None:
             for term in TERMS[type(settings)](settings):
                 term.setting = f"losses.{field.name}"
+                if space is not None:
+                    term.take_label_space(space)
                 terms.append(term)
     return terms

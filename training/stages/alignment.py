@@ -89,7 +89,7 @@ def alignment_method(run: Run, settings: Alignment) -> AdversarialTraining:
     return AdversarialTraining(
         run.network,
         discriminator,
-        [CrossEntropyTerm("source"), *terms_of(settings.losses)],
+        [CrossEntropyTerm("source"), *terms_of(settings.losses, run.domains.label_space)],
         settings.map,
         settings.loss,
         settings.weight,

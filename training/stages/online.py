@@ -13,9 +13,11 @@ import numpy as np
 
 from models.batch_norm import set_batch_norm
 from models.heads import head_variables
+from training.data.frame_changes import LeftOutMargins
 from training.data.input_pipeline import side_by_side
 from training.distribution.workers import on_chief
 from training.evaluation.panels import write_mixing
+from training.methods.block_mask import BlockMasker
 from training.methods.class_mix import ClassMixer
 from training.methods.mean_teacher import decay_of, teacher_of
 from training.methods.online_labels import ONLINE_LABELS
@@ -105,31 +107,39 @@ class OnlineStage(Stage):
 
 def online_method(run: Run, settings: Online, schedule: Schedule) -> OnlineTeacher:
     """The `train_step`; its teacher starts as the network is now."""
-    data, network = run.experiment.data, run.network
-    terms = [
-        CrossEntropyTerm("source", over_all=True),
-        CrossEntropyTerm("mixed", over_all=True),
-        TeacherWeightTerm(),
-        *terms_of(settings.losses),
-    ]
+    data, network, losses, space = run.experiment.data, run.network, settings.losses, run.domains.label_space
+    # The feature distance is to an encoder that there is only with ImageNet weights.
+    frozen = None
+    if losses.feature_distance is not None and run.experiment.model.weights == "none":
+        console.print("No feature distance: this network has no ImageNet weights to stay near (--weights)")
+        losses = replace(losses, feature_distance=None)
+    elif losses.feature_distance is not None:
+        frozen = build_network(run.experiment, space.count)
+        frozen.trainable = False
+    masker = None if losses.masked is None else BlockMasker(losses.masked, _seed(run))
+    terms = [CrossEntropyTerm("source", over_all=True), CrossEntropyTerm("mixed", over_all=True), TeacherWeightTerm()]
+    terms += terms_of(losses, space)
     return OnlineTeacher(
         network,
         teacher_of(network),
         terms,
-        labels=ONLINE_LABELS[type(settings.weighting)](settings.weighting, run.domains.label_space.count),
+        labels=ONLINE_LABELS[type(settings.weighting)](settings.weighting, space.count),
         mixer=ClassMixer(settings.class_mix or ClassMix(), _seed(run)),
         decay=decay_of(settings.mean_teacher, schedule.steps),
         loss_stride=data.loss_stride,
         target_weight=settings.target_weight,
         mixes=settings.class_mix is not None,
+        frozen=frozen,
+        masker=masker,
     )
 
 
 def online_streams(run: Run, schedule: Schedule) -> dict:
     """The streams of the source and of the target, by their names in a batch."""
     data, domains, seed = run.experiment.data, run.domains, _seed(run)
+    changes = (LeftOutMargins(*data.label_margins),) if any(data.label_margins) else ()
     source = stream_of(domains.source, data, schedule, seed)
-    return {"source": source, "target": stream_of(domains.target, data, schedule, seed + 1)}
+    return {"source": source, "target": stream_of(domains.target, data, schedule, seed + 1, changes=changes)}
 
 
 def _seed(run: Run) -> int:

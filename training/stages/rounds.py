@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from models.batch_norm import set_batch_norm
 from models.heads import head_variables
+from training.data.classes import LabelSpace
 from training.data.copy_paste import HardClassPaste
 from training.data.donors import hard_classes
 from training.data.input_pipeline import Views, load_frame, side_by_side
@@ -97,7 +98,8 @@ class RoundStage(Stage):
             network.set_weights(lasting["student"])
         # 3. Training.
         set_batch_norm(network, self.schedule.batch_norm)
-        method = round_method(network, adaptation, data, self.schedule.steps, soft)
+        space = run.domains.label_space
+        method = round_method(network, adaptation, data, self.schedule.steps, soft, space)
         make_stream = round_streams(run, self, labelled)
         head, seed = head_variables(network), run.experiment.seed
         train_stage(method, self.schedule, self.name, make_stream, run.directory, head, seed)
@@ -123,7 +125,7 @@ def source_share_of(adaptation: Rounds, data: Data) -> SourceShare | None:
     return adaptation.source_share or (everything if data.keep_source else None)
 
 
-def round_terms(adaptation: Rounds, with_source: bool) -> list:
+def round_terms(adaptation: Rounds, with_source: bool, space: LabelSpace | None = None) -> list:
     """The loss of a round as a sum of named terms.
 
     A recipe that does without the source (IAST, HIAST) has terms that are means over the target: where the data adds
@@ -136,12 +138,20 @@ def round_terms(adaptation: Rounds, with_source: bool) -> list:
         else CrossEntropyTerm("target", weight, own_mean)
     )
     source = [CrossEntropyTerm("source", own_mean=own_mean)] if with_source else []
-    return [*source, target, *terms_of(adaptation.losses)]
+    return [*source, target, *terms_of(adaptation.losses, space)]
 
 
-def round_method(network: keras.Model, adaptation: Rounds, data: Data, steps: int, soft: SoftLabeller | None) -> Method:
+def round_method(
+    network: keras.Model,
+    adaptation: Rounds,
+    data: Data,
+    steps: int,
+    soft: SoftLabeller | None,
+    space: LabelSpace | None = None,
+) -> Method:
     """The `train_step` of a round: plain self-training, or with a mean teacher that starts as the student is now."""
-    terms, teaching = round_terms(adaptation, source_share_of(adaptation, data) is not None), adaptation.mean_teacher
+    terms = round_terms(adaptation, source_share_of(adaptation, data) is not None, space)
+    teaching = adaptation.mean_teacher
     if teaching is None:
         return SelfTraining(network, terms, data.loss_stride, soft)
     decay = decay_of(teaching, steps)
