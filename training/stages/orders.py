@@ -122,10 +122,8 @@ def class_counts(run: Run, domain: Labelled) -> np.ndarray:
 
     In pixels of the data's size, so that every image has the same weight. Counted once per run, by the chief.
     """
-    path, shape = (
-        run.directory.class_counts(domain),
-        (len(_dataset(run.domains, domain)), run.domains.label_space.count),
-    )
+    path = run.directory.class_counts(domain)
+    shape = (len(_dataset(run.domains, domain)), run.domains.label_space.count)
 
     def counted() -> None:
         if not path.exists():
