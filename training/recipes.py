@@ -10,14 +10,17 @@ from training.settings import (
     ClassBalanced,
     Consistency,
     CopyPaste,
+    FeatureDistance,
     GlobalThreshold,
     InstanceAdaptive,
     LabelEntropy,
     Losses,
+    Masked,
     MeanTeacher,
     Mrkld,
     Online,
     RareClassMining,
+    RareClassSampling,
     Recipe,
     RegionRegularisation,
     Rounds,
@@ -35,6 +38,11 @@ IAST = "Mei et al., Instance Adaptive Self-Training for Unsupervised Domain Adap
 HIAST = "Zhu et al., Hard-aware Instance Adaptive Self-training, TPAMI 2025"
 CRST = "Zou et al., Confidence Regularized Self-Training, ICCV 2019"
 DACS = "Tranheden et al., DACS: Domain Adaptation via Cross-domain Mixed Sampling, WACV 2021"
+DAFORMER = (
+    "Hoyer et al., DAFormer: Improving Network Architectures and Training Strategies for Domain-Adaptive Semantic "
+    "Segmentation, CVPR 2022"
+)
+MIC = "Hoyer et al., MIC: Masked Image Consistency for Context-Enhanced Domain Adaptation, CVPR 2023"
 HALVE_EVERY_TWO_ROUNDS = 2**-0.5
 IAST_DECAY = (2 / 3) ** 0.5  # 3e-5, 2.5e-5, 2e-5
 HIAST_DECAY = (1 / 3) ** 0.5  # 3e-6 in the first round, 1e-6 in the third
@@ -167,5 +175,18 @@ RECIPES: dict[str, Recipe] = {
         paper=DACS,
         published="GTA5 -> Cityscapes 52.1, SYNTHIA 48.3 / 54.8 (DeepLab-v2 ResNet-101)",
         adaptation=Online(),
+    ),
+    "daformer": Recipe(
+        paper=DAFORMER,
+        published="GTA5 -> Cityscapes 68.3, SYNTHIA 60.9 / 67.4 (MiT-B5)",
+        adaptation=Online(rare_class_sampling=RareClassSampling(), losses=Losses(feature_distance=FeatureDistance())),
+    ),
+    "mic": Recipe(
+        paper=MIC,
+        published="GTA5 -> Cityscapes 75.9 (on HRDA, MiT-B5)",
+        adaptation=Online(
+            rare_class_sampling=RareClassSampling(),
+            losses=Losses(feature_distance=FeatureDistance(), masked=Masked()),
+        ),
     ),
 }

@@ -121,11 +121,30 @@ class Model:
 
 
 @dataclass(frozen=True)
+class RareClassSampling:
+    """DAFormer (CVPR 2022, section 3.3): draw a class, P(c) ~ exp((1 - f_c) / T), then an image that shows it.
+
+    f_c is the class' share of the source's labelled pixels, counted once per run. `domains="both"`, in rounds: the
+    target's images too, by the pseudo-labels of the round. The published shares are stated in pixels: more than 3000 of
+    GTA5's 1914 x 1052, more than 1500 of a crop of 512 x 512.
+    """
+
+    temperature: Annotated[float, Interval(ge=1e-6, le=1e6)] = 0.01  # T; published for the 24,966 images of GTA5. With
+    # few images a larger one, so that the few that show a rare class are not drawn again and again
+    least_share: Annotated[float, Interval(ge=0, lt=1)] = 0.0015  # an image shows a class above this share of its
+    # labelled pixels
+    crop_draws: Annotated[int, Interval(ge=0, le=1000)] = 10  # how often a crop is drawn again that shows too little
+    crop_share: Annotated[float, Interval(ge=0, lt=1)] = 0.0057  # a crop shows enough above this share of its pixels
+    domains: Literal["source", "both"] = "source"
+
+
+@dataclass(frozen=True)
 class WarmUp:
     """Supervised training, the start of every recipe. `domain="target"` makes it the oracle (needs target labels)."""
 
     kind: Literal["warm_up"] = "warm_up"
     domain: Literal["source", "target"] = "source"
+    rare_class_sampling: RareClassSampling | None = None
 
 
 @dataclass(frozen=True)
@@ -407,6 +426,7 @@ class Rounds:
     selector: GlobalThreshold | ClassBalanced | LabelEntropy | InstanceAdaptive = ClassBalanced()
     source_share: SourceShare | None = SourceShare()  # None: the source takes no part
     mining: RareClassMining | None = None
+    rare_class_sampling: RareClassSampling | None = None
     image_selection: ImageSelection | None = None
     copy_paste: CopyPaste | None = None
     mean_teacher: MeanTeacher | None = None
@@ -428,6 +448,7 @@ class Online:
     start: Literal["warm_up", "imagenet"] = "warm_up"
     mean_teacher: MeanTeacher = MeanTeacher(decay=0.999, decay_steps=40_000, ramp=True)
     weighting: ImageConfidence | PixelConfidence | RunningThresholds = ImageConfidence()
+    rare_class_sampling: RareClassSampling | None = None  # of the source; "both" is of rounds
     class_mix: ClassMix | None = ClassMix()  # None: the target's images alone, their colours changed
     losses: Losses = Losses()
     target_weight: Weight = 1.0  # of the teacher's labels, a factor: PGPC 0.8; 0 = the control without labels

@@ -14,7 +14,9 @@ from training.data.readers import MissingFolder, own_id_decoder
 from training.data.samples import Dataset, check_no_overlap
 from training.data.sampling import evenly_spaced
 from training.data.streetsim.frames import ensure_frames
+from training.distribution.threads import in_order
 from training.errors import UserError, printable
+from training.progress import Meter
 from training.settings import Domain, Experiment
 
 HOME_IMAGES = 100  # held-out source images where none are named: training images, at most
@@ -36,15 +38,24 @@ class Domains:
     notes: tuple[str, ...] = ()  # what could not be had, in sentences
 
     @cached_property
+    def warm_up_table(self) -> np.ndarray:
+        """`count_labels` of those of the labels that the warm-up learns from which are `looked_at`."""
+        return count_labels(self.warm_up, looked_at(self.warm_up))
+
+    @cached_property
+    def source_table(self) -> np.ndarray:
+        """`count_labels` of the source labels that are `looked_at`."""
+        return self.warm_up_table if self.warm_up is self.source else count_labels(self.source, looked_at(self.source))
+
+    @cached_property
     def warm_up_counts(self) -> np.ndarray:
-        """Pixels of each id in the labels that the warm-up learns from, as `label_counts`."""
-        return label_counts(self.warm_up)
+        """Pixels of each train id, 255 too, in the labels that the warm-up learns from: int64 `[256]`."""
+        return self.warm_up_table.sum(axis=0)
 
     @cached_property
     def source_shares(self) -> np.ndarray:
         """Class shares of the source labels, float64 `[classes]`, from evenly spaced labels."""
-        counts = self.warm_up_counts if self.warm_up is self.source else label_counts(self.source)
-        counts = counts[: self.label_space.count]
+        counts = self.source_table.sum(axis=0)[: self.label_space.count]
         return counts / max(counts.sum(), 1)
 
     @property
@@ -58,7 +69,7 @@ class Domains:
         scored = f"evaluation: {_counted(evaluation)}" if evaluation is not None else "no labelled images of the target"
         first = f"Source: {_counted(self.source)}; target: {_counted(self.target)}; {scored}"
         ignored = bool(self.warm_up_counts[IGNORE])
-        unseen = unseen_sentence(self.unseen_classes, self.warm_up, len(self._looked_at), ignored)
+        unseen = unseen_sentence(self.unseen_classes, self.warm_up, len(self.warm_up_table), ignored)
         return [printable(sentence) for sentence in (first, *self.notes, unseen) if sentence]
 
     @property
@@ -72,10 +83,6 @@ class Domains:
         """The notes of the domains' readers and its own, each once."""
         parts = (each for each in (self.source, self.target, self.evaluation) if each is not None)
         return list(dict.fromkeys([note for each in parts for note in each.notes] + list(self.notes)))
-
-    @property
-    def _looked_at(self) -> np.ndarray:
-        return evenly_spaced(len(self.warm_up), PRIOR_LABELS)
 
 
 def _counted(dataset: Dataset) -> str:
@@ -108,11 +115,27 @@ def source_labels(source: Dataset, most: int = PRIOR_LABELS):
         yield source.read_label(int(index))
 
 
-def label_counts(dataset: Dataset) -> np.ndarray:
-    """Pixels of each train id, 255 too, in up to PRIOR_LABELS evenly spaced labels: int64 `[256]`."""
-    counts = np.zeros(256, np.int64)
-    for label in source_labels(dataset):
-        counts += np.bincount(label.ravel(), minlength=256)
+def looked_at(dataset: Dataset) -> np.ndarray:
+    """Indices of the labels that class shares are counted from: up to PRIOR_LABELS, evenly spaced."""
+    return evenly_spaced(len(dataset), PRIOR_LABELS)
+
+
+def count_labels(dataset: Dataset, indices: np.ndarray, meter: Meter | None = None) -> np.ndarray:
+    """Pixels of each train id, 255 too, in each of these labels at their own size: int64 `[len(indices), 256]`.
+
+    Several threads read. meter: shows how many are done.
+
+    Raises:
+        UserError: a label is damaged or holds unknown ids.
+    """
+    counts = np.zeros((len(indices), 256), np.int64)
+
+    def count(row: int) -> None:
+        counts[row] = np.bincount(dataset.read_label(int(indices[row])).ravel(), minlength=256)
+
+    for _ in in_order(count, ((row,) for row in range(len(indices)))):
+        if meter is not None:
+            meter.advance()
     return counts
 
 

@@ -146,7 +146,7 @@ class RareClasses(SampleOrder):
                 f"Rare class sampling asks for images with more than {self.least_share} of their pixels of a class: "
                 "expected at least 0 and below 1, such as 0.0015."
             )
-        if not self._images_of_class[1].any():
+        if not self.class_images.any():
             raise UserError(
                 f"No image shows more than {self.least_share:.2%} of any class, so rare class sampling has nothing to "
                 "draw: give images with labels, or a smaller share."
@@ -162,15 +162,19 @@ class RareClasses(SampleOrder):
     def class_probabilities(self) -> np.ndarray:
         """P(c), 0 for a class that no image shows enough of: float64 [classes] with the sum 1."""
         exponents = (1 - self.frequencies) / self.temperature
-        exponents[self._images_of_class[1] == 0] = -np.inf
+        exponents[self.class_images == 0] = -np.inf
         weights = np.exp(exponents - exponents.max())
         return weights / weights.sum()
+
+    @property
+    def class_images(self) -> np.ndarray:
+        """How many images show enough of each class: int64 [classes]."""
+        return self._images_of_class[1]
 
     @cached_property
     def _images_of_class(self) -> tuple[np.ndarray, np.ndarray]:
         """The images with enough of class 0, then those of class 1 and so on; and how many each class has."""
-        labelled = self.counts.sum(axis=1, keepdims=True)
-        enough = self.counts > self.least_share * labelled
+        enough = shows_enough(self.counts, self.least_share)
         return np.nonzero(enough.T)[1], np.count_nonzero(enough, axis=0)
 
     @cached_property
@@ -188,6 +192,11 @@ class RareClasses(SampleOrder):
 
     def check(self, samples: int) -> None:
         _check_count(len(self.counts), samples)
+
+
+def shows_enough(counts: np.ndarray, least_share: float) -> np.ndarray:
+    """Which images show more than `least_share` of their labelled pixels of which class: int, bool [images, classes]"""
+    return counts > least_share * counts.sum(axis=1, keepdims=True)
 
 
 def _check_count(of_order: int, samples: int) -> None:

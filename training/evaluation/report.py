@@ -16,6 +16,8 @@ None or left out, and so is its part of the report.
   student_scores (as before and after: of the student whose teacher is the result), label_free_score, consistency,
   agreement, drift, verdict "ok" or "collapse", sentence, miou, per_class_iou}]
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
+* rare_class_sampling: [{stage (its title), domain, classes {name, the rarest first: {pixels (share of the labelled
+  pixels), images (with enough of it), drawn (share of the images that are drawn for it)}}}], one for each domain
 * chosen (name of the stage whose model is the result; none of `stages` = that before adaptation), watch [sentences]
 * seconds, seconds_per_stage {stage: seconds}, peak_rss_bytes
 """
@@ -120,6 +122,7 @@ def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels:
         *_scores_section(summary, pictures),
         *_label_free_section(summary, pictures),
         *_stages_section(summary, pictures),
+        *_sampling_section(summary),
         *_confusion_section(pictures),
         *_training_section(pictures),
         *_pictures_section(panels, legend),
@@ -231,6 +234,17 @@ def _stages_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> 
     thresholds = tables.threshold_table(stages[-1])
     if thresholds:
         parts += [f"### Thresholds of {stages[-1]['title'].lower()}, the last", thresholds]
+    return parts
+
+
+def _sampling_section(summary: Mapping[str, Any]) -> list[str]:
+    """For which classes images were drawn, where a stage draws them by class."""
+    sampled = summary.get("rare_class_sampling") or []
+    if not sampled:
+        return []
+    parts = ["## Rare class sampling", "First a class is drawn, then an image that shows it. The rarest classes:"]
+    for entry in sampled:
+        parts += [f"### Images of the {entry['domain']} ({entry['stage']})", tables.sampling_table(entry["classes"])]
     return parts
 
 

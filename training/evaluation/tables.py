@@ -8,6 +8,7 @@ UNKNOWN = "—"
 HARD_MARK = " *"
 UNSEEN_MARK = " †"
 BAR_LENGTH = 10
+RAREST_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -312,6 +313,15 @@ def threshold_table(entry: Mapping[str, Any]) -> str | None:
         for name in (thresholds or kept)
     ]
     return markdown_table(("class", "threshold", "kept of its pixels"), cells)
+
+
+def sampling_table(classes: Mapping[str, Mapping[str, Any]]) -> str:
+    """For which classes images were drawn, the rarest first and no more than RAREST_SHOWN; see `stages/orders.py`."""
+    rows = [
+        (name, percent(figures["pixels"], 3), f"{figures['images']:,}", percent(figures["drawn"]))
+        for name, figures in list(classes.items())[:RAREST_SHOWN]
+    ]
+    return markdown_table(("class", "of the labelled pixels", "images that show enough", "images drawn for it"), rows)
 
 
 def single_numbers(summary: Mapping[str, Any], side: str) -> dict[str, Any]:

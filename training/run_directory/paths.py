@@ -16,6 +16,7 @@ checkpoints/        of each finished stage NAME (see `training/stages/plan.py`)
                       partial/NAME-STEP.npz     all that moves, at the last two checkpoints
                       partial.sha256            their digests
 spatial_prior.npy   counted in round 1
+class_counts_*.npy  labelled pixels of each image and class, for rare class sampling
 pseudo_labels/      round_N/*.png with manifest.json
 report/             report.md, summary.json, per_class_iou.csv, pictures
 final.weights.h5    the chosen round
@@ -136,7 +137,7 @@ class RunDirectory:
         for folder in (self.checkpoints, self.pseudo_labels, self.report, self.tensorboard):
             shutil.rmtree(folder, ignore_errors=True)
         files = [self.path / name for name in ("recipe.json", "environment.json", STATE, STATE_BEFORE, LOCK, HOLDER)]
-        for file in [*files, self.images, self.metrics, self.spatial_prior]:
+        for file in [*files, self.images, self.metrics, self.spatial_prior, *self.path.glob("class_counts_*.npy")]:
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty
             self.path.rmdir()
@@ -187,6 +188,10 @@ class RunDirectory:
         """The watch's predictions after a stage."""
         return self.checkpoints / f"{stage}.watch.npz"
 
+    def class_counts(self, domain: str) -> Path:
+        """Labelled pixels of each image and class of a domain."""
+        return self.path / f"class_counts_{domain}.npy"
+
     def pasting_picture(self, stage: str) -> Path:
         return self.report / f"copy_paste_{stage}.png"
 
@@ -227,9 +232,11 @@ class RunDirectory:
         """Record that a stage and all its files are complete; its partial checkpoints are no longer needed.
 
         Args:
-            more_files: what it has left beside `files_of`; files that are not there do not count.
+            more_files: what it has left beside `files_of`; files that are not there, or that a stage before has left,
+                do not count.
         """
-        files = [*self.files_of(name), *(path for path in more_files if path.is_file())]
+        earlier = {self.path / file for stage in self.stages for file in read_digests(self.digests(stage))}
+        files = [*self.files_of(name), *(path for path in more_files if path.is_file() and path not in earlier)]
         write_digests(self.digests(name), digests_of(self.path, files))
         state = self._state()
         self.write_json(STATE_BEFORE, state)

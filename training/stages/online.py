@@ -15,7 +15,9 @@ from models.batch_norm import set_batch_norm
 from models.heads import head_variables
 from training.data.frame_changes import LeftOutMargins
 from training.data.input_pipeline import side_by_side
+from training.data.sampling import SampleOrder
 from training.distribution.workers import on_chief
+from training.errors import UserError
 from training.evaluation.panels import write_mixing
 from training.methods.block_mask import BlockMasker
 from training.methods.class_mix import ClassMixer
@@ -27,8 +29,9 @@ from training.progress import console
 from training.settings import ClassMix, Experiment, Online, Schedule
 from training.stages.fitting import train_stage
 from training.stages.network import build_network
+from training.stages.orders import counted_files, order_figures, showing, source_order
 from training.stages.stage import Run, Stage
-from training.stages.streams import stream_of
+from training.stages.streams import augmentation_of, stream_of
 
 STREAMS = 800  # keeps the streams of online training apart from those of rounds and of alignment
 PARTS = 4  # of the training, where the recipe does not say how often the watch judges
@@ -67,6 +70,12 @@ class OnlineStage(Stage):
     last: int
 
     def check(self) -> None:
+        sampling = self.settings.rare_class_sampling
+        if sampling is not None and sampling.domains == "both":
+            raise UserError(
+                "adaptation.rare_class_sampling.domains is both, and online labels are not known before the images are "
+                "drawn: leave it at source; rounds have both"
+            )
         OnlineTeacher.check_terms(terms_of(self.settings.losses))
 
     def run(self, run: Run) -> dict:
@@ -79,7 +88,8 @@ class OnlineStage(Stage):
         # 2. Training.
         set_batch_norm(network, schedule.batch_norm)
         method = online_method(run, self.settings, schedule)
-        streams = online_streams(run, schedule)
+        order = source_order(run, self.settings.rare_class_sampling)
+        streams = online_streams(run, self.settings, schedule, order)
         make_stream = side_by_side(**streams)
         head, seed, part = head_variables(network), run.experiment.seed, (self.first, self.last)
         train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, lasting=kept, part=part)
@@ -92,7 +102,8 @@ class OnlineStage(Stage):
         student_scores = run.score(run.domains.evaluation, f"evaluating the student of {self.name}")
         network.set_weights(method.result_weights())
         run.follow_target(schedule)
-        return {"student_scores": student_scores}
+        drawn = order_figures({"source": order}, run.domains.label_space.names) if self.first == 0 else {}
+        return {"student_scores": student_scores, **drawn}
 
     @property
     def _is_pictured(self) -> bool:
@@ -102,7 +113,8 @@ class OnlineStage(Stage):
         return self.first == 0 or self.last == self.schedule.steps or self.last - length < middle <= self.last
 
     def files(self, run: Run) -> list[Path]:
-        return [run.directory.mixing_picture(self.name)]
+        counted = counted_files(run.directory, self.settings.rare_class_sampling)
+        return [*counted, run.directory.mixing_picture(self.name)]
 
 
 def online_method(run: Run, settings: Online, schedule: Schedule) -> OnlineTeacher:
@@ -134,11 +146,12 @@ def online_method(run: Run, settings: Online, schedule: Schedule) -> OnlineTeach
     )
 
 
-def online_streams(run: Run, schedule: Schedule) -> dict:
-    """The streams of the source and of the target, by their names in a batch."""
+def online_streams(run: Run, settings: Online, schedule: Schedule, order: SampleOrder | None) -> dict:
+    """The streams of the source, in its order, and of the target, by their names in a batch."""
     data, domains, seed = run.experiment.data, run.domains, _seed(run)
     changes = (LeftOutMargins(*data.label_margins),) if any(data.label_margins) else ()
-    source = stream_of(domains.source, data, schedule, seed)
+    crops = showing(augmentation_of(schedule, data), settings.rare_class_sampling, order)
+    source = stream_of(domains.source, data, schedule, seed, crops, order=order)
     return {"source": source, "target": stream_of(domains.target, data, schedule, seed + 1, changes=changes)}
 
 

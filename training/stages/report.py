@@ -59,6 +59,7 @@ def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
             for stage in run.plan
             if stage.name in stages and stage.scored and stage is not run.baseline
         ],
+        "rare_class_sampling": _sampled(run, stages),
         "chosen": chosen,
         "watch": _watch_sentences(run, stages, chosen),
         "seconds": sum(figures["seconds"] for figures in stages.values()),
@@ -80,6 +81,15 @@ def _next_commands(directory: RunDirectory, domains: Domains) -> list[str]:
 def _labeller(figures: dict) -> dict | None:
     labeller = figures.get("labeller")
     return labeller and {"file": Path(labeller["path"]).name, "scores": labeller["scores"]}
+
+
+def _sampled(run: Run, stages: dict[str, dict]) -> list[dict]:
+    """For which classes the images of each domain were drawn, in the last stage that draws them by class."""
+    last = {}
+    for stage in run.plan:
+        for domain, classes in stages.get(stage.name, {}).get("rare_class_sampling", {}).items():
+            last[domain] = {"stage": stage.title, "domain": domain, "classes": classes}
+    return list(last.values())
 
 
 def _stage_summary(stage: Stage, figures: dict) -> dict:

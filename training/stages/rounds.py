@@ -14,10 +14,11 @@ from training.data.classes import LabelSpace
 from training.data.copy_paste import HardClassPaste
 from training.data.donors import hard_classes
 from training.data.input_pipeline import Views, load_frame, side_by_side
-from training.data.sampling import Permutation
+from training.data.sampling import SampleOrder
 from training.data.source_subset import source_subset
 from training.distribution.shares import Share
 from training.distribution.workers import on_chief
+from training.errors import UserError
 from training.evaluation.panels import write_pasting
 from training.methods.mean_teacher import MeanTeacherTraining, decay_of, teacher_of
 from training.methods.method import Method
@@ -37,6 +38,7 @@ from training.settings import (
     SourceShare,
 )
 from training.stages.fitting import train_stage
+from training.stages.orders import counted_files, order_figures, showing, source_order, target_order
 from training.stages.round_labels import RoundLabels, label_round
 from training.stages.stage import Run, Stage
 from training.stages.streams import augmentation_of, stream_of
@@ -45,6 +47,7 @@ from training.stages.streams import augmentation_of, stream_of
 def stages(part: Rounds, experiment: Experiment) -> tuple[Stage, ...]:
     """One stage per round: the recipe's number, or the fewer that the data allow."""
     count, schedule = min(part.rounds, experiment.data.most_rounds or part.rounds), experiment.data.schedules["rounds"]
+    share = source_share_of(part, experiment.data)
     return tuple(
         RoundStage(
             name=f"round_{number}",
@@ -57,6 +60,7 @@ def stages(part: Rounds, experiment: Experiment) -> tuple[Stage, ...]:
             settings=part,
             number=number,
             count=count,
+            source_share=share,
         )
         for number in range(1, count + 1)
     )
@@ -75,13 +79,22 @@ class RoundStage(Stage):
     """Label the target with the network as it is, then train on the labels.
 
     With a mean teacher the round's result is the teacher: it labels the next round, while the student trains on.
+
+    source_share: how much of the source takes part; None = it does not.
     """
 
     settings: Rounds
     number: int
     count: int
+    source_share: SourceShare | None
 
     def check(self) -> None:
+        sampling = self.settings.rare_class_sampling
+        if sampling is not None and sampling.domains == "source" and self.source_share is None:
+            raise UserError(
+                "adaptation.rare_class_sampling draws source images, and no source image takes part in the rounds of "
+                "this recipe: set adaptation.rare_class_sampling.domains=both, or adaptation.source_share=on"
+            )
         method = SelfTraining if self.settings.mean_teacher is None else MeanTeacherTraining
         method.check_terms(terms_of(self.settings.losses))
 
@@ -100,11 +113,13 @@ class RoundStage(Stage):
         set_batch_norm(network, self.schedule.batch_norm)
         space = run.domains.label_space
         method = round_method(network, adaptation, data, self.schedule.steps, soft, space)
-        make_stream = round_streams(run, self, labelled)
+        orders = round_orders(run, self, labelled)
+        make_stream = round_streams(run, self, labelled, orders)
         head, seed = head_variables(network), run.experiment.seed
         train_stage(method, self.schedule, self.name, make_stream, run.directory, head, seed)
         # 4. The student is kept and scored as it is; the teacher takes its place as the result.
-        figures = {**labelled.figures, **_pasted_classes(adaptation, labelled.found)}
+        drawn = order_figures(orders, run.domains.label_space.names)
+        figures = {**labelled.figures, **_pasted_classes(adaptation, labelled.found), **drawn}
         run.follow_target(self.schedule)
         run.save_lasting(method, self)
         if adaptation.mean_teacher is not None:
@@ -115,8 +130,9 @@ class RoundStage(Stage):
 
     def files(self, run: Run) -> list[Path]:
         directory = run.directory
-        counted = [directory.spatial_prior] if self.number == 1 else []
-        return [*counted, directory.pasting_picture(self.name)]
+        prior = [directory.spatial_prior] if self.number == 1 else []
+        counted = [] if self.source_share is None else counted_files(directory, self.settings.rare_class_sampling)
+        return [*prior, *counted, directory.pasting_picture(self.name)]
 
 
 def source_share_of(adaptation: Rounds, data: Data) -> SourceShare | None:
@@ -177,9 +193,22 @@ def source_part(count: int, share: SourceShare, data: Data, number: int) -> np.n
     return source_subset(count, max(part, min((least + 0.5) / count, 1.0)), number - 1, share.policy)
 
 
-def round_streams(run: Run, stage: RoundStage, labelled: RoundLabels) -> Callable[[int, Share], tf.data.Dataset]:
+def round_orders(run: Run, stage: RoundStage, labelled: RoundLabels) -> dict[str, SampleOrder | None]:
+    """The order of the images that are drawn in a round: "source" where it takes part, "target" (None: all alike)."""
+    sampling, domains = stage.settings.rare_class_sampling, run.domains
+    of_target = sampling if sampling is not None and sampling.domains == "both" else None
+    orders = {"target": target_order(labelled.found, of_target)}
+    if stage.source_share is not None:
+        part = source_part(len(domains.source), stage.source_share, run.experiment.data, stage.number)
+        orders["source"] = source_order(run, sampling, part)
+    return orders
+
+
+def round_streams(
+    run: Run, stage: RoundStage, labelled: RoundLabels, orders: dict[str, SampleOrder | None]
+) -> Callable[[int, Share], tf.data.Dataset]:
     """`make_stream(first_step, share)`: batches with a target and perhaps a source part, a function of seed, round and
-    step alone."""
+    step alone. orders: see `round_orders`."""
     domains, adaptation, data, schedule = run.domains, stage.settings, run.experiment.data, stage.schedule
     seed, number = run.experiment.seed, stage.number
     # Crops around rare classes, where the recipe mines them.
@@ -195,14 +224,14 @@ def round_streams(run: Run, stage: RoundStage, labelled: RoundLabels) -> Callabl
     weak = adaptation.mean_teacher is not None or labelled.found.fitted.soft is not None
     views = Views(strong=data.strong_blend if adaptation.strong_views else 0.0, weak=weak)
     changes = () if paste is None else (paste,)
-    common = (data, schedule)
-    target = stream_of(labelled.dataset, *common, target_seed, augmentation, changes=changes, views=views)
+    common, options = (data, schedule), {"changes": changes, "views": views, "order": orders["target"]}
+    sampling = adaptation.rare_class_sampling
+    crops = {name: showing(augmentation, sampling, order) for name, order in orders.items()}
+    target = stream_of(labelled.dataset, *common, target_seed, crops["target"], **options)
     # The part of the source that takes part in this round.
-    share = source_share_of(adaptation, data)
-    if share is None:
+    if "source" not in orders:
         return side_by_side(target=target)
-    order = Permutation(source_part(len(domains.source), share, data, number))
-    source = stream_of(domains.source, *common, target_seed - 1, augmentation, order=order)
+    source = stream_of(domains.source, *common, target_seed - 1, crops["source"], order=orders["source"])
     return side_by_side(source=source, target=target)
 
 

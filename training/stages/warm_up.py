@@ -5,11 +5,13 @@ Its model is what every later stage is compared with.
 
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from models.batch_norm import set_batch_norm
 from models.heads import head_variables
 from training.data.input_pipeline import side_by_side
 from training.distribution.workers import on_chief
+from training.errors import UserError
 from training.evaluation.tables import score_or_none
 from training.evaluation.watch import predicted_shares
 from training.methods.source_training import SourceTraining
@@ -18,8 +20,9 @@ from training.prediction.foreign_predictor import ForeignPredictor
 from training.progress import console
 from training.settings import Experiment, WarmUp
 from training.stages.fitting import train_stage
+from training.stages.orders import counted_files, order_figures, showing, source_order
 from training.stages.stage import Run, Stage
-from training.stages.streams import stream_of
+from training.stages.streams import augmentation_of, stream_of
 from training.stages.warm_start import WarmStart
 
 NAME = "source"
@@ -33,6 +36,7 @@ def stages(part: WarmUp, experiment: Experiment) -> tuple[Stage, ...]:
         phrase="before adaptation",
         schedule=experiment.data.schedules["warm_up"],
         reference=True,
+        settings=part,
     )
     return (stage,)
 
@@ -41,23 +45,40 @@ def stages(part: WarmUp, experiment: Experiment) -> tuple[Stage, ...]:
 class WarmUpStage(Stage):
     """Supervised training, or the weights of another run (`--warm-start`)."""
 
+    settings: WarmUp
+
+    def check(self) -> None:
+        sampling = self.settings.rare_class_sampling
+        if sampling is not None and sampling.domains == "both":
+            raise UserError(
+                "warm_up.rare_class_sampling.domains is both, and the warm-up has images of one domain alone: leave it "
+                "at source; adaptation.rare_class_sampling has both"
+            )
+
     def run(self, run: Run) -> dict:
         if run.warm_start is not None and run.warm_start.role == "weights":
             return _take_over(run, run.warm_start)
         figures = _score_labeller(run)  # before the training: a file that cannot be used shall cost nothing
-        self._train(run)
-        return figures
+        return {**figures, **self._train(run)}
 
-    def _train(self, run: Run) -> None:
+    def files(self, run: Run) -> list[Path]:
+        return counted_files(run.directory, self.settings.rare_class_sampling, self.settings.domain)
+
+    def _train(self, run: Run) -> dict:
+        """Train; the figures of the order of the images."""
         data, schedule, dataset = run.experiment.data, self.schedule, run.domains.warm_up
         set_batch_norm(run.network, schedule.batch_norm)
         images = f"{len(dataset)} labelled images ({dataset.name})"
         console.print(f"Warm-up: {schedule.steps} steps on {images}", style="bold")
 
-        make_stream = side_by_side(source=stream_of(dataset, data, schedule, run.experiment.seed))
+        sampling, domain = self.settings.rare_class_sampling, self.settings.domain
+        order = source_order(run, sampling, domain=domain)
+        crops = showing(augmentation_of(schedule, data), sampling, order)
+        make_stream = side_by_side(source=stream_of(dataset, data, schedule, run.experiment.seed, crops, order=order))
         method = SourceTraining(run.network, [CrossEntropyTerm("source")], data.loss_stride)
         head, seed = head_variables(run.network), run.experiment.seed
         train_stage(method, schedule, self.name, make_stream, run.directory, head, seed)
+        return order_figures({domain: order}, run.domains.label_space.names)
 
 
 def _take_over(run: Run, start: WarmStart) -> dict:

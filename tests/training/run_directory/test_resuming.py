@@ -17,6 +17,10 @@ MEAN_TEACHER = (
     ),
 )
 ADVERSARIAL = ("advent", "alignment.weight=0.5")
+RARE_CLASSES = (
+    *("cbst_sp", "adaptation.rounds=1", "warm_up.rare_class_sampling=on", "adaptation.rare_class_sampling=on"),
+    "adaptation.rare_class_sampling.domains=both",
+)
 
 
 class Killed(BaseException):
@@ -53,8 +57,9 @@ def kill_in_metrics(monkeypatch, stage: str, step: int) -> None:
     [
         (MEAN_TEACHER, ["recipe.json", "source-0000004.npz", "target2.png", ("round_1", 4), "state.json"]),
         (ADVERSARIAL, ["partial.sha256", ("alignment", 4)]),
+        (RARE_CLASSES, ["class_counts_source.npy", ("source", 4), ("round_1", 4)]),
     ],
-    ids=["mean_teacher", "adversarial"],
+    ids=["mean_teacher", "adversarial", "rare_classes"],
 )
 def test_killed_again_and_again_it_ends_as_the_one_that_was_not(start, tmp_path, recipe, places):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
