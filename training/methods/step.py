@@ -69,8 +69,8 @@ def predict_view(network, domain, stride: int, needs=frozenset()) -> View:
     """The view of one domain by a forward pass in training mode.
 
     Args:
-        domain: `{"image": float32 [b, h, w, 3], "label": uint8 [b, h, w]}`; "weight", float32 `[b, h, w]`, and
-            "position", int64 `[b]`, where the batch has them.
+        domain: `{"image": float32 [b, h, w, 3], "label": uint8 [b, h, w]}`; "weight", float32 `[b, h, w]`, "pasted",
+            bool `[b, h, w]`, and "position", int64 `[b]`, where the batch has them.
         needs: what the terms need; features and levels are kept only if they are among it.
     """
     label, outputs = thin_label(domain["label"], stride), network(domain["image"], training=True)
@@ -81,6 +81,7 @@ def predict_view(network, domain, stride: int, needs=frozenset()) -> View:
         features=outputs["features"] if "features" in needs else None,
         levels=outputs["levels"] if "levels" in needs else None,
         positions=domain.get("position"),
+        pasted=thin_label(domain["pasted"], stride) if "pasted" in domain else None,
     )
 
 

@@ -27,7 +27,7 @@ from training.methods.online_teacher import OnlineTeacher
 from training.methods.terms import CrossEntropyTerm, TeacherWeightTerm, terms_of
 from training.progress import console
 from training.settings import ClassMix, Experiment, Online, Schedule
-from training.stages.fitting import train_stage
+from training.stages.fitting import Part, train_stage
 from training.stages.network import build_network
 from training.stages.orders import counted_files, order_figures, showing, source_order
 from training.stages.stage import Run, Stage
@@ -44,10 +44,11 @@ def stages(part: Online, experiment: Experiment) -> tuple[Stage, ...]:
     schedule = replace(schedule, average_weights=None)  # the teacher is an average already
     every = experiment.recipe.watch.every or -(-schedule.steps // PARTS)
     firsts = range(0, schedule.steps, every)
-    return tuple(_stage(part, schedule, first, min(first + every, schedule.steps)) for first in firsts)
+    margins = experiment.data.label_margins
+    return tuple(_stage(part, margins, schedule, first, min(first + every, schedule.steps)) for first in firsts)
 
 
-def _stage(part: Online, schedule: Schedule, first: int, last: int) -> Stage:
+def _stage(part: Online, margins: tuple, schedule: Schedule, first: int, last: int) -> Stage:
     return OnlineStage(
         name=f"online_{last}",
         title=f"Step {last}",
@@ -56,6 +57,7 @@ def _stage(part: Online, schedule: Schedule, first: int, last: int) -> Stage:
         way="by online self-training",
         ends_run=True,
         settings=part,
+        margins=margins,
         first=first,
         last=last,
     )
@@ -63,9 +65,13 @@ def _stage(part: Online, schedule: Schedule, first: int, last: int) -> Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineStage(Stage):
-    """The steps `first` to `last` - 1 of the training; the teacher is the result."""
+    """The steps `first` to `last` - 1 of the training; the teacher is the result.
+
+    margins: top, bottom, left, right: shares of the target's frames that are not labelled.
+    """
 
     settings: Online
+    margins: tuple[float, float, float, float]
     first: int
     last: int
 
@@ -75,6 +81,12 @@ class OnlineStage(Stage):
             raise UserError(
                 "adaptation.rare_class_sampling.domains is both, and online labels are not known before the images are "
                 "drawn: leave it at source; rounds have both"
+            )
+        top, bottom, left, right = self.margins
+        if max(top + bottom, left + right) >= 1:
+            raise UserError(
+                "data.label_margins (top, bottom, left, right) leave nothing of the target's frames to label: "
+                f"{self.margins} add up to a whole side; give smaller shares"
             )
         OnlineTeacher.check_terms(terms_of(self.settings.losses))
 
@@ -91,7 +103,7 @@ class OnlineStage(Stage):
         order = source_order(run, self.settings.rare_class_sampling)
         streams = online_streams(run, self.settings, schedule, order)
         make_stream = side_by_side(**streams)
-        head, seed, part = head_variables(network), run.experiment.seed, (self.first, self.last)
+        head, seed, part = head_variables(network), run.experiment.seed, Part("online", self.first, self.last)
         train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, lasting=kept, part=part)
         # 3. Pictures, the figures of the student; the teacher takes its place as the result.
         if self._is_pictured:

@@ -20,8 +20,11 @@ from training.distribution.shares import Share
 from training.distribution.workers import on_chief
 from training.errors import UserError
 from training.evaluation.panels import write_pasting
+from training.methods.block_mask import BlockMasker
+from training.methods.class_mix import ClassMixer
 from training.methods.mean_teacher import MeanTeacherTraining, decay_of, teacher_of
 from training.methods.method import Method
+from training.methods.online_labels import ImageWeights
 from training.methods.self_training import SelfTraining, SoftLabeller
 from training.methods.terms import CrossEntropyTerm, SoftCrossEntropyTerm, terms_of
 from training.prediction.label_images import (
@@ -33,6 +36,7 @@ from training.settings import (
     CopyPaste,
     Data,
     Experiment,
+    ImageConfidence,
     Rounds,
     Schedule,
     SourceShare,
@@ -95,6 +99,11 @@ class RoundStage(Stage):
                 "adaptation.rare_class_sampling draws source images, and no source image takes part in the rounds of "
                 "this recipe: set adaptation.rare_class_sampling.domains=both, or adaptation.source_share=on"
             )
+        if self.settings.class_mix is not None and self.source_share is None:
+            raise UserError(
+                "adaptation.class_mix pastes source pixels into target images, and no source image takes part in the "
+                "rounds of this recipe: set adaptation.source_share=on or data.keep_source=True"
+            )
         method = SelfTraining if self.settings.mean_teacher is None else MeanTeacherTraining
         method.check_terms(terms_of(self.settings.losses))
 
@@ -112,7 +121,8 @@ class RoundStage(Stage):
         # 3. Training.
         set_batch_norm(network, self.schedule.batch_norm)
         space = run.domains.label_space
-        method = round_method(network, adaptation, data, self.schedule.steps, soft, space)
+        seed_of_method = _target_seed(run, self)
+        method = round_method(network, adaptation, data, self.schedule.steps, soft, space, seed_of_method)
         orders = round_orders(run, self, labelled)
         make_stream = round_streams(run, self, labelled, orders)
         head, seed = head_variables(network), run.experiment.seed
@@ -164,14 +174,28 @@ def round_method(
     steps: int,
     soft: SoftLabeller | None,
     space: LabelSpace | None = None,
+    seed: int = 0,
 ) -> Method:
-    """The `train_step` of a round: plain self-training, or with a mean teacher that starts as the student is now."""
+    """The `train_step` of a round: plain self-training, or with a mean teacher that starts as the student is now.
+
+    seed: of what the step draws, ClassMix' classes and the hidden blocks.
+    """
     terms = round_terms(adaptation, source_share_of(adaptation, data) is not None, space)
-    teaching = adaptation.mean_teacher
-    if teaching is None:
-        return SelfTraining(network, terms, data.loss_stride, soft)
-    decay = decay_of(teaching, steps)
-    return MeanTeacherTraining(network, teacher_of(network), terms, decay, data.loss_stride, soft)
+    mixer = None if adaptation.class_mix is None else ClassMixer(adaptation.class_mix, seed)
+    if adaptation.mean_teacher is None:
+        return SelfTraining(network, terms, data.loss_stride, soft, mixer)
+    masked = adaptation.losses.masked
+    return MeanTeacherTraining(
+        network,
+        teacher_of(network),
+        terms,
+        decay_of(adaptation.mean_teacher, steps),
+        data.loss_stride,
+        soft,
+        mixer,
+        masker=None if masked is None else BlockMasker(masked, seed),
+        labels=ImageWeights(ImageConfidence(), network.output["logits"].shape[-1]),
+    )
 
 
 def soft_labeller(network, labelled: RoundLabels) -> SoftLabeller | None:
@@ -210,12 +234,11 @@ def round_streams(
     """`make_stream(first_step, share)`: batches with a target and perhaps a source part, a function of seed, round and
     step alone. orders: see `round_orders`."""
     domains, adaptation, data, schedule = run.domains, stage.settings, run.experiment.data, stage.schedule
-    seed, number = run.experiment.seed, stage.number
     # Crops around rare classes, where the recipe mines them.
     mine = adaptation.mining.probability if labelled.rare_classes else 0.0
     augmentation = augmentation_of(schedule, data, mine, labelled.rare_classes)
     # Hard classes of other target images are pasted in before the augmentation; the report shows some of them.
-    target_seed = 1000 * seed + 2 * number + 1
+    target_seed = _target_seed(run, stage)
     paste = _copy_paste(adaptation, labelled, target_seed)
     if paste is not None:
         picture = run.directory.pasting_picture(stage.name)
@@ -233,6 +256,11 @@ def round_streams(
         return side_by_side(target=target)
     source = stream_of(domains.source, *common, target_seed - 1, crops["source"], order=orders["source"])
     return side_by_side(source=source, target=target)
+
+
+def _target_seed(run: Run, stage: RoundStage) -> int:
+    """Of the stream of the target; that of the source has the number before it."""
+    return 1000 * run.experiment.seed + 2 * stage.number + 1
 
 
 def _pasted(paste: HardClassPaste, labelled: RoundLabels, data: Data, count: int = 4):
