@@ -17,7 +17,10 @@ from training.stages.plan import check_batches, plan
 
 ROOT = Path(__file__).resolve().parents[3]
 REPLICAS = ROOT / "tests" / "training" / "methods" / "replicas.py"
-METHODS = ("source", "self_training", "mean_teacher", "adversarial")
+METHODS = (
+    *("source", "self_training", "mean_teacher", "adversarial"),
+    *("pasted", "online_thresholds", "online_pooled"),
+)
 
 
 def assert_same_training(file: Path, replicas: int) -> None:
@@ -35,7 +38,8 @@ def assert_same_training(file: Path, replicas: int) -> None:
 
 
 def test_every_method_trains_on_two_devices_as_on_one(tmp_path):
-    """20 steps: batch-norm, clipping that bites, average of weights, dropout, teacher, soft labels, discriminator."""
+    """20 steps: batch-norm, clipping that bites, average of weights, dropout, teacher, soft labels, discriminator,
+    ClassMix, hidden blocks, labels online."""
     file = tmp_path / "weights.npz"
     command = [sys.executable, REPLICAS, "--devices", "cpu:0,1", "--out", file]
     finished = subprocess.run(command, capture_output=True, text=True)

@@ -37,7 +37,8 @@ def batches(strong: bool = False):
         target = {**target, "label": tf.constant(label), "weak": target["image"]}
         if strong:
             target["image"] = 255.0 - 0.8 * target["image"]
-        yield {"source": source, "target": target}
+        position = {"position": tf.range(4, dtype=tf.int64) + 4 * number}
+        yield {"source": {**source, **position}, "target": {**target, **position}}
 
 
 def stream_of(share, **views):
@@ -56,7 +57,11 @@ def methods() -> dict:
     from models.discriminator import build_discriminator
     from tests.training.methods.tiny import CLASSES, optimizer_for, tiny_network
     from training.methods.adversarial import AdversarialTraining
-    from training.methods.mean_teacher import MeanTeacherTraining, teacher_of
+    from training.methods.block_mask import BlockMasker
+    from training.methods.class_mix import ClassMixer
+    from training.methods.mean_teacher import MeanTeacherTraining, ramped, teacher_of
+    from training.methods.online_labels import ImageWeights, ThresholdedLabels
+    from training.methods.online_teacher import OnlineTeacher
     from training.methods.optimizers import Adam, build_optimizer
     from training.methods.self_training import SelfTraining, SoftLabeller
     from training.methods.source_training import SourceTraining
@@ -64,11 +69,13 @@ def methods() -> dict:
         ConfidentRegionKLDTerm,
         CrossEntropyTerm,
         IgnoredRegionEntropyTerm,
+        MaskedTerm,
         MinimumEntropyTerm,
         SoftCrossEntropyTerm,
         TeacherConsistencyTerm,
+        TeacherWeightTerm,
     )
-    from training.settings import Optimizer
+    from training.settings import ClassMix, ImageConfidence, Masked, Optimizer, RunningThresholds
 
     def network():
         return tiny_network(batch_norm=True, dropout=0.2)
@@ -101,6 +108,33 @@ def methods() -> dict:
         method = MeanTeacherTraining(student, teacher_of(student), [*terms, TeacherConsistencyTerm(0.5)], decay=0.9)
         return compiled(method, 0.2, name="sgd")  # AdamW makes steps of roundings where a gradient is almost zero
 
+    def pasted():
+        student, masker = tiny_network(batch_norm=True), BlockMasker(Masked(block=0.25), 0)
+        terms = [
+            CrossEntropyTerm("source"),
+            CrossEntropyTerm("target"),
+            TeacherConsistencyTerm(0.5),
+            MaskedTerm(Masked()),
+        ]
+        drawn = {"mixer": ClassMixer(ClassMix(), 0), "masker": masker}
+        labels = ImageWeights(ImageConfidence(threshold=0.5), CLASSES)
+        method = MeanTeacherTraining(student, teacher_of(student), terms, decay=0.9, labels=labels, **drawn)
+        return compiled(method, 0.2, name="sgd")
+
+    def online(labels):
+        student, masker = tiny_network(batch_norm=True), BlockMasker(Masked(block=0.25), 0)
+        terms = [CrossEntropyTerm(domain, over_all=True) for domain in ("source", "mixed")]
+        terms += [TeacherWeightTerm(), MaskedTerm(Masked()), MinimumEntropyTerm(0.1)]
+        mixer = ClassMixer(ClassMix(), 0)
+        method = OnlineTeacher(student, teacher_of(student), terms, labels, mixer, ramped(0.9), masker=masker)
+        return compiled(method, 0.2, name="sgd")
+
+    def thresholds():
+        return online(ThresholdedLabels(RunningThresholds(beta=0.5), CLASSES))
+
+    def pooled():
+        return online(ImageWeights(ImageConfidence(threshold=0.5, pooled="batch"), CLASSES))
+
     def adversarial():
         student, discriminator = tiny_network(batch_norm=True), build_discriminator(CLASSES, channels=4)
         terms = [CrossEntropyTerm("source"), MinimumEntropyTerm(0.1)]
@@ -114,6 +148,9 @@ def methods() -> dict:
         "self_training": (self_training, {}),
         "mean_teacher": (mean_teacher, {"strong": True}),
         "adversarial": (adversarial, {}),
+        "pasted": (pasted, {"strong": True}),
+        "online_thresholds": (thresholds, {}),
+        "online_pooled": (pooled, {}),
     }
 
 
