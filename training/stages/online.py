@@ -1,8 +1,8 @@
 """Online adaptation: a mean teacher labels every target batch (DACS, DAFormer, PGPC).
 
 The training has one schedule, and is cut into parts so that the watch can judge it on its way: each part is a stage of
-the run, which goes on with all variables of the part before, as if there were no cut. The best part by the watch is the
-result; a collapse ends the run.
+the run, which goes on with all variables of the part before, as if there were no cut. The watch judges student and
+teacher of each part. The best of all by the watch is the result; a collapse of both ends the run.
 """
 
 from collections.abc import Iterator
@@ -28,14 +28,16 @@ from training.methods.terms import CrossEntropyTerm, TeacherWeightTerm, terms_of
 from training.progress import console
 from training.settings import ClassMix, Experiment, Online, Schedule
 from training.stages.fitting import Part, train_stage
+from training.stages.judging import better_of, judge_network
 from training.stages.network import build_network
 from training.stages.orders import counted_files, order_figures, showing, source_order
-from training.stages.stage import Run, Stage
+from training.stages.stage import JUDGED, Run, Stage
 from training.stages.streams import augmentation_of, stream_of
 
 STREAMS = 800  # keeps the streams of online training apart from those of rounds and of alignment
 PARTS = 4  # of the training, where the recipe does not say how often the watch judges
 PICTURED = 4  # mixed images per picture
+CANDIDATES = ("student", "teacher")  # for the result of a part; on ties the later one
 
 
 def stages(part: Online, experiment: Experiment) -> tuple[Stage, ...]:
@@ -65,7 +67,7 @@ def _stage(part: Online, margins: tuple, schedule: Schedule, first: int, last: i
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineStage(Stage):
-    """The steps `first` to `last` - 1 of the training; the teacher is the result.
+    """The steps `first` to `last` - 1 of the training; the result is the better of student and teacher by the watch.
 
     margins: top, bottom, left, right: shares of the target's frames that are not labelled.
     """
@@ -105,17 +107,37 @@ class OnlineStage(Stage):
         make_stream = side_by_side(**streams)
         head, seed, part = head_variables(network), run.experiment.seed, Part("online", self.first, self.last)
         train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, lasting=kept, part=part)
-        # 3. Pictures, the figures of the student; the teacher takes its place as the result.
+        # 3. Pictures of what it has mixed.
         if self._is_pictured:
             picture = run.directory.mixing_picture(self.name)
             on_chief(lambda: write_mixing(picture, mixed_images(method, streams), run.domains.label_space))
+        # 4. Student and teacher are judged as they would predict; the better one is the result. What the next part goes
+        #    on with is kept: where statistics are trained, no step of it depends on the moving ones that change here.
+        run.follow_target(schedule)
         run.save_lasting(method, self)
-        run.follow_target(schedule)
-        student_scores = run.score(run.domains.evaluation, f"evaluating the student of {self.name}")
-        network.set_weights(method.result_weights())
-        run.follow_target(schedule)
+        figures = self._better_of(run, method.result_weights())
         drawn = order_figures({"source": order}, run.domains.label_space.names) if self.first == 0 else {}
-        return {"student_scores": student_scores, **drawn}
+        return {**figures, **drawn}
+
+    def _better_of(self, run: Run, teacher: list[np.ndarray]) -> dict:
+        """Give the network, which is the student, the weights of the better of both; the figures of both."""
+        network, weights, judged = run.network, {}, {}
+        for name in CANDIDATES:
+            if name == "teacher":
+                network.set_weights(teacher)
+                run.follow_target(self.schedule)
+            weights[name], judged[name] = network.get_weights(), judge_network(run, self, name)
+        result = better_of(judged)
+        network.set_weights(weights[result])
+        for name, judgement in judged.items():
+            taken = ", taken" if name == result else ""
+            console.print(f"  the {name}: label-free score {judgement.verdict.score:.3f}{taken}")
+        return {
+            "result": result,
+            "candidates": {name: judgement.figures for name, judgement in judged.items()},
+            "student_scores": judged["student"].scores,
+            JUDGED: judged[result],
+        }
 
     @property
     def _is_pictured(self) -> bool:
