@@ -63,7 +63,7 @@ def kill_in_metrics(monkeypatch, stage: str, step: int) -> None:
     [
         (MEAN_TEACHER, ["recipe.json", "source-0000004.npz", "target2.png", ("round_1", 4), "state.json"]),
         (ADVERSARIAL, ["partial.sha256", ("alignment", 4)]),
-        (ONLINE, [("online_3", 2), "online_3-0000002.npz", "online_3.npz", ("online_5", 4), "state.json"]),
+        (ONLINE, [("online_3", 2), "online_3-0000002.npz", "online_3.lasting.npz", ("online_5", 4), "state.json"]),
         (RARE_CLASSES, ["class_counts_source.npy", ("source", 4), ("round_1", 4)]),
     ],
     ids=["mean_teacher", "adversarial", "online", "rare_classes"],
