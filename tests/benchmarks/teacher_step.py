@@ -1,12 +1,13 @@
-"""What a step of HIAST costs beside a plain self-training step, and whether its input pipeline keeps up.
+"""What a step of HIAST and of online teachers costs beside a plain self-training step; whether their input keeps up.
 
     python tests/benchmarks/teacher_step.py --network compact --size 128x256 --batch 8
     python tests/benchmarks/teacher_step.py --network deeplab_v3plus_mobilenet_v2 --size 240x320 --batch 4 --threads 1
 
 Both train on the same batches of source and target images of the embedded streets: `SelfTraining` with CBST's terms;
 the mean teacher with all of HIAST's, its teacher's pass and its moving average. Timed in turns as in `train_step.py`.
-The teacher's step shall take at most 1.45 times the plain one's. The input of both is timed alone: weak views only, and
-HIAST's weak and strong views after copy-paste.
+The teacher's step shall take at most 1.45 times the plain one's. Online: DACS' step, with the teacher's labels and
+ClassMix in it; with hidden blocks too, a third pass of the student; the same with rare class sampling, which is work of
+the input alone. The input of each is timed alone: weak views only, and HIAST's weak and strong views after copy-paste.
 """
 
 import pathlib
@@ -26,21 +27,38 @@ from tests.benchmarks.train_step import (
     timed,
 )
 
-RECIPES = {"plain step": "cbst", "teacher's step": "hiast"}
+MASKED = "adaptation.losses.masked=on"
+RECIPES = {
+    "plain step": ("cbst",),
+    "teacher's step": ("hiast",),
+    "dacs": ("dacs",),
+    "dacs, masked": ("dacs", MASKED),
+    "dacs, masked, rare classes": ("dacs", MASKED),
+}
+"""By the name of a step: the recipe and what is set."""
 
 
-def step_of(recipe: str, arguments: Workload, classes: int):
-    """The `train_step` of a recipe's round."""
+def step_of(recipe: tuple[str, ...], arguments: Workload, space):
+    """The `train_step` of a recipe's adaptation."""
+    from types import SimpleNamespace
+
     from models.batch_norm import set_batch_norm
     from models.segmenter import build_segmenter
     from training.command_line import experiment_of, parse
+    from training.stages.online import online_method
     from training.stages.rounds import round_method
 
-    experiment = experiment_of(parse(["--recipe", recipe, "--size", arguments.size]))
-    stage = experiment.data.schedules["rounds"]
-    network = build_segmenter(arguments.network, classes)
+    name, *settings = recipe
+    overrides = ["--set", *settings] if settings else []
+    experiment = experiment_of(parse(["--recipe", name, "--size", arguments.size, *overrides]))
+    adaptation = experiment.recipe.adaptation
+    stage, network = experiment.data.schedules[adaptation.kind], build_segmenter(arguments.network, space.count)
     set_batch_norm(network, stage.batch_norm)
-    method = round_method(network, experiment.recipe.adaptation, experiment.data, stage.steps, None)
+    if adaptation.kind == "online":
+        run = SimpleNamespace(experiment=experiment, network=network, domains=SimpleNamespace(label_space=space))
+        method = online_method(run, adaptation, stage)
+    else:
+        method = round_method(network, adaptation, experiment.data, stage.steps, None)
     return compiled_step(method, stage.optimizer)
 
 
@@ -53,6 +71,7 @@ def streams(arguments: Workload):
     from training.data.copy_paste import HardClassPaste
     from training.data.domains import load_domain
     from training.data.input_pipeline import TrainingStream, Views, side_by_side
+    from training.data.sampling import RareClasses
     from training.stages.streams import augmentation_of
 
     experiment = experiment_of(parse(["--recipe", "hiast", "--size", arguments.size]))
@@ -65,26 +84,30 @@ def streams(arguments: Workload):
     hard = max(1, round(settings.hard_classes * space.count))
     paste = HardClassPaste(target, counts, confidence, hard, settings.donors, settings.stop_share)
     common = (data.size, augmentation_of(data.schedules["rounds"], data), arguments.batch)
+    source_labels = [source.read_label(index) for index in range(len(source))]
+    source_counts = np.stack([np.bincount(label.ravel(), minlength=256)[: space.count] for label in source_labels])
+    rare = {"order": RareClasses.from_counts(source_counts, 0.1, 0.0015)}
     teacher = {"changes": (paste,), "views": Views(strong=data.strong_blend, weak=True)}
-    return space.count, {
-        name: lambda steps, extra=extra: side_by_side(
-            source=TrainingStream(source, *common, steps, seed=0),
-            target=TrainingStream(target, *common, steps, seed=1, **extra),
+    of_target, of_source = {"teacher's step": teacher}, {"dacs, masked, rare classes": rare}
+    return space, {
+        name: lambda steps, name=name: side_by_side(
+            source=TrainingStream(source, *common, steps, seed=0, **of_source.get(name, {})),
+            target=TrainingStream(target, *common, steps, seed=1, **of_target.get(name, {})),
         )()
-        for name, extra in {"plain step": {}, "teacher's step": teacher}.items()
+        for name in RECIPES
     }
 
 
 def main(argv: list[str] | None = None) -> int:
-    about = "Compare HIAST's training step with a plain self-training step, and each with its input pipeline."
+    about = "Compare the steps of HIAST and online teachers with a plain self-training step, and each with its input."
     arguments = tyro.cli(Workload, args=argv, description=about, config=(tyro.conf.FlagCreatePairsOff,))
     arguments.start_tensorflow()
-    classes, stream_of = streams(arguments)
+    space, stream_of = streams(arguments)
     print(f"{arguments.network}, batch {arguments.batch} and {arguments.batch}, {arguments.size}, "
           f"{arguments.threads} threads")  # fmt: skip
     turns: dict[str, Turn] = {}
     for name, recipe in RECIPES.items():
-        step, batches = step_of(recipe, arguments, classes), list(stream_of[name](STEPS_A_TURN))
+        step, batches = step_of(recipe, arguments, space), list(stream_of[name](STEPS_A_TURN))
         turns[name] = lambda step=step, batches=batches: timed(step, batches)
         timed(step, batches[:1])
     seconds = [{name: turn() for name, turn in turns.items()} for _ in range(arguments.turns)]

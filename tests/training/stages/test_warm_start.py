@@ -175,7 +175,7 @@ def unfinished(photos, tmp_path):
         (other_classes, "cbst", "classes of 'cityscapes19'"),
         (unfinished, "cbst", "is not finished"),
         (lambda photos, tmp_path: photos, "cbst", "is not a run"),
-        (lambda photos, tmp_path: Path(__file__), "source_only", "choose one that adapts"),
+        (lambda photos, tmp_path: Path(__file__), "source_only", "choose one with rounds"),
     ],
 )
 def test_what_cannot_be_started_from_is_said(make, recipe, words, photos, tmp_path):
