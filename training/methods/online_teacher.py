@@ -132,8 +132,8 @@ class OnlineTeacher(MeanTeacherTraining):
         """The teacher's soft-max on the grid of `label`, and its levels where a term needs them; no gradient."""
         outputs = self.teaching(image, training=False)
         probs = tf.nn.softmax(on_grid_of(label, outputs["logits"]))
-        levels = outputs.get("levels")
-        return {"probs": tf.stop_gradient(probs), "levels": levels and [tf.stop_gradient(level) for level in levels]}
+        levels = {"levels": [tf.stop_gradient(level) for level in outputs["levels"]]} if "levels" in outputs else {}
+        return {"probs": tf.stop_gradient(probs), **levels}
 
     def forward(self, batch) -> Step:
         """Of a prepared batch."""
@@ -151,4 +151,4 @@ class OnlineTeacher(MeanTeacherTraining):
 
 
 def _of_teacher(taught: Mapping | None) -> dict:
-    return {} if taught is None else {"teacher_probs": taught["probs"], "teacher_levels": taught["levels"]}
+    return {} if taught is None else {"teacher_probs": taught["probs"], "teacher_levels": taught.get("levels")}

@@ -9,7 +9,7 @@ from dataclasses import fields
 
 from keras import ops
 
-from models.replicas import over_replicas, replicas
+from models.replicas import shares
 from training.data.classes import LabelSpace
 from training.losses import (
     DOMAIN_LOSSES,
@@ -25,7 +25,7 @@ from training.losses import (
     soft_cross_entropy,
 )
 from training.losses.adversarial import SOURCE
-from training.losses.regions import REGIONS, mean_over
+from training.losses.regions import REGIONS
 from training.methods.step import Step
 from training.settings import Consistency, FeatureDistance, Losses, Masked, MinimumEntropy, Mrkld, RegionRegularisation
 
@@ -39,6 +39,8 @@ class Term:
         (labels of the target); a method that does not provide one of them refuses the term.
     setting: the setting that asked for the term, for messages; empty if the stage always has it.
     variables: what it keeps from step to step and moves in `__call__` (prototypes, queues), equal on all replicas.
+    splits: it is a sum over pixels, divided by a number that does not depend on predictions, so that its values for the
+        parts of a batch add up to that of the whole. A term that does not split is refused with `accumulate` above 1.
     """
 
     name: str
@@ -46,28 +48,29 @@ class Term:
     needs: tuple[str, ...] = ()
     setting: str = ""
     variables: tuple = ()
+    splits: bool = True
 
     def take_label_space(self, space: LabelSpace) -> None:
         """Told once, before the first step, which classes there are."""
 
     def __call__(self, step: Step):
-        """The value, a float32 scalar; on several replicas this replica's part of it."""
+        """The value, a float32 scalar; of one share of the global batch (replica, part) what it adds to the value."""
         raise TypeError(f"{type(self).__name__} must define __call__(step)")
 
 
 def labelled_pixels(step: Step):
-    """Labelled pixels of all domains of the step, on all replicas, float32 scalar.
+    """Labelled pixels of all domains of the step, in the whole global batch, float32 scalar.
 
     The published codes take one mean over them: if 15 % of the target's pixels are labelled, the target's part of the
     loss weighs 15 % of the source's.
     """
     views = [view for view in (step.source, step.target, step.mixed) if view is not None]
-    return over_replicas(sum(ops.sum(labelled_region(view.label)) for view in views))
+    return sum(view.count("confident") for view in views)
 
 
 def all_pixels(label):
-    """Pixels of `label` `[b, h, w]` on all replicas, labelled or not, float32 scalar."""
-    return ops.cast(ops.size(label), "float32") * replicas()
+    """Pixels of the global batch, of which `label` `[b, h, w]` is one share, labelled or not, float32 scalar."""
+    return ops.cast(ops.size(label), "float32") * shares()
 
 
 class CrossEntropyTerm(Term):
@@ -92,14 +95,15 @@ class CrossEntropyTerm(Term):
         return cross_entropy(view.logits, view.label, self.count(step), view.weight)
 
     def count(self, step: Step):
-        """The divisor, float32 scalar; None: the labelled pixels of the domain."""
+        """The divisor, float32 scalar."""
+        view = getattr(step, self.domain)
         if self.over_all:
-            return all_pixels(getattr(step, self.domain).label)
-        return None if self.own_mean else labelled_pixels(step)
+            return all_pixels(view.label)
+        return view.count("confident") if self.own_mean else labelled_pixels(step)
 
 
 class TeacherWeightTerm(Term):
-    """How much the teacher's labels count: mean weight of the target's pixels of mixed images; for the log alone."""
+    """How much the teacher's labels count, for the log alone: their weights, as a mean over all mixed pixels."""
 
     name = "teacher_weight"
     weight = 0.0
@@ -107,7 +111,7 @@ class TeacherWeightTerm(Term):
 
     def __call__(self, step):
         view = step.mixed
-        return mean_over(view.weight, 1.0 - ops.cast(view.pasted, "float32"))
+        return ops.sum(view.weight * (1.0 - ops.cast(view.pasted, "float32"))) / all_pixels(view.label)
 
 
 class SoftCrossEntropyTerm(Term):
@@ -124,8 +128,8 @@ class SoftCrossEntropyTerm(Term):
 
     def __call__(self, step):
         view = step.target
-        mask = labelled_region(view.label)
-        return soft_cross_entropy(view.logits, view.soft_label, mask, None if self.own_mean else labelled_pixels(step))
+        count = view.count("confident") if self.own_mean else labelled_pixels(step)
+        return soft_cross_entropy(view.logits, view.soft_label, labelled_region(view.label), count)
 
 
 class ConfidentRegionKLDTerm(Term):
@@ -143,7 +147,7 @@ class ConfidentRegionKLDTerm(Term):
 
     def __call__(self, step):
         view = step.target
-        return kld_to_uniform(view.logits, labelled_region(view.label), self.per_class)
+        return kld_to_uniform(view.logits, labelled_region(view.label), self.per_class, view.count("confident"))
 
 
 class IgnoredRegionEntropyTerm(Term):
@@ -157,7 +161,7 @@ class IgnoredRegionEntropyTerm(Term):
 
     def __call__(self, step):
         view = step.target
-        return entropy(view.logits, region_of(view.label, "ignored"))
+        return entropy(view.logits, region_of(view.label, "ignored"), count=view.count("ignored"))
 
 
 class TeacherConsistencyTerm(Term):
@@ -179,7 +183,8 @@ class TeacherConsistencyTerm(Term):
 
     def __call__(self, step):
         view = step.target
-        return soft_consistency(view.logits, view.teacher_probs, region_of(view.label, self.region))
+        region, count = region_of(view.label, self.region), view.count(self.region)
+        return soft_consistency(view.logits, view.teacher_probs, region, count=count)
 
 
 class MinimumEntropyTerm(Term):
@@ -203,6 +208,7 @@ class FeatureDistanceTerm(Term):
 
     name = "feature_distance"
     needs = ("levels", "frozen_levels")
+    splits = False  # how many places show things is known after the forward pass alone
     things: tuple[int, ...] = ()
 
     def __init__(self, weight: float, least_share: float = 0.75):

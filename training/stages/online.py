@@ -76,7 +76,7 @@ class OnlineStage(Stage):
                 "adaptation.rare_class_sampling.domains is both, and online labels are not known before the images are "
                 "drawn: leave it at source; rounds have both"
             )
-        OnlineTeacher.check_terms(terms_of(self.settings.losses))
+        OnlineTeacher.check_terms(terms_of(self.settings.losses), self.schedule.accumulate)
 
     def run(self, run: Run) -> dict:
         network, schedule = run.network, self.schedule
