@@ -60,24 +60,24 @@ def manifest_chart(path: Path, manifest: Mapping[str, Any]) -> Path | None:
 def _draw_class(
     axes: "Axes", name: str, mixture: Mapping[str, Any], threshold: float | None, kept: float | None
 ) -> None:
-    width, counts = mixture["histogram"]["width"], np.array(mixture["histogram"]["counts"], np.float64)
-    end = width * len(counts)
+    start, width, counts = (np.array(mixture["histogram"][key]) for key in ("start", "width", "counts"))
+    end = start + width * len(counts)
     # The histogram, and above it the two modes as they were fitted.
-    axes.bar(width * np.arange(len(counts)), counts, width, align="edge", color=_PIXELS, linewidth=0)
+    axes.bar(start + width * np.arange(len(counts)), counts, width, align="edge", color=_PIXELS, linewidth=0)
     if mixture["weights"] is not None:
-        values = np.linspace(0, end, _CURVE_POINTS)
+        values = np.linspace(start, end, _CURVE_POINTS)
         for index, colour in enumerate((_CERTAIN, _UNCERTAIN)):
             density = _density(values, *(mixture[key][index] for key in ("weights", "means", "variances")))
             axes.plot(values, counts.sum() * width * density, color=colour, linewidth=1.6)
     # What is kept: all up to the cut, or the rule that stands in its place.
     if threshold is not None:
         axes.axvline(threshold, color=_CUT, linewidth=1.2, linestyle="--")
-        axes.axvspan(0, min(threshold, end), color=_CERTAIN, alpha=0.1, linewidth=0, zorder=0)
+        axes.axvspan(start, np.clip(threshold, start, end), color=_CERTAIN, alpha=0.1, linewidth=0, zorder=0)
     by_modes = threshold is not None and mixture["rule"] == "two modes"
     if not by_modes:
         told = mixture["rule"] if threshold is not None else f"{mixture['rule']}: by confidence"
         axes.text(0.97, 0.95, told, transform=axes.transAxes, ha="right", va="top", fontsize=8.5)
-    axes.set_xlim(0, end)
+    axes.set_xlim(start, end)
     axes.set_ylim(0, (1.08 if by_modes else 1.3) * counts.max())  # with room for the words
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)

@@ -260,19 +260,27 @@ class EntropyMixtureSelector(Selector):
 
 
 def drawn_histogram(counts: np.ndarray, rule: ClassRule) -> dict[str, Any]:
-    """A coarse histogram for a picture: {width of a bin, counts of the first bins}; it ends where little is left.
+    """A coarse histogram for a picture: {start, width: of a bin, counts}, of the range where nearly all pixels are.
 
     counts: int64 [BINS] of one class.
     """
-    pixels = counts.sum()
-    last = 0.0 if pixels == 0 else np.searchsorted(np.cumsum(counts), 0.995 * pixels) / BINS
-    if rule.mixture is not None:
-        last = max(last, float(rule.mixture.means[1]), rule.cut)
-    factor = max(1, -(-int(1.05 * last * BINS) // DRAWN_BINS))
+    if not counts.any():
+        return {"start": 0.0, "width": 1 / DRAWN_BINS, "counts": [0] * DRAWN_BINS}
+    ends = np.searchsorted(np.cumsum(counts), np.array([0.002, 0.995]) * counts.sum()) / BINS
+    if rule.mixture is not None:  # both modes and the cut between them are to be seen
+        reach = rule.mixture.means + rule.mixture.deviations * np.array([-1, 1])
+        ends = np.array([min(ends[0], reach[0]), max(ends[1], reach[1])])
+    margin = 0.05 * (ends[1] - ends[0])
+    first, last = (np.clip(ends + np.array([-margin, margin]), 0, 1) * BINS).astype(int).tolist()
+    factor = max(1, -(-(last - first) // DRAWN_BINS))
     padded = np.zeros(factor * DRAWN_BINS, np.int64)
-    part = counts[: len(padded)]
+    part = counts[first : first + len(padded)]
     padded[: len(part)] = part
-    return {"width": factor / BINS, "counts": padded.reshape(DRAWN_BINS, factor).sum(axis=1).tolist()}
+    return {
+        "start": first / BINS,
+        "width": factor / BINS,
+        "counts": padded.reshape(DRAWN_BINS, factor).sum(axis=1).tolist(),
+    }
 
 
 def _read_rule(entry: Mapping[str, Any], cut: float) -> ClassRule:
