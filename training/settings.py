@@ -216,6 +216,28 @@ class InstanceAdaptive:
 
 
 @dataclass(frozen=True)
+class EntropyMixture:
+    """UPLR (ICCV 2021): the pixels of the certain one of two modes of entropy, per class; no threshold to choose.
+
+    Two Gaussians on the normalised entropies, of all target images or of each one, by expectation maximisation.
+    """
+
+    kind: Literal["entropy_mixture"] = "entropy_mixture"
+    scope: Literal["domain", "image"] = "domain"
+    iterations: Count = 200
+    tolerance: Weight = 1e-5  # of the mean log-likelihood
+    least_variance: Portion = 1e-6  # added to the variance of each mode
+    initial_quantile: Annotated[float, Interval(gt=0, le=0.5)] = 0.2  # where the means start, and at 1 minus it
+    least_pixels: Annotated[int, Interval(ge=2, le=10**9)] = 200  # a class with fewer, or with one mode, keeps its ...
+    fallback_portion: Portion = 0.5  # ... more confident half, and what reaches a confidence of 0.9 (BDL, CVPR 2019)
+    fallback_confidence: Fraction = 0.9
+
+
+Selector = GlobalThreshold | ClassBalanced | LabelEntropy | InstanceAdaptive | EntropyMixture
+"""How a round chooses its pseudo-labels."""
+
+
+@dataclass(frozen=True)
 class CopyPaste:
     """HPLA (HIAST, section 3.3): pixels of the classes with the least confident labels are pasted between images.
 
@@ -424,7 +446,7 @@ class Rounds:
 
     kind: Literal["rounds"] = "rounds"
     rounds: RoundCount = 3
-    selector: GlobalThreshold | ClassBalanced | LabelEntropy | InstanceAdaptive = ClassBalanced()
+    selector: Selector = ClassBalanced()
     source_share: SourceShare | None = SourceShare()  # None: the source takes no part
     mining: RareClassMining | None = None
     rare_class_sampling: RareClassSampling | None = None

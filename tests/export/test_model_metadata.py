@@ -13,7 +13,7 @@ from training.data.classes import LABEL_SPACES
 from training.errors import UserError
 from training.prediction.label_files import read_fitted
 from training.prediction.model_metadata import ModelMetadata, RoundSelection
-from training.pseudo_labels import ClassBalancedSelector, InstanceAdaptiveSelector, from_json
+from training.pseudo_labels import ClassBalancedSelector, EntropyMixtureSelector, InstanceAdaptiveSelector, from_json
 from training.pseudo_labels.spatial_prior import pack_prior, resize_prior, spatial_prior, unpack_prior
 from training.run_directory.paths import RunDirectory
 from training.settings import Domain
@@ -74,6 +74,20 @@ def test_the_parameters_of_ias_come_back_and_are_checked(metadata):
         bent = {**content, "selection": {"round": "round_1", "fitted": {**content["selection"]["fitted"], **odd}}}
         with pytest.raises(UserError, match="export the run again"):
             ModelMetadata.from_json(json.dumps(bent))
+
+
+def test_the_modes_of_an_entropy_mixture_come_back_without_their_histograms(metadata):
+    maps = np.random.default_rng(0).dirichlet(np.ones(19) * 0.1, (3, 60, 80)).astype(np.float32)
+    fitted = EntropyMixtureSelector().fit(lambda: maps)
+    text = replace(metadata, selection=RoundSelection("round_1", fitted)).to_json()
+    read = ModelMetadata.from_json(text).selection.fitted
+    assert "two modes" in [rule.rule for rule in read.rules]
+    assert "histogram" not in text
+    np.testing.assert_array_equal(read.label(maps[0]), fitted.label(maps[0]))
+    content = json.loads(text)
+    content["selection"]["fitted"]["mixtures"][0]["rule"] = "three modes"
+    with pytest.raises(UserError, match="export the run again"):
+        ModelMetadata.from_json(json.dumps(content))
 
 
 def test_a_selector_of_other_classes_is_refused(metadata):

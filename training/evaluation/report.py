@@ -12,7 +12,8 @@ None or left out, and so is its part of the report.
   class_shares: {class: share of all pixels 0..1}}
 * stages, after the model before adaptation: [{stage (its name), title, phrase and way (see `stages/stage.py`), selector
   (its name) and its parameters {name: number}, kept_share, kept_share_per_class {class: share}, thresholds {class:
-  number or None}, threshold_trajectory [[number]], hard_classes [names of what copy-paste took from donors],
+  number or None}, threshold_trajectory [[number]], mixtures (by class id, as a manifest of entropy_mixture has them),
+  own_modes (the same), hard_classes [names of what copy-paste took from donors],
   student_scores (as before and after: of the student whose teacher is the result), label_free_score, consistency,
   agreement, drift, verdict "ok" or "collapse", sentence, miou, per_class_iou}]
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
@@ -231,7 +232,9 @@ def _stages_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> 
     parts += _picture(pictures, "stages", "The stages")
     parts += _picture(pictures, "kept", "Share of each class' pixels that every round kept")
     parts += _picture(pictures, "thresholds", "How the thresholds moved")
-    thresholds = tables.threshold_table(stages[-1])
+    for entry in stages:
+        parts += _picture(pictures, f"mixtures_{entry['stage']}", f"Entropies and modes of {entry['title'].lower()}")
+    thresholds = tables.mixture_table(stages[-1]) or tables.threshold_table(stages[-1])
     if thresholds:
         parts += [f"### Thresholds of {stages[-1]['title'].lower()}, the last", thresholds]
     return parts

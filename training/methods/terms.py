@@ -27,7 +27,15 @@ from training.losses import (
 from training.losses.adversarial import SOURCE
 from training.losses.regions import REGIONS
 from training.methods.step import Step
-from training.settings import Consistency, FeatureDistance, Losses, Masked, MinimumEntropy, Mrkld, RegionRegularisation
+from training.settings import (
+    Consistency,
+    FeatureDistance,
+    Losses,
+    Masked,
+    MinimumEntropy,
+    Mrkld,
+    RegionRegularisation,
+)
 
 
 class Term:
