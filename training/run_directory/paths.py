@@ -190,6 +190,10 @@ class RunDirectory:
     def pasting_picture(self, stage: str) -> Path:
         return self.report / f"copy_paste_{stage}.png"
 
+    @property
+    def translation_picture(self) -> Path:
+        return self.report / "translation.png"
+
     def digests(self, stage: str) -> Path:
         return self.checkpoints / f"{stage}.sha256"
 

@@ -38,7 +38,7 @@ from training.settings import (
 from training.stages.fitting import train_stage
 from training.stages.round_labels import RoundLabels, label_round
 from training.stages.stage import Run, Stage
-from training.stages.streams import augmentation_of, stream_of
+from training.stages.streams import augmentation_of, source_stream, stream_of
 
 
 def stages(part: Rounds, experiment: Experiment) -> tuple[Stage, ...]:
@@ -185,14 +185,13 @@ def round_streams(run: Run, stage: RoundStage, labelled: RoundLabels) -> Callabl
     weak = adaptation.mean_teacher is not None or labelled.found.fitted.soft is not None
     views = Views(strong=data.strong_blend if adaptation.strong_views else 0.0, weak=weak)
     changes = () if paste is None else (paste,)
-    common = (data, schedule)
-    target = stream_of(labelled.dataset, *common, target_seed, augmentation, changes=changes, views=views)
+    target = stream_of(labelled.dataset, data, schedule, target_seed, augmentation, changes=changes, views=views)
     # The part of the source that takes part in this round.
     share = source_share_of(adaptation, data)
     if share is None:
         return side_by_side(target=target)
     order = Permutation(source_part(len(domains.source), share, data, number))
-    source = stream_of(domains.source, *common, target_seed - 1, augmentation, order=order)
+    source = source_stream(run, schedule, target_seed - 1, augmentation, order=order)
     return side_by_side(source=source, target=target)
 
 

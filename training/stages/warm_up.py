@@ -19,7 +19,7 @@ from training.progress import console
 from training.settings import Experiment, WarmUp
 from training.stages.fitting import train_stage
 from training.stages.stage import Run, Stage
-from training.stages.streams import stream_of
+from training.stages.streams import source_stream, stream_of
 from training.stages.warm_start import WarmStart
 
 NAME = "source"
@@ -54,10 +54,11 @@ class WarmUpStage(Stage):
         images = f"{len(dataset)} labelled images ({dataset.name})"
         console.print(f"Warm-up: {schedule.steps} steps on {images}", style="bold")
 
-        make_stream = side_by_side(source=stream_of(dataset, data, schedule, run.experiment.seed))
-        method = SourceTraining(run.network, [CrossEntropyTerm("source")], data.loss_stride)
         head, seed = head_variables(run.network), run.experiment.seed
-        train_stage(method, schedule, self.name, make_stream, run.directory, head, seed)
+        is_source = dataset is run.domains.source  # else it is the oracle's target
+        stream = source_stream(run, schedule, seed) if is_source else stream_of(dataset, data, schedule, seed)
+        method = SourceTraining(run.network, [CrossEntropyTerm("source")], data.loss_stride)
+        train_stage(method, schedule, self.name, side_by_side(source=stream), run.directory, head, seed)
 
 
 def _take_over(run: Run, start: WarmStart) -> dict:
