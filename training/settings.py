@@ -9,7 +9,7 @@ experiment comes from outside: overrides, and the recipe.json of a run (`run_dir
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Interval
+from annotated_types import Interval, MinLen
 
 BatchNorm = Literal["train", "frozen"]
 Count = Annotated[int, Interval(ge=1, le=10**9)]
@@ -22,6 +22,7 @@ Portion = Annotated[float, Interval(gt=0, le=1)]
 Weight = Annotated[float, Interval(ge=0, le=1e6)]
 Positive = Annotated[float, Interval(gt=0, le=1e6)]
 Scale = Annotated[float, Interval(ge=0.05, le=20)]
+WindowShare = Annotated[float, Interval(ge=0, lt=0.5)]
 RoundCount = Annotated[int, Interval(ge=1, le=1000)]
 
 
@@ -146,6 +147,29 @@ class WarmUp:
     kind: Literal["warm_up"] = "warm_up"
     domain: Literal["source", "target"] = "source"
     rare_class_sampling: RareClassSampling | None = None
+
+
+@dataclass(frozen=True)
+class Fda:
+    """FDA (CVPR 2020): source images get the low-frequency amplitudes of a target image drawn at random.
+
+    `beta`: half the side of the window of frequencies, as a share of the image's shorter side; of several, one is drawn
+    for each image (published: 0.01, 0.05, 0.09). `alongside`: the originals are trained on too, see
+    `training/data/translation.py`.
+    """
+
+    kind: Literal["fda"] = "fda"
+    beta: Annotated[tuple[WindowShare, ...], MinLen(1)] = (0.01,)
+    alongside: bool = False
+
+
+@dataclass(frozen=True)
+class TranslatedImages:
+    """Source images that were translated by others: pictures in `root` with the names of the source's."""
+
+    root: str
+    kind: Literal["translated_images"] = "translated_images"
+    alongside: bool = False
 
 
 @dataclass(frozen=True)
@@ -482,7 +506,7 @@ class Recipe:
     """A method with the constants of its paper."""
 
     paper: str
-    translation: None = None  # of the source, before the warm-up
+    translation: Fda | TranslatedImages | None = None  # of the source, in every stage that trains on it
     warm_up: WarmUp = WarmUp()
     alignment: Alignment | None = None
     adaptation: Rounds | Online | None = None

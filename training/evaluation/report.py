@@ -3,8 +3,9 @@
 Everything is drawn from one summary, a plain dict that is also written as summary.json. What a recipe does not have is
 None or left out, and so is its part of the report.
 
-* recipe, data, model, seed, source, target, class_set (what `miou` is a mean over), label_space (its name), split,
-  resolution [h, w], version, command, next_commands [command lines], environment {name: value}
+* recipe, data, model, seed, source, translation (of the source's images, in words), target, class_set (what `miou` is a
+  mean over), label_space (its name), split, resolution [h, w], version, command, next_commands [command lines],
+  environment {name: value}
 * images {"source", "target", "evaluation": count}, data_notes [sentences], unseen_classes [names of classes of which no
   label that was learned from has a pixel]
 * before, after: `confusion.scores`, or None when the target has no labels
@@ -139,6 +140,8 @@ def _what_was_run(summary: Mapping[str, Any]) -> str:
     source, target = summary.get("source") or "the source", summary.get("target") or "the target"
     ways = dict.fromkeys(entry["way"] for entry in summary["stages"] if entry.get("way"))
     adapted = f"adapted to {target} {', '.join(ways)}, without its labels" if ways else "not adapted"
+    if summary.get("translation"):
+        source += f" (translated: {summary['translation']})"
     return (
         f"Recipe `{summary.get('recipe')}`: model `{summary.get('model')}`, trained on {source} with labels and "
         f"{adapted}; "

@@ -13,7 +13,7 @@ from training.progress import console
 from training.settings import Alignment, Experiment, Schedule
 from training.stages.fitting import train_stage
 from training.stages.stage import Run, Stage
-from training.stages.streams import stream_of
+from training.stages.streams import source_stream, stream_of
 
 LATER_ROUNDS = 600  # keeps the streams of alignment rounds after the first apart from those of rounds of self-training
 
@@ -75,11 +75,10 @@ class AlignmentStage(Stage):
 
     def _streams(self, run: Run):
         """`make_stream(first_step, share)`: batches of the labelled source and the unlabelled target."""
-        data, schedule, domains = run.experiment.data, self.schedule, run.domains
+        schedule = self.schedule
         first = 1000 * run.experiment.seed + (LATER_ROUNDS + 2 * self.number if self.number > 1 else 0)
-
-        source = stream_of(domains.source, data, schedule, first)
-        return side_by_side(source=source, target=stream_of(domains.target, data, schedule, first + 1))
+        target = stream_of(run.domains.target, run.experiment.data, schedule, first + 1)
+        return side_by_side(source=source_stream(run, schedule, first), target=target)
 
 
 def alignment_method(run: Run, settings: Alignment) -> AdversarialTraining:

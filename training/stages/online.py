@@ -31,7 +31,7 @@ from training.stages.fitting import train_stage
 from training.stages.network import build_network
 from training.stages.orders import counted_files, order_figures, showing, source_order
 from training.stages.stage import Run, Stage
-from training.stages.streams import augmentation_of, stream_of
+from training.stages.streams import augmentation_of, source_stream, stream_of
 
 STREAMS = 800  # keeps the streams of online training apart from those of rounds and of alignment
 PARTS = 4  # of the training, where the recipe does not say how often the watch judges
@@ -151,7 +151,7 @@ def online_streams(run: Run, settings: Online, schedule: Schedule, order: Sample
     data, domains, seed = run.experiment.data, run.domains, _seed(run)
     changes = (LeftOutMargins(*data.label_margins),) if any(data.label_margins) else ()
     crops = showing(augmentation_of(schedule, data), settings.rare_class_sampling, order)
-    source = stream_of(domains.source, data, schedule, seed, crops, order=order)
+    source = source_stream(run, schedule, seed, crops, order=order)
     return {"source": source, "target": stream_of(domains.target, data, schedule, seed + 1, changes=changes)}
 
 

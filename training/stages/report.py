@@ -41,6 +41,7 @@ def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
         "model": experiment.names["model"],
         "seed": experiment.seed,
         "source": domains.source.name,
+        "translation": run.translation and run.translation.words,
         "target": domains.target.name,
         "split": domains.evaluation.name if domains.evaluation else None,
         "label_space": space.name,

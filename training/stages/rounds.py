@@ -41,7 +41,7 @@ from training.stages.fitting import train_stage
 from training.stages.orders import counted_files, order_figures, showing, source_order, target_order
 from training.stages.round_labels import RoundLabels, label_round
 from training.stages.stage import Run, Stage
-from training.stages.streams import augmentation_of, stream_of
+from training.stages.streams import augmentation_of, source_stream, stream_of
 
 
 def stages(part: Rounds, experiment: Experiment) -> tuple[Stage, ...]:
@@ -224,14 +224,14 @@ def round_streams(
     weak = adaptation.mean_teacher is not None or labelled.found.fitted.soft is not None
     views = Views(strong=data.strong_blend if adaptation.strong_views else 0.0, weak=weak)
     changes = () if paste is None else (paste,)
-    common, options = (data, schedule), {"changes": changes, "views": views, "order": orders["target"]}
+    options = {"changes": changes, "views": views, "order": orders["target"]}
     sampling = adaptation.rare_class_sampling
     crops = {name: showing(augmentation, sampling, order) for name, order in orders.items()}
-    target = stream_of(labelled.dataset, *common, target_seed, crops["target"], **options)
+    target = stream_of(labelled.dataset, data, schedule, target_seed, crops["target"], **options)
     # The part of the source that takes part in this round.
     if "source" not in orders:
         return side_by_side(target=target)
-    source = stream_of(domains.source, *common, target_seed - 1, crops["source"], order=orders["source"])
+    source = source_stream(run, schedule, target_seed - 1, crops["source"], order=orders["source"])
     return side_by_side(source=source, target=target)
 
 
