@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from models.segmenter import build_segmenter
-from models.weights import WeightsError
+from models.weights import WeightsError, load_weights
 from training.data.domains import load_domains
 from training.data.fixed_lists import with_fixed_lists
 from training.distribution.devices import share_of_this_process
@@ -89,14 +89,15 @@ def _check_finished(directory: RunDirectory, stages: tuple[Stage, ...]) -> None:
 
 
 def build_network(experiment: Experiment, classes: int) -> keras.Model:
-    """The network that the experiment names, with its initial weights."""
+    """The network that the experiment names, with its initial weights; prints what was loaded."""
     model = experiment.model
+    network = build_segmenter(model.network, classes, output_stride=model.output_stride, seed=experiment.seed)
     try:
-        return build_segmenter(
-            model.network, classes, weights=model.weights, output_stride=model.output_stride, seed=experiment.seed
-        )
+        loaded = load_weights(network, model.weights)
     except WeightsError as error:
         raise UserError(str(error)) from error
+    on_chief(lambda: console.print(f"{model.network}: {loaded}."))
+    return network
 
 
 def _carry_out_all(run: Run) -> None:
