@@ -229,11 +229,12 @@ def is_pickle(path: Path) -> bool:
 def conversion(path: Path) -> str:
     """The sentence that refuses a pickle: how to make a safetensors file of it, where PyTorch is."""
     target = path.with_suffix(SUFFIX).name
-    return (
-        f"{path} is a pickle of PyTorch, which can run code when it is read: where torch and safetensors are, "
-        "convert it with these two lines of Python, then pass the new file: "
-        "import torch, safetensors.torch; "
-        f'state = torch.load("{path.name}", map_location="cpu", weights_only=True) | '
+    first = f'import torch, safetensors.torch; state = torch.load("{path.name}", map_location="cpu", weights_only=True)'
+    second = (
         "safetensors.torch.save_file({name: value.clone().contiguous() for name, value in "
         f'state.get("state_dict", state).items()}}, "{target}")'
+    )
+    return (
+        f"{path} is a pickle of PyTorch, which can run code when it is read: where torch and safetensors are, convert "
+        f"it with these two lines of Python, `{first}` and `{second}`, then pass the new file"
     )
