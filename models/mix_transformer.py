@@ -149,7 +149,7 @@ class Gelu(layers.Layer):
     """The exact GELU, `x P(X <= x)` of a standard normal X; Keras' own cannot be exported to ONNX."""
 
     def call(self, x):
-        return 0.5 * x * (1.0 + tf.math.erf(x * 0.5**0.5))
+        return 0.5 * x * (1.0 + tf.math.erf(x / 2**0.5))  # in this form ONNX Runtime knows it
 
     def compute_output_shape(self, shape):
         return shape

@@ -24,8 +24,8 @@ def lively_network(name: str, classes: int, seed: int = 0) -> keras.Model:
         if not np.any(variable.numpy()):
             variable.assign(random.normal(0, 0.01, variable.shape))
     logits = network(random.integers(0, 256, (1, 96, 128, 3), dtype=np.uint8))["logits"].numpy()
-    chained = name in ("wide_resnet38", "deeplab_v3plus_mobilenet_v2")  # all others sum up their head's layers
-    last = head[-1:] if chained else head
+    summed = name.startswith(("compact", "deeplab_v2_", "fcn8s_"))  # the logits are a sum of the head's layers
+    last = head if summed else head[-1:]
     for variable in (variable for layer in last for variable in layer.trainable_variables):
         variable.assign(variable * (3 / logits.std()))
     return network

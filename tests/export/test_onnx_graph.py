@@ -11,12 +11,11 @@ from export.onnx_graph import (
     LOGITS,
     OPSET,
     OPSETS,
-    ExportedConvolution,
     converted,
     exact_float32,
-    onnx_weights,
     to_onnx,
 )
+from export.onnx_layers import ExportedConvolution, onnx_weights
 from export.onnx_padding import automatic_padding
 from models.catalogue import NETWORKS
 from models.layers import Doubled
