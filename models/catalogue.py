@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 
+from models import hub
+
 PUBLISHED = "https://storage.googleapis.com/tensorflow/keras-applications"
 
-MIT_LICENCE = "NVIDIA's ImageNet weights of it are for non-commercial use"
+MIT_LICENCE = (
+    "NVIDIA's weights of Mix Transformers, and what is trained from them, are for research and evaluation, not for "
+    "commercial use: https://github.com/NVlabs/SegFormer/blob/master/LICENSE"
+)
 
 
 @dataclass(frozen=True)
@@ -15,6 +20,7 @@ class Network:
         the logits too unless a decoder makes these finer (`logits_stride`). default_stride: the first choice.
     parameters: weights at 19 classes, moving statistics included.
     imagenet: where the backbone's ImageNet weights are published, or None if they are not.
+    licence: a sentence on what binds the user of those weights, if more than the terms of the images does.
     """
 
     title: str
@@ -26,6 +32,7 @@ class Network:
     imagenet: str | None
     note: str
     logits_stride: int | None = None
+    licence: str = ""
 
 
 def mix_transformers(name: str, title: str, paper: str, head: str, parameters: tuple[int, ...]) -> dict[str, Network]:
@@ -38,9 +45,11 @@ def mix_transformers(name: str, title: str, paper: str, head: str, parameters: t
             default_stride=32,
             strides=(32,),
             parameters=count,
-            imagenet=None,
-            note=f"a transformer with {head}; {MIT_LICENCE}" + ("; a GPU is advised" if size else ""),
+            imagenet=hub.address(f"mit_b{size}"),
+            note=f"a transformer with {head}; NVIDIA's ImageNet weights of it are for non-commercial use"
+            + ("; a GPU is advised" if size else ""),
             logits_stride=4,
+            licence=MIT_LICENCE,
         )
         for size, count in enumerate(parameters)
     }

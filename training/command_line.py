@@ -33,7 +33,7 @@ class Arguments:
     model: str | None = None
     """The network; see --list. Not given: the one that suits the data."""
     weights: str | None = None
-    """Start of the backbone: imagenet, none or a file. Not given: what suits the data."""
+    """Start of the backbone: imagenet, none or a file (.weights.h5, .safetensors). Not given: what suits the data."""
     out: Path | None = None
     """The run directory. Not given: runs/RECIPE-DATA-SEED."""
     resume: Path | None = None

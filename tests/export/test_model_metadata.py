@@ -160,6 +160,12 @@ def test_the_licence_note_follows_the_images():
     assert "photos, ImageNet" in licence(experiment_of(parse(arguments)))
 
 
+@pytest.mark.parametrize(("weights", "bound"), [("imagenet", True), ("mit_b0.safetensors", True), ("none", False)])
+def test_the_licence_note_follows_the_starting_weights(weights, bound):
+    options = ["--model", "segformer_mit_b0", "--weights", weights]
+    assert ("not for commercial use: https://github.com/NVlabs" in licence(experiment_of(parse(options)))) is bound
+
+
 def test_the_range_of_16_bit_photos_is_kept(tmp_path):
     metadata = some_metadata(("road", "car"), sixteen_bit_range=(7200, 8220))
     assert ModelMetadata.from_json(metadata.to_json()) == metadata

@@ -28,7 +28,7 @@ from training.methods.terms import CrossEntropyTerm, TeacherWeightTerm, terms_of
 from training.progress import console
 from training.settings import ClassMix, Experiment, Online, Schedule
 from training.stages.fitting import train_stage
-from training.stages.network import build_network
+from training.stages.network import initial_network
 from training.stages.orders import counted_files, order_figures, showing, source_order
 from training.stages.stage import Run, Stage
 from training.stages.streams import augmentation_of, source_stream, stream_of
@@ -83,7 +83,7 @@ class OnlineStage(Stage):
         console.print(f"Online self-training: steps {self.first} to {self.last} of {schedule.steps}", style="bold")
         # 1. The network to begin with; a later part finds all of its variables in what the part before has kept.
         if self.first == 0 and self.settings.start == "imagenet":
-            network.set_weights(build_network(run.experiment, run.domains.label_space.count).get_weights())
+            network.set_weights(initial_network(run.experiment, run.domains.label_space.count).get_weights())
         kept = run.directory.lasting(run.previous(self).name) if self.first > 0 else None
         # 2. Training.
         set_batch_norm(network, schedule.batch_norm)
@@ -126,7 +126,7 @@ def online_method(run: Run, settings: Online, schedule: Schedule) -> OnlineTeach
         console.print("No feature distance: this network has no ImageNet weights to stay near (--weights)")
         losses = replace(losses, feature_distance=None)
     elif losses.feature_distance is not None:
-        frozen = build_network(run.experiment, space.count)
+        frozen = initial_network(run.experiment, space.count)
         frozen.trainable = False
     masker = None if losses.masked is None else BlockMasker(losses.masked, _seed(run))
     terms = [CrossEntropyTerm("source", over_all=True), CrossEntropyTerm("mixed", over_all=True), TeacherWeightTerm()]

@@ -8,9 +8,10 @@ import pytest
 
 from training.command_line import experiment_of, parse
 from training.errors import UserError
+from training.progress import console
 from training.recipes import RECIPES
 from training.settings import Alignment
-from training.stages.plan import check_batches, plan, run_experiment
+from training.stages.plan import build_network, check_batches, plan, run_experiment
 from training.stages.stage import Stage
 
 
@@ -202,3 +203,17 @@ def test_a_run_of_other_kinds_is_carried_out_reported_and_resumed(kinds, start, 
     with pytest.raises(UserError, match="finished stage 'online'"):
         run_experiment(begun, directory)
     directory.unlock()
+
+
+def test_a_run_prints_what_its_network_starts_from(tmp_path):
+    start = experiment("source_only", "--model", "compact", "--weights", "none")
+    with console.capture() as captured:
+        network = build_network(start, 19)
+    assert captured.get().strip() == "compact: all layers start at random."
+    file = tmp_path / "start.weights.h5"
+    network.save_weights(file)
+    with console.capture() as captured:
+        build_network(experiment("source_only", "--model", "compact", "--weights", str(file)), 19)
+    assert f"checkpoint weights from {file}" in captured.get().replace("\n", "")
+    with pytest.raises(UserError, match="no weights file at nowhere"):
+        build_network(experiment("source_only", "--weights", "nowhere.safetensors"), 19)
