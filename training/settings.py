@@ -63,6 +63,7 @@ class Schedule:
     batch_norm: BatchNorm = "train"
     average_weights: Fraction | None = None  # decay of the weights' moving average, taken at the end of the stage
     checkpoint_every: Count = 100  # steps: what a killed run loses at most
+    accumulate: Count = 1  # equal parts of a batch, computed one after the other: less memory, the same result
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 Shapes: `logits` float `[batch, height, width, classes]` (any precision; computed in float32), `label` integer
 `[batch, height, width]` with 255 = ignored. A mean over an empty region is 0 with zero gradient, never NaN.
-In a distributed step every mean is over the global batch, and a loss is this
-replica's part of it: the parts of all replicas add up.
+In a distributed or accumulated step every mean is over the global batch, and a loss is the part of it that these arrays
+have: the parts add up.
 """
 
 from training.losses.adversarial import DOMAIN_LOSSES, binary_cross_entropy, discriminator_loss, least_squares

@@ -6,6 +6,8 @@ import tensorflow as tf
 from keras import ops
 
 from models.batch_norm import moving_statistics_kept
+from models.replicas import over_replicas
+from training.losses.regions import region_of
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,7 @@ class View:
 
     logits: float32 `[batch, height, width, classes]`.
     label: integer `[batch, height, width]`, 255 = ignored.
+    counts: pixels of the label's regions in the whole global batch, by name; None: not counted yet, see `count`.
     weight: float32 `[batch, height, width]`, how much a pixel counts in the cross-entropy, see `losses.cross_entropy`.
     features: float32 `[batch, h, w, channels]`, the network's "features", on their own grid; kept if a term needs them.
     positions: int64 `[batch]`, places of the rows in the stream: what a step draws at random is a function of them.
@@ -30,6 +33,15 @@ class View:
     soft_label: tf.Tensor | None = None
     teacher_probs: tf.Tensor | None = None
     scores: tf.Tensor | None = None
+    counts: dict[str, tf.Tensor] | None = None
+
+    def count(self, region: str):
+        """Pixels of a region of the label (see `region_of`) in the whole global batch: float32 scalar.
+
+        Raises:
+            TypeError: without `counts`, in one part of an accumulated step.
+        """
+        return over_replicas(ops.sum(region_of(self.label, region))) if self.counts is None else self.counts[region]
 
 
 @dataclass(frozen=True)
@@ -58,8 +70,8 @@ def predict_view(network, domain, stride: int, needs=frozenset()) -> View:
     """The view of one domain by a forward pass in training mode.
 
     Args:
-        domain: `{"image": float32 [b, h, w, 3], "label": uint8 [b, h, w]}`; "weight", float32 `[b, h, w]`, and
-            "position", int64 `[b]`, where the batch has them.
+        domain: `{"image": float32 [b, h, w, 3], "label": uint8 [b, h, w]}`; "weight", float32 `[b, h, w]`,
+            "position", int64 `[b]`, and "counts" (see `View`), where the batch has them.
         needs: what the terms need; the features are kept only if they are among it.
     """
     label, outputs = thin_label(domain["label"], stride), network(domain["image"], training=True)
@@ -69,6 +81,7 @@ def predict_view(network, domain, stride: int, needs=frozenset()) -> View:
         weight=thin_label(domain["weight"], stride) if "weight" in domain else None,
         features=outputs["features"] if "features" in needs else None,
         positions=domain.get("position"),
+        counts=domain.get("counts"),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import fields
 
 from keras import ops
 
-from models.replicas import over_replicas, replicas
+from models.replicas import shares
 from training.losses import (
     DOMAIN_LOSSES,
     cross_entropy,
@@ -35,31 +35,34 @@ class Term:
     needs: fields of `View` that the method fills only on demand, domains other than the source, "pseudo_labels"
         (labels of the target); a method that does not provide one of them refuses the term.
     setting: the setting that asked for the term, for messages; empty if the stage always has it.
+    splits: it is a sum over pixels, divided by a number that does not depend on predictions, so that its values for the
+        parts of a batch add up to that of the whole. A term that does not split is refused with `accumulate` above 1.
     """
 
     name: str
     weight: float
     needs: tuple[str, ...] = ()
     setting: str = ""
+    splits: bool = True
 
     def __call__(self, step: Step):
-        """The value, a float32 scalar; on several replicas this replica's part of it."""
+        """The value, a float32 scalar; of one share of the global batch (replica, part) what it adds to the value."""
         raise TypeError(f"{type(self).__name__} must define __call__(step)")
 
 
 def labelled_pixels(step: Step):
-    """Labelled pixels of all domains of the step, on all replicas, float32 scalar.
+    """Labelled pixels of all domains of the step, in the whole global batch, float32 scalar.
 
     The published codes take one mean over them: if 15 % of the target's pixels are labelled, the target's part of the
     loss weighs 15 % of the source's.
     """
     views = [view for view in (step.source, step.target, step.mixed) if view is not None]
-    return over_replicas(sum(ops.sum(labelled_region(view.label)) for view in views))
+    return sum(view.count("confident") for view in views)
 
 
 def all_pixels(label):
-    """Pixels of `label` `[b, h, w]` on all replicas, labelled or not, float32 scalar."""
-    return ops.cast(ops.size(label), "float32") * replicas()
+    """Pixels of the global batch, of which `label` `[b, h, w]` is one share, labelled or not, float32 scalar."""
+    return ops.cast(ops.size(label), "float32") * shares()
 
 
 class CrossEntropyTerm(Term):
@@ -84,10 +87,11 @@ class CrossEntropyTerm(Term):
         return cross_entropy(view.logits, view.label, self.count(step), view.weight)
 
     def count(self, step: Step):
-        """The divisor, float32 scalar; None: the labelled pixels of the domain."""
+        """The divisor, float32 scalar."""
+        view = getattr(step, self.domain)
         if self.over_all:
-            return all_pixels(getattr(step, self.domain).label)
-        return None if self.own_mean else labelled_pixels(step)
+            return all_pixels(view.label)
+        return view.count("confident") if self.own_mean else labelled_pixels(step)
 
 
 class SoftCrossEntropyTerm(Term):
@@ -104,8 +108,8 @@ class SoftCrossEntropyTerm(Term):
 
     def __call__(self, step):
         view = step.target
-        mask = labelled_region(view.label)
-        return soft_cross_entropy(view.logits, view.soft_label, mask, None if self.own_mean else labelled_pixels(step))
+        count = view.count("confident") if self.own_mean else labelled_pixels(step)
+        return soft_cross_entropy(view.logits, view.soft_label, labelled_region(view.label), count)
 
 
 class ConfidentRegionKLDTerm(Term):
@@ -123,7 +127,7 @@ class ConfidentRegionKLDTerm(Term):
 
     def __call__(self, step):
         view = step.target
-        return kld_to_uniform(view.logits, labelled_region(view.label), self.per_class)
+        return kld_to_uniform(view.logits, labelled_region(view.label), self.per_class, view.count("confident"))
 
 
 class IgnoredRegionEntropyTerm(Term):
@@ -137,7 +141,7 @@ class IgnoredRegionEntropyTerm(Term):
 
     def __call__(self, step):
         view = step.target
-        return entropy(view.logits, region_of(view.label, "ignored"))
+        return entropy(view.logits, region_of(view.label, "ignored"), count=view.count("ignored"))
 
 
 class TeacherConsistencyTerm(Term):
@@ -159,7 +163,8 @@ class TeacherConsistencyTerm(Term):
 
     def __call__(self, step):
         view = step.target
-        return soft_consistency(view.logits, view.teacher_probs, region_of(view.label, self.region))
+        region, count = region_of(view.label, self.region), view.count(self.region)
+        return soft_consistency(view.logits, view.teacher_probs, region, count=count)
 
 
 class MinimumEntropyTerm(Term):

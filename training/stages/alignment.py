@@ -49,7 +49,7 @@ class AlignmentStage(Stage):
     number: int
 
     def check(self) -> None:
-        AdversarialTraining.check_terms(terms_of(self.settings.losses))
+        AdversarialTraining.check_terms(terms_of(self.settings.losses), self.schedule.accumulate)
 
     def skipped(self, run: Run) -> str | None:
         """Left out where the run started from a model that was trained on the target."""

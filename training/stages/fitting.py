@@ -77,7 +77,7 @@ def train_stage(
     """Train `method` for `schedule.steps` steps, from a partial checkpoint if there is one.
 
     Args:
-        schedule: length and optimiser.
+        schedule: length, optimiser, and the parts in which a batch is computed.
         name: of the stage: its checkpoints and metrics carry it.
         make_stream: `make_stream(first_step, share)` gives a share's part of the batches from that step on.
         head: variables that learn with the head's multiple of the learning rate.
@@ -87,7 +87,7 @@ def train_stage(
     """
     optimizer = build_optimizer(schedule.optimizer, schedule.steps, head, schedule.average_weights)
     optimizer.build(method.trained_variables)
-    method.compile(optimizer=optimizer, jit_compile=False, **compiled)
+    method.compile(optimizer=optimizer, accumulate=schedule.accumulate, jit_compile=False, **compiled)
     if lasting is not None:
         load_lasting(lasting, method.lasting_variables)
     # Random generators start anew in every stage: a run resumed between two stages draws what an unbroken one does.

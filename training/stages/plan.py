@@ -75,10 +75,21 @@ def _first_labelled(stages: tuple[Stage, ...]) -> str | None:
 
 
 def check_batches(stages: tuple[Stage, ...]) -> None:
-    """Refuse, before anything is trained, a batch that the devices cannot share."""
+    """Refuse, before anything is trained, a batch that the devices cannot share or compute in parts.
+
+    Raises:
+        UserError: it cannot be divided evenly, or trained batch-norm would normalise with the statistics of a part.
+    """
     for stage in stages:
-        if stage.schedule is not None:
-            share_of_this_process().replica_batch(stage.schedule.batch_size)
+        schedule = stage.schedule
+        if schedule is None:
+            continue
+        share_of_this_process().replica_batch(schedule.batch_size, schedule.accumulate)
+        if schedule.accumulate > 1 and schedule.batch_norm == "train":
+            raise UserError(
+                f"stage {stage.name}: accumulate={schedule.accumulate} with batch_norm=train would normalise with the "
+                "statistics of a part of the batch: set batch_norm=frozen beside it, or accumulate=1"
+            )
 
 
 def _check_finished(directory: RunDirectory, stages: tuple[Stage, ...]) -> None:

@@ -82,7 +82,7 @@ class RoundStage(Stage):
 
     def check(self) -> None:
         method = SelfTraining if self.settings.mean_teacher is None else MeanTeacherTraining
-        method.check_terms(terms_of(self.settings.losses))
+        method.check_terms(terms_of(self.settings.losses), self.schedule.accumulate)
 
     def run(self, run: Run) -> dict:
         adaptation, data, network = self.settings, run.experiment.data, run.network

@@ -48,7 +48,7 @@ class Stage:
         """Refuse settings that the stage cannot train with, before anything is trained.
 
         Raises:
-            UserError: a loss needs what the stage does not have.
+            UserError: a loss needs what the stage does not have, or cannot be computed in parts.
         """
 
     def skipped(self, run: "Run") -> str | None:

@@ -34,10 +34,14 @@ def assert_same_training(file: Path, replicas: int) -> None:
             np.testing.assert_array_equal(results[name][0], results[name][-1], err_msg=name)
 
 
-def test_every_method_trains_on_two_devices_as_on_one(tmp_path):
-    """20 steps: batch-norm, clipping that bites, average of weights, dropout, teacher, soft labels, discriminator."""
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_every_method_trains_on_two_devices_as_on_one(accumulate, tmp_path):
+    """20 steps: batch-norm, clipping that bites, average of weights, dropout, teacher, soft labels, discriminator.
+
+    With two parts on each device, too, it is the one pass over all rows on one device; without dropout and statistics.
+    """
     file = tmp_path / "weights.npz"
-    command = [sys.executable, REPLICAS, "--devices", "cpu:0,1", "--out", file]
+    command = [sys.executable, REPLICAS, "--devices", "cpu:0,1", "--out", file, "--accumulate", str(accumulate)]
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr[-3000:]
     assert_same_training(file, replicas=2)
