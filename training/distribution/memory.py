@@ -82,9 +82,8 @@ def out_of_memory_said(sentence: Callable[[], str]) -> Iterator[None]:
 
 def out_of_memory_predicting(images: int, size: tuple[int, int]) -> str:
     """The sentence for too little memory where a trained network predicts so many images of a size at once."""
-    several = f"{images} images" if images > 1 else "an image"
+    several, free = f"{images} images" if images > 1 else "one image", gigabytes(free_memory())
     return (
-        f"out of memory while predicting {several} of {size[0]}x{size[1]} at a time ({gigabytes(free_memory())} of this "
-        "machine's memory are free): end other programs or use another device (--devices cpu), or train with a "
-        "smaller --size, which is also the size of predictions"
+        f"out of memory while predicting {several} of {size[0]}x{size[1]} at a time ({free} of this machine are free): "
+        "end other programs, or begin another run with a smaller --size, which predictions have too"
     )

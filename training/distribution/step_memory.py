@@ -21,6 +21,7 @@ import tensorflow as tf
 
 SHARED = ("Identity", "IdentityN", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "PreventGradient")
 FREE = ("Placeholder", "Const", "ReadVariableOp", "VariableShape", "Shape")  # make no tensor, or a tiny one
+LOOPS = ("While", "StatelessWhile")
 CONVOLUTIONS = ("Conv2D", "Conv2DBackpropFilter", "Conv2DBackpropInput")
 LANES = 16  # float32 in a vector register of AVX-512
 BYTES_PER_OPERATOR = 20_000
@@ -110,6 +111,12 @@ def _live_bytes(operators: Sequence, outputs, batch_size: int, weight_shapes: se
                 kind = 0 if _has_batch(made, batch_size, weight_shapes) else 1
                 change[kind, number] += _size(made)
                 change[kind, max(last.get(id(made), number), number) + 1] -= _size(made)
+        if operator.type in LOOPS:  # one round at a time
+            body = operator.graph._get_function(operator.get_attr("body").name).graph
+            inside = _live_bytes(body.get_operations(), body.outputs, batch_size, weight_shapes, on_cpu)
+            fullest = inside[:, inside.sum(axis=0).argmax()]
+            change[:, number] += fullest
+            change[:, number + 1] -= fullest
         if on_cpu and operator.type in CONVOLUTIONS:
             scratch = _convolution_scratch(operator, batch_size)  # that of a layer's two gradients at the same time
             change[1, number] += scratch

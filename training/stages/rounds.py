@@ -100,7 +100,9 @@ class RoundStage(Stage):
         method = round_method(network, adaptation, data, self.schedule.steps, soft)
         make_stream = round_streams(run, self, labelled)
         head, seed = head_variables(network), run.experiment.seed
-        train_stage(method, self.schedule, self.name, make_stream, run.directory, head, seed)
+        train_stage(
+            method, self.schedule, self.name, make_stream, run.directory, head, seed, setting="data.schedules.rounds"
+        )
         # 4. The student is kept and scored as it is; the teacher takes its place as the result.
         figures = {**labelled.figures, **_pasted_classes(adaptation, labelled.found)}
         run.follow_target(self.schedule)

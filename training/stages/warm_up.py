@@ -57,7 +57,9 @@ class WarmUpStage(Stage):
         make_stream = side_by_side(source=stream_of(dataset, data, schedule, run.experiment.seed))
         method = SourceTraining(run.network, [CrossEntropyTerm("source")], data.loss_stride)
         head, seed = head_variables(run.network), run.experiment.seed
-        train_stage(method, schedule, self.name, make_stream, run.directory, head, seed)
+        train_stage(
+            method, schedule, self.name, make_stream, run.directory, head, seed, setting="data.schedules.warm_up"
+        )
 
 
 def _take_over(run: Run, start: WarmStart) -> dict:
