@@ -30,11 +30,12 @@ class Share:
         """
         everywhere = self.processes * self.replicas
         if batch_size % (everywhere * accumulate):
-            parts, other = "", "other --devices"
+            where, other = f"over {everywhere} devices", "other --devices"
             if accumulate > 1:
-                parts, other = f" with {accumulate} parts on each", "another accumulate, or other --devices"
+                where = f"into {accumulate} parts" if everywhere == 1 else f"{where} with {accumulate} parts on each"
+                other = "another accumulate" if everywhere == 1 else f"another accumulate, or {other}"
             raise UserError(
-                f"a batch of {batch_size} images cannot be divided evenly over {everywhere} devices{parts}: choose a "
+                f"a batch of {batch_size} images cannot be divided evenly {where}: choose a "
                 f"batch size that is a multiple of {everywhere * accumulate} "
                 f"(--set data.schedules.warm_up.batch_size=N, and so on), or {other}"
             )
