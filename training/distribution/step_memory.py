@@ -44,7 +44,7 @@ class StepMemory:
 
     @property
     def activations(self) -> int:
-        """What the step makes and holds at its peak, the batch included."""
+        """What the step makes and holds at its peak, beside the batch that it is given."""
         return self._peak(1.0)
 
     @property
@@ -125,8 +125,9 @@ def _live_bytes(operators: Sequence, outputs, batch_size: int, weight_shapes: se
 
 
 def _has_batch(tensor, batch_size: int, weight_shapes: set) -> bool:
+    """Is its first dimension the batch, perhaps with height and width, and has it not a weight's shape?"""
     shape = tensor.shape
-    return bool(shape.rank) and shape[0] == batch_size and tuple(shape) not in weight_shapes
+    return bool(shape.rank) and bool(shape[0]) and shape[0] % batch_size == 0 and tuple(shape) not in weight_shapes
 
 
 def _size(tensor) -> int:

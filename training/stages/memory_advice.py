@@ -61,9 +61,10 @@ class Need:
         return next((parts for parts in possible if self._fits_with(now / parts, True)), None)
 
     def _fits_with(self, part: float, accumulated: bool) -> bool:
-        """Would it with this part of the rows? Nine tenths of the room: estimates err. Else half of today's need."""
-        room = self.step.total if self.fits else self.room
-        return self.step.with_part(part, accumulated) <= 0.9 * room
+        """Would it with this part of the rows, in nine tenths of the room? Half of them where it should have fitted."""
+        if self.fits:
+            return part <= 1 / 2
+        return self.step.with_part(part, accumulated) <= 0.9 * self.room
 
 
 _SMALLER = (3 / 4, 1 / 2, 3 / 8, 1 / 4, 1 / 8, 1 / 16)  # of the batch
