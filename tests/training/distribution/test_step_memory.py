@@ -107,4 +107,7 @@ def test_weight_decay_waits_for_the_gradient():
     decays = [operator for operator in operators if operator.type == "AssignSubVariableOp"]
     assert len(decays) == 2  # two kernels; biases do not decay
     for decay in decays:
-        assert any("gradient_tape" in before.name for before in decay.control_inputs)
+        read = decay.inputs[1].op.inputs[0].op  # of the variable, for what is taken off it
+        assert read.type == "ReadVariableOp"
+        waits_for = [before.name for before in read.control_inputs]
+        assert any("gradient_tape" in name for name in waits_for)
