@@ -17,6 +17,8 @@ from training.settings import (
     MeanTeacher,
     Mrkld,
     Online,
+    PixelContrast,
+    PrototypeContrast,
     RareClassMining,
     Recipe,
     RegionRegularisation,
@@ -35,6 +37,14 @@ IAST = "Mei et al., Instance Adaptive Self-Training for Unsupervised Domain Adap
 HIAST = "Zhu et al., Hard-aware Instance Adaptive Self-training, TPAMI 2025"
 CRST = "Zou et al., Confidence Regularized Self-Training, ICCV 2019"
 DACS = "Tranheden et al., DACS: Domain Adaptation via Cross-domain Mixed Sampling, WACV 2021"
+PGPC = (
+    "Xiang et al., Pseudolabel guided pixels contrast for domain adaptive semantic segmentation, "
+    "Scientific Reports 14, 2024"
+)
+PGPC_FIGURES = (
+    "+5.1 % of DAFormer's mIoU on GTA5 -> Cityscapes, +4.6 % on SYNTHIA; derived from its 68.3 and 60.9: 71.8 and "
+    "63.7 (MiT-B5, 60,000 steps)"
+)
 HALVE_EVERY_TWO_ROUNDS = 2**-0.5
 IAST_DECAY = (2 / 3) ** 0.5  # 3e-5, 2.5e-5, 2e-5
 HIAST_DECAY = (1 / 3) ** 0.5  # 3e-6 in the first round, 1e-6 in the third
@@ -167,5 +177,15 @@ RECIPES: dict[str, Recipe] = {
         paper=DACS,
         published="GTA5 -> Cityscapes 52.1, SYNTHIA 48.3 / 54.8 (DeepLab-v2 ResNet-101)",
         adaptation=Online(),
+    ),
+    "pgpc": Recipe(
+        paper=PGPC,
+        published=PGPC_FIGURES,
+        adaptation=Online(losses=Losses(contrast=PrototypeContrast()), target_weight=0.8),
+    ),
+    "pgpc_code": Recipe(
+        paper=f"{PGPC}; with the contrast of the released program",
+        published="none of its own: see pgpc",
+        adaptation=Online(losses=Losses(contrast=PixelContrast()), target_weight=0.8),
     ),
 }

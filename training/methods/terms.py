@@ -23,30 +23,18 @@ from training.losses import (
 )
 from training.losses.adversarial import SOURCE
 from training.losses.regions import REGIONS, mean_over
+from training.methods.contrast import PixelContrastTerm, PrototypeContrastTerm
 from training.methods.step import Step
-from training.settings import Consistency, Losses, MinimumEntropy, Mrkld, RegionRegularisation
-
-
-class Term:
-    """One summand of a method's loss.
-
-    name: of its metric.
-    weight: in the sum.
-    needs: fields of `View` that the method fills only on demand, domains other than the source, "pseudo_labels"
-        (labels of the target); a method that does not provide one of them refuses the term.
-    setting: the setting that asked for the term, for messages; empty if the stage always has it.
-    variables: what it keeps from step to step and moves in `__call__` (prototypes, queues), equal on all replicas.
-    """
-
-    name: str
-    weight: float
-    needs: tuple[str, ...] = ()
-    setting: str = ""
-    variables: tuple = ()
-
-    def __call__(self, step: Step):
-        """The value, a float32 scalar; on several replicas this replica's part of it."""
-        raise TypeError(f"{type(self).__name__} must define __call__(step)")
+from training.methods.term import Term, TermContext
+from training.settings import (
+    Consistency,
+    Losses,
+    MinimumEntropy,
+    Mrkld,
+    PixelContrast,
+    PrototypeContrast,
+    RegionRegularisation,
+)
 
 
 def labelled_pixels(step: Step):
@@ -221,17 +209,25 @@ TERMS: dict[type, Callable[..., list[Term]]] = {
     RegionRegularisation: _region_terms,
     Consistency: lambda settings: [TeacherConsistencyTerm(settings.weight, settings.region)],
     MinimumEntropy: lambda settings: [MinimumEntropyTerm(settings.weight)],
+    PrototypeContrast: lambda settings: [PrototypeContrastTerm(settings)],
+    PixelContrast: lambda settings: [PixelContrastTerm(settings)],
 }
 """By the type of a part of `Losses`: its settings -> its terms."""
 
 
-def terms_of(losses: Losses) -> list[Term]:
-    """The terms of `losses` in the order of its fields; a part that is None has none."""
+def terms_of(losses: Losses, context: TermContext | None = None) -> list[Term]:
+    """The terms of `losses` in the order of its fields; a part that is None has none.
+
+    Args:
+        context: the terms are built with it; None: they can be checked, and not computed.
+    """
     terms = []
     for field in fields(losses):
         settings = getattr(losses, field.name)
         if settings is not None:
             for term in TERMS[type(settings)](settings):
                 term.setting = f"losses.{field.name}"
+                if context is not None:
+                    term.build(context)
                 terms.append(term)
     return terms

@@ -20,7 +20,7 @@ from training.methods.class_mix import ClassMixer
 from training.methods.mean_teacher import decay_of, teacher_of
 from training.methods.online_labels import ONLINE_LABELS
 from training.methods.online_teacher import OnlineTeacher
-from training.methods.terms import CrossEntropyTerm, TeacherWeightTerm, terms_of
+from training.methods.terms import CrossEntropyTerm, TeacherWeightTerm, TermContext, terms_of
 from training.progress import console
 from training.settings import ClassMix, Experiment, Online, Schedule
 from training.stages.fitting import train_stage
@@ -105,18 +105,18 @@ class OnlineStage(Stage):
 
 def online_method(run: Run, settings: Online, schedule: Schedule) -> OnlineTeacher:
     """The `train_step`; its teacher starts as the network is now."""
-    data, network = run.experiment.data, run.network
+    data, network, classes = run.experiment.data, run.network, run.domains.label_space.count
     terms = [
         CrossEntropyTerm("source", over_all=True),
         CrossEntropyTerm("mixed", over_all=True),
         TeacherWeightTerm(),
-        *terms_of(settings.losses),
+        *terms_of(settings.losses, TermContext(network, classes, _seed(run), schedule.steps)),
     ]
     return OnlineTeacher(
         network,
         teacher_of(network),
         terms,
-        labels=ONLINE_LABELS[type(settings.weighting)](settings.weighting, run.domains.label_space.count),
+        labels=ONLINE_LABELS[type(settings.weighting)](settings.weighting, classes),
         mixer=ClassMixer(settings.class_mix or ClassMix(), _seed(run)),
         decay=decay_of(settings.mean_teacher, schedule.steps),
         loss_stride=data.loss_stride,
