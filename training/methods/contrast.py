@@ -17,7 +17,6 @@ of the global batch. So one device and several draw the same.
 import keras
 import tensorflow as tf
 
-from models.levels import encoder_levels
 from models.replicas import gathered, over_replicas, replica_number, replicas, rows_of_all
 from training.losses.contrast import (
     LEAST_SHARE,
@@ -102,8 +101,7 @@ class PrototypeContrastTerm(Term):
         self.settings, self.weight = settings, settings.weight
 
     def build(self, context: TermContext) -> None:
-        levels = encoder_levels(context.network, context.network.name)
-        channels, classes = sum(level.shape[-1] for level in levels), context.classes
+        channels, classes = context.level_channels, context.classes
         self.classes, self.seed, self.steps = classes, context.seed, context.steps
         self.entries = max(1, int(self.settings.queue_megabytes * 1e6) // (_BYTES * channels * classes))
         self.pushes = min(self.settings.pushed, self.entries)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import keras
 
+from models.levels import encoder_levels
 from training.methods.step import Step
 
 
@@ -19,6 +20,11 @@ class TermContext:
     classes: int
     seed: int
     steps: int
+
+    @property
+    def level_channels(self) -> int:
+        """Channels of all levels of the encoder together."""
+        return sum(level.shape[-1] for level in encoder_levels(self.network, self.network.name))
 
 
 class Term:

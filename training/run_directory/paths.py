@@ -193,6 +193,9 @@ class RunDirectory:
     def mixing_picture(self, stage: str) -> Path:
         return self.report / f"class_mix_{stage}.png"
 
+    def contrast_picture(self, stage: str) -> Path:
+        return self.report / f"contrast_{stage}.png"
+
     def digests(self, stage: str) -> Path:
         return self.checkpoints / f"{stage}.sha256"
 

@@ -23,6 +23,7 @@ from training.methods.online_teacher import OnlineTeacher
 from training.methods.terms import CrossEntropyTerm, TeacherWeightTerm, TermContext, terms_of
 from training.progress import console
 from training.settings import ClassMix, Experiment, Online, Schedule
+from training.stages.contrast_report import ContrastReport
 from training.stages.fitting import train_stage
 from training.stages.network import build_network
 from training.stages.stage import Run, Stage
@@ -74,6 +75,8 @@ class OnlineStage(Stage):
         if self.first == 0 and self.settings.start == "imagenet":
             network.set_weights(build_network(run.experiment, run.domains.label_space.count).get_weights())
         kept = run.directory.lasting(run.previous(self).name) if self.first > 0 else None
+        contrast = self.settings.losses.contrast
+        shown = contrast and ContrastReport(run, contrast, self.name)
         # 2. Training.
         set_batch_norm(network, schedule.batch_norm)
         method = online_method(run, self.settings, schedule)
@@ -90,7 +93,7 @@ class OnlineStage(Stage):
         student_scores = run.score(run.domains.evaluation, f"evaluating the student of {self.name}")
         network.set_weights(method.result_weights())
         run.follow_target(schedule)
-        return {"student_scores": student_scores}
+        return {"student_scores": student_scores, **({"contrast": shown.figures(method)} if shown else {})}
 
     @property
     def _is_pictured(self) -> bool:
@@ -100,7 +103,7 @@ class OnlineStage(Stage):
         return self.first == 0 or self.last == self.schedule.steps or self.last - length < middle <= self.last
 
     def files(self, run: Run) -> list[Path]:
-        return [run.directory.mixing_picture(self.name)]
+        return [run.directory.mixing_picture(self.name), run.directory.contrast_picture(self.name)]
 
 
 def online_method(run: Run, settings: Online, schedule: Schedule) -> OnlineTeacher:

@@ -34,7 +34,9 @@ def batches(strong: bool = False):
         label = target["label"].numpy()
         label[:2, 1:] = 255
         label[3, 8:, 8:] = 254
-        target = {**target, "label": tf.constant(label), "weak": target["image"]}
+        position = tf.range(4 * number, 4 * number + 4, dtype=tf.int64)
+        source = {**source, "position": position}
+        target = {**target, "label": tf.constant(label), "weak": target["image"], "position": position}
         if strong:
             target["image"] = 255.0 - 0.8 * target["image"]
         yield {"source": source, "target": target}
@@ -55,6 +57,7 @@ def methods() -> dict:
     """By name: `(make a compiled method, views of the batches)`; clipping that bites, an average, every term."""
     from models.discriminator import build_discriminator
     from tests.training.methods.tiny import CLASSES, optimizer_for, tiny_network
+    from tests.training.methods.tiny_contrast import contrast_method, some_prototype_contrast
     from training.methods.adversarial import AdversarialTraining
     from training.methods.mean_teacher import MeanTeacherTraining, teacher_of
     from training.methods.optimizers import Adam, build_optimizer
@@ -68,7 +71,7 @@ def methods() -> dict:
         SoftCrossEntropyTerm,
         TeacherConsistencyTerm,
     )
-    from training.settings import Optimizer
+    from training.settings import Optimizer, PixelContrast
 
     def network():
         return tiny_network(batch_norm=True, dropout=0.2)
@@ -109,7 +112,13 @@ def methods() -> dict:
         method.compile(optimizer=optimizer, discriminator_optimizer=Adam(0.002))
         return method
 
+    def contrast(settings):
+        method = contrast_method(settings)
+        return lambda: compiled(method(), 0.2, name="sgd")
+
     return {
+        "pixel_contrast": (contrast(PixelContrast(grid=4, pixels=100)), {}),
+        "prototype_contrast": (contrast(some_prototype_contrast()), {}),
         "source": (source, {}),
         "self_training": (self_training, {}),
         "mean_teacher": (mean_teacher, {"strong": True}),
