@@ -34,8 +34,10 @@ def contrast_features(levels, size):
 
     Every level is bilinearly brought to the finest one, and from there to the grid.
     """
-    finest = ops.shape(levels[0])[1:3]
-    maps = [tf.image.resize(tf.image.resize(tf.cast(level, tf.float32), finest), size) for level in levels]
+    finest, maps = ops.shape(levels[0])[1:3], []
+    for level in levels:
+        sides = zip(ops.shape(level)[1:3], finest, size, strict=True)
+        maps.append(_by_sides(level, *(_interpolation(*side) for side in sides)))
     return tf.math.l2_normalize(tf.concat(maps, axis=-1), axis=-1, epsilon=1e-12)
 
 
@@ -44,9 +46,21 @@ def pooled(values, size):
 
     The cells divide the sides evenly, whatever the sizes are: of a pixel that lies in two cells, each has its part.
     """
-    height, width = (_parts(cells, pixels) for cells, pixels in zip(size, ops.shape(values)[1:3], strict=True))
-    by_rows = tf.einsum("ih,bhwc->biwc", height, tf.cast(values, tf.float32))
-    return tf.einsum("jw,biwc->bijc", width, by_rows)
+    sides = zip(size, ops.shape(values)[1:3], strict=True)
+    return _by_sides(values, *(_parts(cells, pixels) for cells, pixels in sides))
+
+
+def _by_sides(values, rows, columns):
+    """`values` `[b, h, w, c]` with its rows and its columns combined by float32 `[rows, h]` and `[columns, w]`."""
+    values, (batch, height, width, channels) = tf.cast(values, tf.float32), ops.shape(values)
+    by_rows = tf.matmul(rows, tf.reshape(values, (batch, height, width * channels)))
+    return tf.matmul(columns, tf.reshape(by_rows, (batch, tf.shape(rows)[0], width, channels)))
+
+
+def _interpolation(pixels, between, cells):
+    """Bilinear from `pixels` to `between` and from there to `cells`, along one side: float32 `[cells, pixels]`."""
+    each = tf.eye(pixels)[None, :, None]  # an image one pixel wide, with a channel for each pixel
+    return tf.image.resize(tf.image.resize(each, (between, 1)), (cells, 1))[0, :, 0]
 
 
 def _parts(cells, pixels):
@@ -154,25 +168,27 @@ def info_nce(positive, negatives, temperature: float):
     return tf.reduce_logsumexp(logits, axis=-1) - logits[..., 0]
 
 
-def prototype_contrast(anchors, prototypes, negatives_of, present, temperature: float):
+def prototype_contrast(anchors, prototypes, pool_of, chosen, present, temperature: float):
     """InfoNCE of each anchor against the prototype of its class and negatives: float32 `[classes, anchors]`.
 
-    A class at a time, with its gradient, so that the negatives of one class are in memory.
+    A class at a time, with its gradient, so that the pool of one class is in memory.
 
     Args:
         anchors: float32 `[classes, anchors, channels]`, of length 1.
         prototypes: float32 `[classes, channels]`, of any length; no gradient.
-        negatives_of: class (int32 scalar) -> float `[anchors, negatives, channels]`, of length 1; no gradient.
-        present: bool `[classes]`; elsewhere the loss is 0, and no negatives are asked for.
+        pool_of: class (int32 scalar) -> float `[pool, channels]`, of length 1, its negatives; no gradient.
+        chosen: int32 `[classes, anchors, negatives]`, the negatives of each anchor, as places in the pool.
+        present: bool `[classes]`; elsewhere the loss is 0, and no pool is asked for.
     """
     prototypes = tf.stop_gradient(tf.math.l2_normalize(prototypes, axis=-1, epsilon=1e-12))
 
     def of_class(number, anchors):
-        negatives = tf.stop_gradient(tf.cast(negatives_of(number), tf.float32))
+        pool = tf.stop_gradient(tf.cast(pool_of(number), tf.float32))
         with tf.GradientTape() as tape:
             tape.watch(anchors)
             positive = tf.linalg.matvec(anchors, prototypes[number])
-            losses = info_nce(positive, tf.linalg.matvec(negatives, anchors), temperature)
+            cosines = tf.matmul(anchors, pool, transpose_b=True)
+            losses = info_nce(positive, tf.gather(cosines, chosen[number], batch_dims=1), temperature)
         return losses, tape.gradient(losses, anchors)
 
     @tf.custom_gradient

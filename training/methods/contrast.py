@@ -14,6 +14,8 @@ What is drawn is a function of the seed and of the first position of the global 
 of the global batch. So one device and several draw the same.
 """
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -38,7 +40,8 @@ from training.methods.term import Term, TermContext
 from training.randomness import uniform_at
 from training.settings import PixelContrast, PrototypeContrast
 
-ANCHORS, NEGATIVES, PUSHES, PIXELS = 10, 11, 12, 13  # numbers of the streams of random numbers
+ANCHORS, NEGATIVES, POOLS, PUSHES, PIXELS = 10, 11, 12, 13, 14  # numbers of the streams of random numbers
+POOL = 512  # negatives of each queue that the anchors of a step draw theirs from
 _BYTES = 2  # of a float16
 
 
@@ -217,20 +220,22 @@ class PrototypeContrastTerm(Term):
         anchors = tf.reshape(rows, (*shape, rows.shape[-1]))
         available = self._in_queue()
         present = tf.reduce_any(mask, axis=1) & (available > 0)
-        # Which negatives: drawn with replacement.
-        count = classes * settings.anchors * settings.negatives
-        uniform = tf.reshape(uniform_at(self.seed, NEGATIVES, position, count), (*shape, settings.negatives))
-        number = tf.cast(uniform * tf.cast(available, tf.float32)[:, None, None], tf.int64)
-        number = tf.minimum(number, tf.maximum(available - 1, 0)[:, None, None])
+        # Which negatives: a pool of each queue, and from it some for each anchor, drawn with replacement.
+        uniform = tf.reshape(uniform_at(self.seed, POOLS, position, classes * POOL), (classes, POOL))
+        slot = tf.cast(uniform * tf.cast(available, tf.float32)[:, None], tf.int64)
+        pools = self._place(tf.minimum(slot, tf.maximum(available - 1, 0)[:, None]))
+        shape = (*shape, settings.negatives)
+        uniform = tf.reshape(uniform_at(self.seed, NEGATIVES, position, math.prod(shape)), shape)
+        chosen = tf.cast(uniform * POOL, tf.int32)
         # Each replica computes its part of the anchors.
         part = -(-settings.anchors // replicas())
         mine = tf.range(part) + (part * replica_number() if replicas() > 1 else 0)
         real, mine = tf.cast(mine < settings.anchors, tf.float32), tf.minimum(mine, settings.anchors - 1)
-        anchors, number = tf.gather(anchors, mine, axis=1), tf.gather(number, mine, axis=1)
         losses = prototype_contrast(
-            anchors,
+            tf.gather(anchors, mine, axis=1),
             tf.convert_to_tensor(self.prototypes),
-            lambda each: tf.gather(self.queue.value, tf.cast(each, tf.int64) * self.entries + number[each]),
+            lambda number: tf.gather(self.queue.value, pools[number]),
+            tf.gather(chosen, mine, axis=1),
             present,
             settings.temperature,
         )

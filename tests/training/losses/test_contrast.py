@@ -89,6 +89,13 @@ def test_features_of_all_levels_are_on_the_grid_and_of_length_1():
     np.testing.assert_allclose(scaled, features, atol=1e-6)
 
 
+def test_levels_reach_the_grid_by_way_of_the_finest():
+    found = levels()
+    maps = [tf.image.resize(tf.image.resize(level, (32, 64)), (13, 21)) for level in found]
+    expected = tf.math.l2_normalize(tf.concat(maps, axis=-1), axis=-1)
+    np.testing.assert_allclose(contrast_features(found, (13, 21)), expected, atol=1e-5)
+
+
 def test_features_without_length_have_a_finite_gradient():
     zero = [tf.zeros((1, 8, 8, 2))]
     value, gradient = value_and_gradient(lambda level: tf.reduce_sum(contrast_features([level], (4, 4))), zero[0])
@@ -164,55 +171,50 @@ def test_info_nce_by_hand():
     assert nce(0.8, [0.3, -0.1], 0.5) == pytest.approx(float(own[0]), abs=1e-6)
 
 
-def some_prototype_contrast(present=(True, True, True)):
-    prototypes, negatives = unit(3, 5, seed=1), unit(3, 4, 6, 5, seed=2)
-    return (
-        prototypes,
-        negatives,
-        lambda anchors: prototype_contrast(
-            anchors, 3.0 * prototypes, lambda number: negatives[number], tf.constant(present), 0.5
-        ),
-    )
+PROTOTYPES, POOLS = unit(3, 5, seed=1), unit(3, 9, 5, seed=2)
+CHOSEN = tf.constant(np.random.default_rng(3).integers(0, 9, (3, 4, 6)), tf.int32)
+
+
+def some_prototype_contrast(anchors, present=(True, True, True), pool_of=lambda number: POOLS[number]):
+    return prototype_contrast(anchors, 3.0 * PROTOTYPES, pool_of, CHOSEN, tf.constant(present), 0.5)
 
 
 def test_prototype_contrast_is_info_nce_of_cosines_with_its_gradient():
-    anchors = unit(3, 4, 5)
-    prototypes, negatives, loss = some_prototype_contrast()
+    anchors, negatives = unit(3, 4, 5), tf.gather(POOLS, CHOSEN, batch_dims=1)
 
     def plainly(anchors):
-        positive = tf.einsum("cmd,cd->cm", anchors, prototypes)
+        positive = tf.einsum("cmd,cd->cm", anchors, PROTOTYPES)
         return info_nce(positive, tf.einsum("cmd,cmkd->cmk", anchors, negatives), 0.5)
 
     weights = tf.constant(RANDOM.random((3, 4)), tf.float32)
     found, expected = (
-        value_and_gradient(lambda x, each=each: tf.reduce_sum(weights * each(x)), anchors) for each in (loss, plainly)
+        value_and_gradient(lambda x, each=each: tf.reduce_sum(weights * each(x)), anchors)
+        for each in (some_prototype_contrast, plainly)
     )
     assert found[0] == pytest.approx(expected[0], rel=1e-5)
     np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
-    np.testing.assert_allclose(loss(anchors), plainly(anchors), rtol=1e-4)
-    assert (loss(anchors).numpy() >= 0).all()
+    np.testing.assert_allclose(some_prototype_contrast(anchors), plainly(anchors), rtol=1e-4)
+    assert (some_prototype_contrast(anchors).numpy() >= 0).all()
 
 
 def test_an_absent_class_has_no_loss_no_gradient_and_is_asked_for_no_negatives():
-    anchors, (_, _, loss) = unit(3, 4, 5), some_prototype_contrast((True, False, True))
-    values, gradient = value_and_gradient(loss, anchors)
+    anchors, present, asked = unit(3, 4, 5), (True, False, True), []
+    values, gradient = value_and_gradient(lambda x: some_prototype_contrast(x, present), anchors)
     assert (values[1] == 0).all()
     assert (gradient[1] == 0).all()
     assert (values[[0, 2]] > 0).all()
     assert (gradient[[0, 2]] != 0).any()
-    asked = []
-    negatives = lambda number: asked.append(int(number)) or unit(4, 6, 5)  # noqa: E731
-    prototype_contrast(anchors, unit(3, 5), negatives, tf.constant([True, False, True]), 0.5)
+    some_prototype_contrast(anchors, present, lambda number: asked.append(int(number)) or POOLS[number])
     assert asked == [0, 2]
 
 
 def test_no_gradient_reaches_prototypes_or_negatives():
-    anchors, prototypes, negatives = unit(3, 4, 5), unit(3, 5, seed=1), unit(3, 4, 6, 5, seed=2)
-    present = tf.fill(3, True)
+    anchors, present = unit(3, 4, 5), tf.fill(3, True)
     with tf.GradientTape() as tape:
-        tape.watch([anchors, prototypes, negatives])
-        value = tf.reduce_sum(prototype_contrast(anchors, prototypes, lambda number: negatives[number], present, 0.5))
-    of_anchors, *others = tape.gradient(value, [anchors, prototypes, negatives])
+        tape.watch([anchors, PROTOTYPES, POOLS])
+        losses = prototype_contrast(anchors, PROTOTYPES, lambda number: POOLS[number], CHOSEN, present, 0.5)
+        value = tf.reduce_sum(losses)
+    of_anchors, *others = tape.gradient(value, [anchors, PROTOTYPES, POOLS])
     assert tf.reduce_any(of_anchors != 0)
     assert others == [None, None]
 
