@@ -41,7 +41,7 @@ from training.randomness import uniform_at
 from training.settings import PixelContrast, PrototypeContrast
 
 ANCHORS, NEGATIVES, POOLS, PUSHES, PIXELS = 10, 11, 12, 13, 14  # numbers of the streams of random numbers
-POOL = 512  # negatives of each queue that the anchors of a step draw theirs from
+POOL = 256  # negatives of each queue that the anchors of a step draw theirs from
 _BYTES = 2  # of a float16
 
 
