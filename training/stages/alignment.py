@@ -8,7 +8,7 @@ from models.heads import head_variables
 from training.data.input_pipeline import side_by_side
 from training.methods.adversarial import AdversarialTraining
 from training.methods.optimizers import Adam
-from training.methods.terms import CrossEntropyTerm, terms_of
+from training.methods.terms import CrossEntropyTerm, TermContext, terms_of
 from training.progress import console
 from training.settings import Alignment, Experiment, Schedule
 from training.stages.fitting import train_stage
@@ -61,7 +61,7 @@ class AlignmentStage(Stage):
         schedule = self.schedule
         console.print(f"{self.title}: {schedule.steps} steps", style="bold")
         set_batch_norm(run.network, schedule.batch_norm)
-        method = alignment_method(run, self.settings)
+        method = alignment_method(run, self.settings, schedule)
         optimizer = Adam(self.settings.discriminator_learning_rate, 0.9, self.settings.discriminator_beta_2)
         head, seed = head_variables(run.network), run.experiment.seed
         kept = {
@@ -82,14 +82,15 @@ class AlignmentStage(Stage):
         return side_by_side(source=source_stream(run, schedule, first), target=target)
 
 
-def alignment_method(run: Run, settings: Alignment) -> AdversarialTraining:
+def alignment_method(run: Run, settings: Alignment, schedule: Schedule) -> AdversarialTraining:
     """The `train_step` of alignment, with a discriminator that starts at random."""
-    classes, seed = run.domains.label_space.count, run.experiment.seed
-    discriminator = build_discriminator(classes, first_kernel=settings.first_kernel, seed=seed)
+    space, seed = run.domains.label_space, run.experiment.seed
+    discriminator = build_discriminator(space.count, first_kernel=settings.first_kernel, seed=seed)
+    context = TermContext(run.network, space, seed, schedule.steps)
     return AdversarialTraining(
         run.network,
         discriminator,
-        [CrossEntropyTerm("source"), *terms_of(settings.losses, run.domains.label_space)],
+        [CrossEntropyTerm("source"), *terms_of(settings.losses, context)],
         settings.map,
         settings.loss,
         settings.weight,
