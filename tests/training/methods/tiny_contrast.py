@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tests.training.methods.tiny import CLASSES, tiny_network
+from training.data.classes import LabelSpace
 from training.methods.contrast import PixelContrastTerm, PrototypeContrastTerm
 from training.methods.method import Method
 from training.methods.step import Step, View, on_grid_of
@@ -11,6 +12,9 @@ from training.methods.terms import CrossEntropyTerm
 from training.settings import PrototypeContrast
 
 ENTRIES = 50
+
+
+TINY_SPACE = LabelSpace("tiny", ("a", "b", "c")[:CLASSES], ((0, 0, 0),) * CLASSES, (255,) * 19)
 
 
 class TinyContext(TermContext):
@@ -30,7 +34,7 @@ def built(settings, network=None, seed=3, steps=20):
     """The term of `settings`, ready to be computed."""
     kind = PrototypeContrastTerm if isinstance(settings, PrototypeContrast) else PixelContrastTerm
     term = kind(settings)
-    term.build(TinyContext(network, CLASSES, seed, steps))
+    term.build(TinyContext(network, TINY_SPACE, seed, steps))
     term.needs = tuple(need for need in term.needs if need != "levels")  # the method below takes the features for them
     return term
 
