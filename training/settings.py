@@ -372,6 +372,7 @@ class ImageConfidence:
     `pooled`: the share is taken per image (DAFormer's paper) or over the batch (the released programs).
     """
 
+    kind: Literal["image_confidence"] = "image_confidence"
     threshold: Fraction = 0.968
     pooled: Literal["image", "batch"] = "image"
 
@@ -380,6 +381,7 @@ class ImageConfidence:
 class PixelConfidence:
     """Every pixel counts; its weight is the teacher's confidence in its label to the power of `power`."""
 
+    kind: Literal["pixel_confidence"] = "pixel_confidence"
     power: Weight = 1.0
 
 
@@ -392,6 +394,7 @@ class RunningThresholds:
     `portion` as IAS' alpha is IAST's rule (ECCV 2020, section 3.2).
     """
 
+    kind: Literal["running_thresholds"] = "running_thresholds"
     portion: Portion = 0.5
     gamma: Weight = 0.0
     beta: Fraction = 0.99  # of a threshold that remains in a step
