@@ -105,13 +105,11 @@ def thresholds(found: LabelledImages, photos: Iterable[Photo], space: LabelSpace
 
 def _threshold_row(found: LabelledImages, space: LabelSpace, class_id: int) -> str:
     count, kept = int(found.pixels[class_id]), int(found.kept[class_id])
-    value = found.fitted.thresholds[class_id]
-    told = f"{value:.3f}" if np.isfinite(value) else "never"
-    share = kept / count if count else None
+    share, rule = kept / count if count else None, found.fitted.rule_in_words(class_id)
     return (
         f"<tr><td>{chip(space, class_id)}</td>"
         f'<td class="number">{percent(count / max(1, found.pixels.sum()))}</td>'
-        f'<td class="number">{told}</td><td>{_bar(share or 0.0, space.colors[class_id])}</td>'
+        f'<td class="number">{rule}</td><td>{_bar(share or 0.0, space.colors[class_id])}</td>'
         f'<td class="number">{"-" if share is None else percent(share)}</td></tr>'
     )
 

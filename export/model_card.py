@@ -97,7 +97,7 @@ def _origin(metadata: ModelMetadata, adapted: bool) -> list[tuple[str, str]]:
     ]
     if metadata.selection is not None:
         fitted = metadata.selection.fitted
-        kept = f"{fitted.selector.describe()}, {fitted.images} images"
+        kept = f"{fitted.describe(metadata.names)}; {fitted.images} images"
         rows.append((f"pseudo-labels of {metadata.selection.round}", kept))
     return rows
 

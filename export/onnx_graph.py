@@ -30,10 +30,13 @@ import numpy as np
 import onnx
 import tensorflow as tf
 import tf2onnx
+import tf2onnx.optimizer
 
 from export.decision import decide
+from export.onnx_layers import exportable, onnx_weights, weighted
 from export.onnx_padding import explicit_pads
 from export.onnx_speed import (
+    divide_in_gelus,
     double_by_a_constant,
     fold_batch_norms,
     fold_scale,
@@ -103,7 +106,6 @@ LOGITS = Form(
     },
 )
 FORMS = {"all": ALL, "logits": LOGITS}
-CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 
 def to_onnx(network: keras.Model, form: Form = ALL, opset: int = OPSET) -> onnx.ModelProto:
@@ -121,6 +123,7 @@ def to_onnx(network: keras.Model, form: Form = ALL, opset: int = OPSET) -> onnx.
     graph.name = network.name
     fill_inputs(graph, {name: value for layer in weighted(network) for name, value in onnx_weights(layer).items()})
     fold_batch_norms(graph)
+    divide_in_gelus(graph)
     double_by_a_constant(graph, [layer.name for layer in network.layers if isinstance(layer, Doubled)])
     rearrange_bytes(graph, INPUT)
     fold_scale(graph, INPUT)
@@ -138,7 +141,7 @@ def to_onnx(network: keras.Model, form: Form = ALL, opset: int = OPSET) -> onnx.
 
 
 class Architecture:
-    """A network of which all counts but the weights of convolutions and batch normalisations: equal if that is."""
+    """A network of which all counts but the weights of convolutions and normalisations: equal if that is."""
 
     def __init__(self, network: keras.Model):
         self.network = network
@@ -162,8 +165,29 @@ def converted(architecture: Architecture, form: Form, opset: int) -> onnx.ModelP
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     os.environ["TF2ONNX_CATCH_ERRORS"] = "no"  # else each of its fifty passes begins with a copy of the whole graph
     infer = inference_function(architecture.network, form)
-    model, _ = tf2onnx.convert.from_function(infer, input_signature=infer.input_signature, opset=opset)
+    with transposes_in_place(architecture.network):
+        model, _ = tf2onnx.convert.from_function(infer, input_signature=infer.input_signature, opset=opset)
     return model
+
+
+@contextmanager
+def transposes_in_place(network: keras.Model) -> Iterator[None]:
+    """Keeps tf2onnx from moving transpositions in networks with layer normalisation.
+
+    It would move them into the normalisations, which then are over axis 1 and cost ONNX Runtime seven operators each in
+    place of one.
+    """
+    if not any(isinstance(layer, keras.layers.LayerNormalization) for layer in network.layers):
+        yield
+        return
+    steps = tf2onnx.optimizer._optimizers  # no public function takes the list of steps
+    before = dict(steps)
+    del steps["optimize_transpose"]
+    try:
+        yield
+    finally:
+        steps.clear()
+        steps.update(before)
 
 
 def inference_function(network: keras.Model, form: Form) -> tf.types.experimental.PolymorphicFunction:
@@ -189,100 +213,6 @@ def inference_function(network: keras.Model, form: Form) -> tf.types.experimenta
         return {"labels": labels, "confidence": confidence, "logits": logits}
 
     return infer
-
-
-def weighted(network: keras.Model) -> list[keras.layers.Layer]:
-    """The layers whose weights are inputs of the converted graph."""
-    return [layer for layer in network.layers if isinstance(layer, (*CONVOLUTIONS, keras.layers.BatchNormalization))]
-
-
-def onnx_weights(layer: keras.layers.Layer) -> dict[str, np.ndarray]:
-    """The weights of a convolution or batch normalisation by name, float32; the kernel in ONNX' order of axes."""
-    if isinstance(layer, CONVOLUTIONS):
-        bias = {f"{layer.name}/bias": layer.bias.numpy()} if layer.use_bias else {}
-        return {layer.name: onnx_kernel(layer), **bias}
-    mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
-    return {
-        f"{layer.name}/gamma": layer.gamma.numpy() if layer.scale else np.ones_like(mean),
-        f"{layer.name}/beta": layer.beta.numpy() if layer.center else np.zeros_like(mean),
-        f"{layer.name}/mean": mean,
-        f"{layer.name}/variance": variance,
-    }
-
-
-def exportable(network: keras.Model, weights: Mapping[str, tf.Tensor]) -> keras.Model:
-    """The network with stand-ins that read `weights`; all other layers are shared with it. For inference only."""
-
-    def stand_in(layer):
-        if isinstance(layer, CONVOLUTIONS):
-            return ExportedConvolution(layer, weights)
-        return ExportedBatchNorm(layer, weights) if isinstance(layer, keras.layers.BatchNormalization) else layer
-
-    return keras.models.clone_model(network, clone_function=stand_in)
-
-
-class ExportedBatchNorm(keras.layers.Layer):
-    """An inference-only stand-in for a batch normalisation whose weights come from outside."""
-
-    def __init__(self, original: keras.layers.Layer, weights: Mapping[str, tf.Tensor]):
-        super().__init__(name=original.name, dtype="float32")
-        self.original = original
-        self.given = lambda: weights
-
-    def call(self, x, training=False, mask=None):  # what Keras passed to the original
-        names = [f"{self.name}/{part}" for part in ("gamma", "beta", "mean", "variance")]
-        weights = self.given() or onnx_weights(self.original)  # Keras tries the layer out while it builds the model
-        scale, offset, mean, variance = (weights[name] for name in names)
-        return tf.compat.v1.nn.fused_batch_norm(
-            x, scale, offset, mean, variance, epsilon=self.original.epsilon, is_training=False
-        )[0]
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-
-class ExportedConvolution(keras.layers.Layer):
-    """An inference-only stand-in for a convolution whose weights come from outside.
-
-    TensorFlow writes dilation as SpaceToBatch chains around a plain convolution, which ONNX inherits (2.4 times slower
-    than Keras). `tf.nn.conv2d` with `dilations` stays one operator; with "SAME" padding ONNX Runtime refuses it, so the
-    padding is explicit: Keras allows dilation at stride 1 only, where it does not depend on the size. A depthwise
-    convolution is one with as many groups as channels. Never train with it: the gradients of dilated grouped
-    convolutions are wrong on a CPU.
-    """
-
-    def __init__(self, original: keras.layers.Layer, weights: Mapping[str, tf.Tensor]):
-        super().__init__(name=original.name, dtype="float32")
-        self.original = original
-        self.given = lambda: weights  # Keras would copy a mapping
-
-    def call(self, x):
-        layer = self.original
-        weights = self.given() or onnx_weights(layer)  # Keras tries the layer out while it builds the model
-        kernel, padding = tf.convert_to_tensor(weights[layer.name]), layer.padding.upper()
-        if layer.padding == "same" and max(layer.dilation_rate) > 1:
-            x, padding = tf.pad(x, [(0, 0), *map(zeros_around, kernel.shape[2:], layer.dilation_rate), (0, 0)]), "VALID"
-        kernel = tf.transpose(kernel, (2, 3, 1, 0))
-        x = tf.nn.conv2d(x, kernel, strides=layer.strides, padding=padding, dilations=layer.dilation_rate)
-        return layer.activation(x + weights[f"{layer.name}/bias"] if layer.use_bias else x)
-
-    def compute_output_shape(self, input_shape):
-        return self.original.compute_output_shape(input_shape)
-
-
-def onnx_kernel(layer: keras.layers.Layer) -> np.ndarray:
-    """The kernel float32 [filters, channels of a group, height, width] of a convolution."""
-    kernel = layer.kernel.numpy()
-    if isinstance(layer, keras.layers.DepthwiseConv2D):
-        height, width, channels, multiplier = kernel.shape
-        kernel = kernel.reshape(height, width, 1, channels * multiplier)
-    return np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
-
-
-def zeros_around(kernel: int, dilation: int) -> tuple[int, int]:
-    """Zeros before and after that keep the size at stride 1; the odd one goes behind, as TensorFlow does."""
-    total = (kernel - 1) * dilation
-    return total // 2, total - total // 2
 
 
 @contextmanager

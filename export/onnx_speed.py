@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+PASSED = ("Add", "Resize", "Transpose")  # a scale of channels behind these is one in front of them
+
 
 class Editing:
     """Finds its way in a graph by the names of tensors."""
@@ -72,7 +74,7 @@ def fold_batch_norms(graph: onnx.GraphProto) -> None:
 def summed_convolutions(edit: Editing, tensor: str) -> list[onnx.NodeProto]:
     """The convolutions whose sum `tensor` is, or the only one; none if anything else takes part or reads along."""
     node = edit.maker(tensor)
-    if node is None or len(edit.readers(tensor)) != 1 or node.op_type not in ("Conv", "Add", "Resize"):
+    if node is None or len(edit.readers(tensor)) != 1 or node.op_type not in ("Conv", *PASSED):
         return []
     if node.op_type == "Conv":
         return [node]
@@ -96,6 +98,17 @@ def depthwise(edit: Editing, norm: onnx.NodeProto, factor: np.ndarray, shift: np
     bias = edit.set_constant(f"{norm.name}/shift", shift.astype(np.float32))
     reads, makes = [norm.input[0], kernel, bias], norm.output[:1]
     return helper.make_node("Conv", reads, makes, norm.name, kernel_shape=[1, 1], group=len(factor))
+
+
+def divide_in_gelus(graph: onnx.GraphProto) -> None:
+    """erf(x / sqrt 2) in place of erf(0.7071 x), as TensorFlow wrote it: so ONNX Runtime knows GELU and fuses it."""
+    edit = Editing(graph)
+    for scaling in [edit.maker(erf.input[0]) for erf in edit.nodes("Erf")]:
+        factors = [name for name in scaling.input if edit.constant(name) is not None]
+        if scaling.op_type == "Mul" and factors and np.allclose(edit.constant(factors[0]), 0.5**0.5, atol=1e-6):
+            (x,) = (name for name in scaling.input if name not in factors)
+            divisor = edit.set_constant(f"{scaling.name}/divisor", np.array(2**0.5, np.float32))
+            scaling.CopyFrom(helper.make_node("Div", [x, divisor], scaling.output, scaling.name))
 
 
 def double_by_a_constant(graph: onnx.GraphProto, layers: Iterable[str]) -> None:

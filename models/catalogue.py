@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
+from models import hub
+
 PUBLISHED = "https://storage.googleapis.com/tensorflow/keras-applications"
+
+MIT_LICENCE = (
+    "NVIDIA's weights of Mix Transformers, and what is trained from them, are for research and evaluation, not for "
+    "commercial use: https://github.com/NVlabs/SegFormer/blob/master/LICENSE"
+)
 
 
 @dataclass(frozen=True)
@@ -13,6 +20,7 @@ class Network:
         the logits too unless a decoder makes these finer (`logits_stride`). default_stride: the first choice.
     parameters: weights at 19 classes, moving statistics included.
     imagenet: where the backbone's ImageNet weights are published, or None if they are not.
+    licence: a sentence on what binds the user of those weights, if more than the terms of the images does.
     """
 
     title: str
@@ -24,6 +32,27 @@ class Network:
     imagenet: str | None
     note: str
     logits_stride: int | None = None
+    licence: str = ""
+
+
+def mix_transformers(name: str, title: str, paper: str, head: str, parameters: tuple[int, ...]) -> dict[str, Network]:
+    """A network with a Mix Transformer of each size, B0 to B5; `parameters` are theirs in that order."""
+    return {
+        f"{name}_mit_b{size}": Network(
+            title=f"{title}, MiT-B{size}",
+            paper=paper,
+            backbone=f"mit_b{size}",
+            default_stride=32,
+            strides=(32,),
+            parameters=count,
+            imagenet=hub.address(f"mit_b{size}"),
+            note=f"a transformer with {head}; NVIDIA's ImageNet weights of it are for non-commercial use"
+            + ("; a GPU is advised" if size else ""),
+            logits_stride=4,
+            licence=MIT_LICENCE,
+        )
+        for size, count in enumerate(parameters)
+    }
 
 
 NETWORKS: dict[str, Network] = {
@@ -117,5 +146,52 @@ NETWORKS: dict[str, Network] = {
         parameters=124_081_107,
         imagenet=None,
         note="the larger network of CBST's tables; its ImageNet weights exist for MXNet only; a GPU is advised",
+    ),
+    **mix_transformers(
+        "segformer",
+        "SegFormer",
+        "Xie et al., NeurIPS 2021",
+        "all-MLP head",
+        (3_719_539, 13_682_643, 27_362_771, 47_238_611, 64_009_171, 84_609_491),
+    ),
+    **mix_transformers(
+        "daformer",
+        "DAFormer",
+        "Hoyer et al., CVPR 2022; Xie et al., NeurIPS 2021",
+        "context-aware head",
+        (6_909_299, 16_872_403, 27_917_267, 47_793_107, 64_563_667, 85_163_987),
+    ),
+    "daformer_mobilenet_v2": Network(
+        title="DAFormer head, MobileNetV2 1.0",
+        paper="Hoyer et al., CVPR 2022; Sandler et al., CVPR 2018",
+        backbone="mobilenet_v2",
+        default_stride=32,
+        strides=(16, 32),
+        parameters=5_422_931,
+        imagenet=f"{PUBLISHED}/mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+        note="DAFormer's head on the levels of a light backbone",
+        logits_stride=4,
+    ),
+    "daformer_resnet50": Network(
+        title="DAFormer head, ResNet-50",
+        paper="Hoyer et al., CVPR 2022; He et al., CVPR 2016",
+        backbone="resnet50",
+        default_stride=32,
+        strides=(16, 32),
+        parameters=28_029_587,
+        imagenet=f"{PUBLISHED}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        note="DAFormer's head on the levels of a ResNet; a GPU is advised",
+        logits_stride=4,
+    ),
+    "daformer_resnet101": Network(
+        title="DAFormer head, ResNet-101",
+        paper="Hoyer et al., CVPR 2022; He et al., CVPR 2016",
+        backbone="resnet101",
+        default_stride=32,
+        strides=(16, 32),
+        parameters=47_100_051,
+        imagenet=f"{PUBLISHED}/resnet/resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        note="DAFormer's head on the levels of a ResNet; a GPU is advised",
+        logits_stride=4,
     ),
 }

@@ -50,6 +50,16 @@ class ResizeLike(layers.Layer):
         return (*reference_shape[:3], x_shape[-1])
 
 
+def padded_with_grey(image, size):
+    """Images `[b, h, w, 3]` in [0, 255], padded with grey below and to the right to `size` (height, width)."""
+    grey = 128  # a whole number, so that uint8 images can be padded too
+    missing = size - tf.shape(image)[1:3]
+    paddings = tf.stack([tf.zeros(4, tf.int32), tf.concat([[0], missing, [0]], 0)], axis=1)
+    padded = tf.pad(image, paddings, constant_values=grey)
+    padded.set_shape((None, None, None, image.shape[3]))  # with unknown channels Keras would give a convolution to XLA
+    return padded
+
+
 @keras.saving.register_keras_serializable("streetshift")
 class PaddedToMultiple(layers.Layer):
     """Images `[b, h, w, 3]` in [0, 255], padded with grey below and to the right to multiples of `multiple`.
@@ -57,27 +67,36 @@ class PaddedToMultiple(layers.Layer):
     After it every halving of the size is exact, so that a plain doubling undoes it.
     """
 
-    GREY = 128  # a whole number, so that uint8 images can be padded too
-
     def __init__(self, multiple: int, **keywords):
         super().__init__(**keywords)
         self.multiple = multiple
 
     def call(self, image):
-        size = tf.shape(image)[1:3]
-        missing = (size + self.multiple - 1) // self.multiple * self.multiple - size
-        paddings = tf.stack([tf.zeros(4, tf.int32), tf.concat([[0], missing, [0]], 0)], axis=1)
-        padded = tf.pad(image, paddings, constant_values=self.GREY)
-        padded.set_shape(
-            (None, None, None, image.shape[3])
-        )  # with unknown channels Keras would give the convolution to XLA
-        return padded
+        return padded_with_grey(image, (tf.shape(image)[1:3] + self.multiple - 1) // self.multiple * self.multiple)
 
     def compute_output_shape(self, shape):
         return shape[0], None, None, shape[3]
 
     def get_config(self):
         return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable("streetshift")
+class PaddedToLeast(layers.Layer):
+    """Images `[b, h, w, 3]` in [0, 255], padded with grey below and to the right where a side is under `least`."""
+
+    def __init__(self, least: int, **keywords):
+        super().__init__(**keywords)
+        self.least = least
+
+    def call(self, image):
+        return padded_with_grey(image, tf.maximum(tf.shape(image)[1:3], self.least))
+
+    def compute_output_shape(self, shape):
+        return shape[0], *(size and max(size, self.least) for size in shape[1:3]), shape[3]
+
+    def get_config(self):
+        return {**super().get_config(), "least": self.least}
 
 
 @keras.saving.register_keras_serializable("streetshift")
@@ -127,14 +146,16 @@ class ReverseChannels(layers.Layer):
 class Dropout(layers.Dropout):
     """Keras' dropout; on several replicas each takes its own rows of the noise of the global batch.
 
-    Keras' own would drop the same places in the images of every replica.
+    Keras' own would drop the same places in the images of every replica. The noise differs for each row: `noise_shape`
+    begins with None.
     """
 
     def call(self, inputs, training=False):
         if not training or self.rate == 0 or replicas() == 1:
             return super().call(inputs, training=training)
-        rows = tf.shape(inputs)[0]
-        whole = tf.concat([[rows * replicas()], tf.shape(inputs)[1:]], axis=0)
+        rows, *others = tf.unstack(tf.shape(inputs))
+        fixed = self.noise_shape[1:] if self.noise_shape else [None] * len(others)
+        whole = tf.stack([rows * replicas(), *(size or other for size, other in zip(fixed, others, strict=True))])
         noise = keras.random.dropout(tf.ones(whole, inputs.dtype), self.rate, seed=self.seed_generator)
         first = rows * replica_number()
         return inputs * noise[first : first + rows]
@@ -185,9 +206,12 @@ def normalised_relu(x, *, momentum: float = 0.99, epsilon: float = 1e-3, name: s
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def convolution_block(x, filters: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1, name: str):
-    """Convolution, batch normalisation, ReLU."""
-    return normalised_relu(convolution(x, filters, kernel, stride=stride, dilation=dilation, name=name), name=name)
+def convolution_block(
+    x, filters: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1, name: str, **batch_norm: float
+):
+    """Convolution, batch normalisation (its momentum and epsilon as in `normalised_relu`), ReLU."""
+    x = convolution(x, filters, kernel, stride=stride, dilation=dilation, name=name)
+    return normalised_relu(x, **batch_norm, name=name)
 
 
 def outputs(logits, features) -> dict[str, keras.KerasTensor]:

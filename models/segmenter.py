@@ -8,7 +8,11 @@ import keras
 from models import backbones, decoder, heads
 from models.catalogue import NETWORKS
 from models.compact import compact
-from models.layers import outputs
+from models.daformer_head import daformer
+from models.layers import CroppedLike, outputs
+from models.levels import encoder_levels
+from models.mix_transformer import SIZES, mix_transformer
+from models.segformer_head import segformer
 from models.weights import load_weights
 from models.wide_resnet38 import wide_resnet38
 
@@ -87,6 +91,27 @@ def resnet38(classes: int, stride: int):
     return backbone.inputs[0], heads.dilated_pair(backbone.outputs[0], classes), backbone.outputs[0]
 
 
+def segformer_mit(size: str, classes: int):
+    backbone = mix_transformer(size)
+    channels = 256 if size in ("mit_b0", "mit_b1") else 768
+    return on_image(backbone.inputs[0], *segformer(backbone.outputs, classes, channels))
+
+
+def daformer_mit(size: str, classes: int):
+    backbone = mix_transformer(size)
+    return on_image(backbone.inputs[0], *daformer(backbone.outputs, classes))
+
+
+def on_image(image, logits, features):
+    """What a Mix Transformer gives at stride 4, without the cells beyond a very small image."""
+    cropped = CroppedLike(4, name="cropped")
+    return image, cropped(logits, image), cropped(features, image)
+
+
+def daformer_on(backbone: keras.Model, name: str, classes: int):
+    return backbone.inputs[0], *daformer(encoder_levels(backbone, name), classes)
+
+
 # Each takes (classes, output stride) and gives (image, logits, features).
 BUILDERS = {
     "compact": lambda classes, stride: compact(classes),
@@ -100,4 +125,11 @@ BUILDERS = {
     "deeplab_v2_resnet101": lambda classes, stride: deeplab_v2(backbones.resnet(101, stride), classes, stride),
     "fcn8s_vgg16": fcn8s_vgg16,
     "wide_resnet38": resnet38,
+    **{f"segformer_{size}": lambda classes, stride, size=size: segformer_mit(size, classes) for size in SIZES},
+    **{f"daformer_{size}": lambda classes, stride, size=size: daformer_mit(size, classes) for size in SIZES},
+    "daformer_mobilenet_v2": lambda classes, stride: daformer_on(
+        backbones.mobilenet_v2(1.0, stride), "mobilenet_v2", classes
+    ),
+    "daformer_resnet50": lambda classes, stride: daformer_on(backbones.resnet(50, stride), "resnet50", classes),
+    "daformer_resnet101": lambda classes, stride: daformer_on(backbones.resnet(101, stride), "resnet101", classes),
 }

@@ -2,46 +2,20 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
 
-from models.backbones import pristine
+from models import hub
+from models.backbones import ORIGINALS, pristine
 from models.catalogue import NETWORKS, Network
+from models.foreign_weights import SUFFIX, conversion, is_pickle, load_foreign_weights
+from models.loaded_weights import LoadedWeights, WeightsError, first_line, layers_with_weights
 
 VARIABLE = re.compile(r"layers/(?P<layer>[^/]+)/vars/\d+")
-
-
-class WeightsError(ValueError):
-    """Weights that cannot be had or do not fit; the text is one sentence for the user."""
-
-
-@dataclass(frozen=True)
-class LoadedWeights:
-    """What `load_weights` did.
-
-    origin: "none", "imagenet" or the file's path. kind: "nothing", "backbone" or "checkpoint" (the whole network).
-    loaded: names of the layers that got weights. missing: layers the source lacks, left as they were (random).
-    mismatched: layers the source holds in another shape, left as they were.
-    """
-
-    origin: str
-    kind: str
-    loaded: tuple[str, ...]
-    missing: tuple[str, ...]
-    mismatched: tuple[str, ...]
-
-    def __str__(self):
-        if self.kind == "nothing":
-            return "all layers start at random"
-        text = f"{self.kind} weights from {self.origin}: {len(self.loaded)} layers loaded"
-        for state, names in (("start at random", self.missing), ("differ in shape", self.mismatched)):
-            if names:
-                text += f"; {len(names)} {state} ({', '.join(names[:6])}{' ...' if len(names) > 6 else ''})"
-        return text
 
 
 def load_weights(model: keras.Model, weights: str | Path) -> LoadedWeights:
@@ -49,9 +23,10 @@ def load_weights(model: keras.Model, weights: str | Path) -> LoadedWeights:
 
     Args:
         model: built by `build_segmenter`; its name is the key in `NETWORKS`.
-        weights: "none"; "imagenet" (the backbone's weights as Keras Applications publishes them, cached or downloaded);
-            or a file: the backbone's weights (Keras Applications without top, `.weights.h5` or the published `.h5`),
-            or a whole checkpoint of the same network.
+        weights: "none"; "imagenet" (the backbone's weights as Keras Applications or the Hugging Face hub publishes
+            them, cached or downloaded); or a file: the backbone's weights (Keras Applications without top,
+            `.weights.h5` or the published `.h5`), a whole checkpoint of the same network, or `.safetensors` of other
+            projects (`foreign_names.SCHEMES`).
 
     Raises:
         WeightsError: no such file, a file of something else, another number of classes, or no download possible.
@@ -60,8 +35,11 @@ def load_weights(model: keras.Model, weights: str | Path) -> LoadedWeights:
         return LoadedWeights("none", "nothing", (), tuple(layer.name for layer in layers_with_weights(model)), ())
     network = NETWORKS[model.name]
     if weights == "imagenet":
-        return copied(imagenet_backbone(network), model, "imagenet")
+        return load_imagenet(model, network)
     path = Path(weights)
+    check_exists(path)
+    if path.suffix.lower() == SUFFIX:
+        return load_foreign_weights(model, network, path)
     shapes = shapes_in(path)
     if set(shapes) == set(shapes_of(model)):
         return load_checkpoint(model, path, shapes)
@@ -83,22 +61,27 @@ def load_checkpoint(model: keras.Model, path: Path, shapes: dict[str, tuple[int,
     return LoadedWeights(str(path), "checkpoint", tuple(layer.name for layer in layers_with_weights(model)), (), ())
 
 
-def imagenet_backbone(network: Network) -> keras.Model:
-    """The backbone as Keras Applications publishes it, from its cache or the network."""
+def load_imagenet(model: keras.Model, network: Network) -> LoadedWeights:
+    """Load the backbone's published weights, from their cache or the network."""
     if network.imagenet is None:
         raise WeightsError(
             f"no ImageNet weights are published for {network.title}: "
             "pass --weights none, or --weights FILE with a checkpoint"
         )
     try:
-        # FCN-8s alone uses the classifier's dense layers too.
-        return pristine(network.backbone, weights="imagenet", top=network.backbone == "vgg16")
-    except Exception as error:  # Keras raises a bare Exception when a download fails
+        if network.backbone in hub.REPOSITORIES:
+            source = Path(hub.downloaded(network.backbone))
+        else:  # FCN-8s alone uses the classifier's dense layers too.
+            source = pristine(network.backbone, weights="imagenet", top=network.backbone == "vgg16")
+    except Exception as error:  # Keras raises a bare Exception when a download fails, the hub several kinds
         raise WeightsError(
             f"the ImageNet weights of {network.title} are neither cached nor could they be downloaded "
             f"({first_line(error)}): connect to the internet once, or pass --weights FILE with a copy of "
             f"{network.imagenet}, or --weights none"
         ) from error
+    if isinstance(source, Path):
+        return replace(load_foreign_weights(model, network, source), origin="imagenet")
+    return copied(source, model, "imagenet")
 
 
 def backbone_of_file(network: Network, path: Path, shapes: dict[str, tuple[int, ...]]) -> keras.Model:
@@ -108,7 +91,7 @@ def backbone_of_file(network: Network, path: Path, shapes: dict[str, tuple[int, 
         + (f", or a copy of {network.imagenet}" if network.imagenet else "")
         + ", or --weights none"
     )
-    if network.imagenet is None:
+    if network.backbone not in ORIGINALS:
         raise WeightsError(misfit)
     backbone = pristine(network.backbone, top=has_classifier(path))
     if shapes and shapes != shapes_of(backbone):  # Keras would say so too, in a hundred warnings
@@ -140,10 +123,6 @@ def copied(source: keras.Model, model: keras.Model, origin: str) -> LoadedWeight
     return LoadedWeights(origin, "backbone", tuple(loaded), tuple(missing), tuple(mismatched))
 
 
-def layers_with_weights(model: keras.Model) -> list[keras.Layer]:
-    return [layer for layer in model.layers if layer.weights]
-
-
 def shapes_of(model: keras.Model) -> dict[str, tuple[int, ...]]:
     """`{path in a .weights.h5 file: shape}`: Keras names layers there by class, numbered in order of the graph."""
     seen, shapes = Counter(), {}
@@ -157,15 +136,23 @@ def shapes_of(model: keras.Model) -> dict[str, tuple[int, ...]]:
 
 def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
     """`{path in the file: shape}` of the variables of a `.weights.h5` file; empty for the older `.h5` layout."""
-    if not path.is_file():
-        raise WeightsError(
-            f"no weights file at {path}: pass --weights imagenet, none, or the path of a .weights.h5 file"
-        )
+    check_exists(path)
     try:
         with h5py.File(path) as file:
             return {name: shape for name, shape in datasets_in(file) if VARIABLE.fullmatch(name)}
     except OSError as error:
-        raise WeightsError(f"{path} is not an HDF5 weights file ({first_line(error)}): expected .weights.h5") from error
+        if is_pickle(path):
+            raise WeightsError(conversion(path)) from error
+        raise WeightsError(
+            f"{path} is not an HDF5 weights file ({first_line(error)}): expected .weights.h5 or {SUFFIX}"
+        ) from error
+
+
+def check_exists(path: Path) -> None:
+    if not path.is_file():
+        raise WeightsError(
+            f"no weights file at {path}: pass --weights imagenet, none, or the path of a .weights.h5 or {SUFFIX} file"
+        )
 
 
 def datasets_in(file: h5py.File) -> list[tuple[str, tuple[int, ...]]]:
@@ -178,7 +165,3 @@ def has_classifier(path: Path) -> bool:
     """Whether a Keras Applications file holds the dense layers ("top") too, in the newer or the older layout."""
     with h5py.File(path) as file:
         return "predictions" in file or "layers/dense" in file
-
-
-def first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")

@@ -13,10 +13,10 @@ import tyro
 
 from models.catalogue import NETWORKS
 from training.errors import UserError
-from training.experiment_json import experiment_from_json, experiment_to_json
+from training.experiment_json import OPTIONS, experiment_from_json, experiment_to_json
 from training.presets import DATA, SUITED
 from training.recipes import RECIPES
-from training.settings import Data, Domain, Experiment, Model, Recipe, Rounds, Schedule, SourceShare
+from training.settings import Data, Domain, Experiment, Model, Recipe, Rounds, Schedule, SourceShare, TranslatedImages
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Arguments:
     model: str | None = None
     """The network; see --list. Not given: the one that suits the data."""
     weights: str | None = None
-    """Start of the backbone: imagenet, none or a file. Not given: what suits the data."""
+    """Start of the backbone: imagenet, none or a file (.weights.h5, .safetensors). Not given: what suits the data."""
     out: Path | None = None
     """The run directory. Not given: runs/RECIPE-DATA-SEED."""
     resume: Path | None = None
@@ -54,6 +54,10 @@ class Arguments:
     """Of initial weights, data order and augmentation."""
     source_root: Path | None = None
     """Where the labelled source data lies."""
+    translated_root: Path | None = None
+    """Images of the source that were translated to the target's style, such as the published "GTA5 as Cityscapes": a
+    folder of pictures with the names of the source's. They take the place of the source's images; with
+    --set translation.alongside=True both are trained on."""
     target_root: Path | None = None
     """Where the unlabelled target images lie. For photos of your own a folder, a text file of paths (.txt), or
     a pattern in quotes, such as 'drives/*/front/*.jpg'."""
@@ -108,6 +112,8 @@ def experiment_of(arguments: Arguments) -> Experiment:
         UserError: an unknown name or key, a value that does not fit, a missing folder option.
     """
     recipe = _named(RECIPES, arguments.recipe, "recipe")
+    if arguments.translated_root is not None:
+        recipe = replace(recipe, translation=TranslatedImages(_absolute(arguments.translated_root)))
     data = _with_folders(_named(DATA, arguments.data, "data"), arguments)
     network = arguments.model or data.network
     _named(NETWORKS, network, "model")
@@ -222,15 +228,17 @@ def with_overrides(experiment: Experiment, overrides: tuple[str, ...]) -> Experi
     """Apply `key=value` overrides; keys start at the recipe's parts, or with "data." or "model.".
 
     tyro checks names and types. A part that the recipe does not use (None) has no keys until it is switched on:
-    `adaptation.mean_teacher=on`, or `off`; where there are several kinds, `adaptation.selector=InstanceAdaptive`.
+    `adaptation.mean_teacher=on`, or `off`; where there are several kinds, `adaptation.selector=InstanceAdaptive` or, as
+    recipe.json calls it, `instance_adaptive`.
     """
     current = _Overridable(experiment.recipe, experiment.data, experiment.model)
     values = []
     for override in overrides:
         key, value = _split(override)
         kinds = _kinds(current, key.split("."))
-        if value in kinds:
-            current = _replaced(current, key.split("."), kinds[value]() if kinds[value] else None)
+        kind = next((name for name in kinds if name.lower() == value.replace("_", "").lower()), None)
+        if kind is not None:
+            current = _replaced(current, key.split("."), kinds[kind]() if kinds[kind] else None)
         elif kinds and "." not in value:
             raise UserError(f"--set {override}: {key.removeprefix('recipe.')} can be {', '.join(kinds)}")
         elif re.search(r"(^|,)-+[A-Za-z]", value):  # the parser would take it for an option
@@ -239,7 +247,7 @@ def with_overrides(experiment: Experiment, overrides: tuple[str, ...]) -> Experi
             values += [f"--{key}", *value.split(",")]
     changed = _quietly(values, current) if values else current
     experiment = replace(experiment, recipe=changed.recipe, data=changed.data, model=changed.model)
-    return experiment_from_json(experiment_to_json(experiment), "the experiment with these options")
+    return experiment_from_json(experiment_to_json(experiment), OPTIONS)
 
 
 def _split(override: str) -> tuple[str, str]:

@@ -13,9 +13,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
+from training.distribution.memory import free_memory, gigabytes, out_of_memory_said
 from training.distribution.quiet import start_tensorflow
 from training.errors import UserError
-from training.prediction.label_files import ReplacedLabels, prepare_label_folder
+from training.evaluation.mixture_chart import manifest_chart
+from training.prediction.label_files import ReplacedLabels, picture_name, prepare_label_folder
 from training.prediction.label_images import Predictions, label_images
 from training.probability_maps.map_files import (
     ProbabilityMaps,
@@ -95,7 +97,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status: 0 done, 2 a mistake of the user's, 130 stopped by Ctrl-C."""
     arguments = tyro.cli(Arguments, args=argv, prog="training/label.py")
     try:
-        label(arguments)
+        with out_of_memory_said(_out_of_memory):
+            label(arguments)
         return 0
     except UserError as error:
         print(f"streetshift: {error}", file=sys.stderr)
@@ -103,6 +106,13 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nStopped. There are no new labels in {arguments.out}.", file=sys.stderr)
         return 130
+
+
+def _out_of_memory() -> str:
+    return (
+        f"out of memory while labelling ({gigabytes(free_memory())} of this machine are free): end other programs, or "
+        "give smaller images or maps; the folder of labels is as it was"
+    )
 
 
 def label(arguments: Common) -> None:
@@ -117,7 +127,7 @@ def label(arguments: Common) -> None:
     predictions = _of_files(arguments) if arguments.checkpoint is None else _of_run(arguments)
     selector = choice.build(_prior(arguments, choice, predictions), **parameters)
     # Labels, which take the place of older ones at the end.
-    with ReplacedLabels(arguments.out, prepare_label_folder(arguments.out)) as writer:
+    with PicturedLabels(arguments.out, prepare_label_folder(arguments.out)) as writer:
         found = label_images(predictions, selector, writer)
     console.print(f"{len(found.names)} labels in {arguments.out}: {found.kept_share:.1%} of the pixels kept.")
 
@@ -183,6 +193,17 @@ def _prior_of_file(path: Path, predictions: "SavedPredictions") -> np.ndarray:
 
 def _size_of(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
+
+
+class PicturedLabels(ReplacedLabels):
+    """With a picture of the modes that the selector found, if it fits any; the manifest names it."""
+
+    def finish(self, manifest: dict[str, Any]) -> None:
+        name = picture_name(manifest["files"])
+        if manifest_chart(Path(self.unfinished.name) / name, manifest) is not None:
+            self.written.append(name)
+            manifest = manifest | {"picture": name}
+        super().finish(manifest)
 
 
 class SavedPredictions(Predictions):

@@ -9,7 +9,7 @@ experiment comes from outside: overrides, and the recipe.json of a run (`run_dir
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Interval
+from annotated_types import Interval, MinLen
 
 BatchNorm = Literal["train", "frozen"]
 Count = Annotated[int, Interval(ge=1, le=10**9)]
@@ -22,7 +22,9 @@ Portion = Annotated[float, Interval(gt=0, le=1)]
 Weight = Annotated[float, Interval(ge=0, le=1e6)]
 Positive = Annotated[float, Interval(gt=0, le=1e6)]
 Scale = Annotated[float, Interval(ge=0.05, le=20)]
+WindowShare = Annotated[float, Interval(ge=0, lt=0.5)]
 RoundCount = Annotated[int, Interval(ge=1, le=1000)]
+Grid = Literal["published"] | Annotated[int, Interval(ge=4, le=64)]  # 65 x 65 cells, or every n-th pixel
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Schedule:
     batch_norm: BatchNorm = "train"
     average_weights: Fraction | None = None  # decay of the weights' moving average, taken at the end of the stage
     checkpoint_every: Count = 100  # steps: what a killed run loses at most
+    accumulate: Count = 1  # equal parts of a batch, computed one after the other: less memory, the same result
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,29 @@ class WarmUp:
 
 
 @dataclass(frozen=True)
+class Fda:
+    """FDA (CVPR 2020): source images get the low-frequency amplitudes of a target image drawn at random.
+
+    `beta`: half the side of the window of frequencies, as a share of the image's shorter side; of several, one is drawn
+    for each image (published: 0.01, 0.05, 0.09). `alongside`: the originals are trained on too, see
+    `training/data/translation.py`.
+    """
+
+    kind: Literal["fda"] = "fda"
+    beta: Annotated[tuple[WindowShare, ...], MinLen(1)] = (0.01,)
+    alongside: bool = False
+
+
+@dataclass(frozen=True)
+class TranslatedImages:
+    """Source images that were translated by others: pictures in `root` with the names of the source's."""
+
+    root: str
+    kind: Literal["translated_images"] = "translated_images"
+    alongside: bool = False
+
+
+@dataclass(frozen=True)
 class SpatialPrior:
     """CBST-SP (ECCV 2018): how often the source shows each class at each place, smoothed with a Gaussian."""
 
@@ -212,6 +238,28 @@ class InstanceAdaptive:
     gamma: Weight = 8.0
     initial: Fraction = 0.9
     batch_size: Images = 2
+
+
+@dataclass(frozen=True)
+class EntropyMixture:
+    """UPLR (ICCV 2021): the pixels of the certain one of two modes of entropy, per class; no threshold to choose.
+
+    Two Gaussians on the normalised entropies, of all target images or of each one, by expectation maximisation.
+    """
+
+    kind: Literal["entropy_mixture"] = "entropy_mixture"
+    scope: Literal["domain", "image"] = "domain"
+    iterations: Count = 200
+    tolerance: Weight = 1e-5  # of the mean log-likelihood
+    least_variance: Portion = 1e-6  # added to the variance of each mode
+    initial_quantile: Annotated[float, Interval(gt=0, le=0.5)] = 0.2  # where the means start, and at 1 minus it
+    least_pixels: Annotated[int, Interval(ge=2, le=10**9)] = 200  # a class with fewer, or with one mode, keeps its ...
+    fallback_portion: Portion = 0.5  # ... more confident half, and what reaches a confidence of 0.9 (BDL, CVPR 2019)
+    fallback_confidence: Fraction = 0.9
+
+
+Selector = GlobalThreshold | ClassBalanced | LabelEntropy | InstanceAdaptive | EntropyMixture
+"""How a round chooses its pseudo-labels."""
 
 
 @dataclass(frozen=True)
@@ -324,6 +372,7 @@ class ImageConfidence:
     `pooled`: the share is taken per image (DAFormer's paper) or over the batch (the released programs).
     """
 
+    kind: Literal["image_confidence"] = "image_confidence"
     threshold: Fraction = 0.968
     pooled: Literal["image", "batch"] = "image"
 
@@ -332,6 +381,7 @@ class ImageConfidence:
 class PixelConfidence:
     """Every pixel counts; its weight is the teacher's confidence in its label to the power of `power`."""
 
+    kind: Literal["pixel_confidence"] = "pixel_confidence"
     power: Weight = 1.0
 
 
@@ -344,6 +394,7 @@ class RunningThresholds:
     `portion` as IAS' alpha is IAST's rule (ECCV 2020, section 3.2).
     """
 
+    kind: Literal["running_thresholds"] = "running_thresholds"
     portion: Portion = 0.5
     gamma: Weight = 0.0
     beta: Fraction = 0.99  # of a threshold that remains in a step
@@ -374,6 +425,44 @@ class Masked:
 
 
 @dataclass(frozen=True)
+class PrototypeContrast:
+    """PGPC (Scientific Reports 14, 2024): pixel features are pulled to the prototype of their class, and pushed from
+    negatives that wait in a queue per class. What the paper does not state is U2PL's (CVPR 2022), which it builds on.
+
+    `reliable`, `unreliable`: shares of the target's pixels with the lowest and the highest entropy of the teacher; they
+    go from the first to the last value in the course of the training (U2PL: both from 0.2 to 0).
+    `queue_megabytes`: of all queues together, in float16; U2PL has 30,000 negatives per class.
+    """
+
+    kind: Literal["prototype_contrast"] = "prototype_contrast"
+    weight: Weight = 0.1
+    grid: Grid = 8
+    temperature: Positive = 0.5
+    anchors: Annotated[int, Interval(ge=1, le=65536)] = 256  # per class and step
+    negatives: Annotated[int, Interval(ge=1, le=4096)] = 50  # per anchor
+    confidence: Fraction = 0.3  # the teacher's in the class of an anchor, more than
+    reliable: tuple[Fraction, Fraction] = (0.2, 0.2)
+    unreliable: tuple[Fraction, Fraction] = (0.2, 0.0)
+    prototype_decay: Fraction = 0.999
+    pushed: Annotated[int, Interval(ge=1, le=65536)] = 256  # negatives per class and step that enter its queue, at most
+    queue_megabytes: Annotated[float, Interval(ge=0.01, le=1e5)] = 64.0
+
+
+@dataclass(frozen=True)
+class PixelContrast:
+    """The contrast of PGPC's released program (CLUDA's): pixels of one class attract, those of other classes repel.
+
+    `pixels`: per domain and step that are contrasted, with each other; None: all of the grid, as released.
+    """
+
+    kind: Literal["pixel_contrast"] = "pixel_contrast"
+    weight: Weight = 1.0
+    grid: Grid = 8
+    temperature: Positive = 1.0
+    pixels: Count | None = 1024
+
+
+@dataclass(frozen=True)
 class Losses:
     """Loss terms beside the cross-entropy; a part that is None is not used. `training/methods/terms.py` builds them."""
 
@@ -383,6 +472,7 @@ class Losses:
     minimum_entropy: MinimumEntropy | None = None
     feature_distance: FeatureDistance | None = None  # needs ImageNet weights
     masked: Masked | None = None  # needs a mean teacher; in rounds labels and weights are as by ImageConfidence
+    contrast: PrototypeContrast | PixelContrast | None = None  # needs an adaptation of the kind Online
 
 
 @dataclass(frozen=True)
@@ -423,7 +513,7 @@ class Rounds:
 
     kind: Literal["rounds"] = "rounds"
     rounds: RoundCount = 3
-    selector: GlobalThreshold | ClassBalanced | LabelEntropy | InstanceAdaptive = ClassBalanced()
+    selector: Selector = ClassBalanced()
     source_share: SourceShare | None = SourceShare()  # None: the source takes no part
     mining: RareClassMining | None = None
     rare_class_sampling: RareClassSampling | None = None
@@ -460,7 +550,7 @@ class Recipe:
     """A method with the constants of its paper."""
 
     paper: str
-    translation: None = None  # of the source, before the warm-up
+    translation: Fda | TranslatedImages | None = None  # of the source, in every stage that trains on it
     warm_up: WarmUp = WarmUp()
     alignment: Alignment | None = None
     adaptation: Rounds | Online | None = None

@@ -20,8 +20,9 @@ from app.tabs.parts import example_button, files_input
 from app.uploads import Photo, Upload, range_for, read_photo
 from training.data.classes import IGNORE
 from training.errors import UserError
+from training.evaluation.mixture_chart import manifest_chart
 from training.evaluation.panels import overlay
-from training.prediction.label_files import MANIFEST_NAME
+from training.prediction.label_files import MANIFEST_NAME, picture_name
 from training.prediction.label_images import LabelledImages, LabelsInMemory
 from training.pseudo_labels.registry import choices
 
@@ -92,8 +93,12 @@ class PseudoLabelsTab:
         """Table, gallery and zip."""
         photos, found, kept = self._run(uploads_of(photos), selector, portion, stride, progress)
         folder = self.context.results.new()
-        archive, _ = self._archive(photos, kept, folder)
-        return thresholds(found, photos, self.space), self._gallery(photos, kept, folder), file_data(archive)
+        archive, manifest = self._archive(photos, kept, folder)
+        gallery = self._gallery(photos, kept, folder)
+        if "picture" in manifest:
+            picture = folder / manifest["picture"]
+            gallery.append({"image": file_data(picture), "caption": "How certain the pixels of each class are"})
+        return thresholds(found, photos, self.space), gallery, file_data(archive)
 
     def api(
         self,
@@ -107,8 +112,9 @@ class PseudoLabelsTab:
 
         The selector ias takes the photos in their order and the portion as its alpha; no stride. Other parameters
         are those of the model's last round if that was labelled by the same selector, else the published ones.
-        Returns the manifest (selector, thresholds, kept shares and pixel counts per class) and a zip of it and the
-        label PNGs (train ids, 255 = ignored, each at its photo's own size).
+        The selector entropy_mixture uses neither portion nor stride. Returns the manifest (selector, thresholds, kept
+        shares and pixel counts per class) and a zip of it, the label PNGs (train ids, 255 = ignored, each at its
+        photo's own size) and, of entropy_mixture, a picture of the modes it found.
         """
         photos, _, kept = self._run(uploads_of(photos), selector, portion, stride, progress)
         archive, manifest = self._archive(photos, kept, self.context.results.new())
@@ -140,10 +146,15 @@ class PseudoLabelsTab:
         manifest = {**kept.manifest, "model_sha256": self.digest, "computed_at": sizes}
         if notes := [photo.note for photo in photos if photo.note]:
             manifest["notes"] = notes
+        picture = folder / picture_name(manifest["files"])
+        if manifest_chart(picture, manifest) is not None:
+            manifest["picture"] = picture.name
         path = folder / "pseudo_labels.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as bundle:
             for photo, (stem, label) in zip(photos, kept.labels.items(), strict=True):
                 bundle.writestr(f"{stem}.png", label_png(label, photo.own_size))
+            if "picture" in manifest:
+                bundle.write(picture, picture.name)
             bundle.writestr(MANIFEST_NAME, json.dumps(manifest, indent=2) + "\n")
         return path, manifest
 
@@ -158,9 +169,10 @@ def _explanation() -> str:
 
 
 def _other_names() -> str:
-    """What selectors call the portion, where they call it something else."""
+    """What selectors call the portion, where they call it something else, and which have none."""
     named = {name: choice.selector.shown[:1] for name, choice in choices().items()}
-    return ", ".join(f"{name}: its {own[0]}" for name, own in named.items() if own and own[0] != "portion")
+    others = [f"{name}: its {own[0]}" for name, own in named.items() if own and own[0] != "portion"]
+    return ", ".join([*others, *(f"{name}: not used" for name, own in named.items() if not own)])
 
 
 def _without_stride() -> str:

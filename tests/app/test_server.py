@@ -76,6 +76,18 @@ def test_pseudo_labels_of_ias(client, street_file):
     assert set(np.unique(label)) - {255} == {0, 2, 3}
 
 
+def test_pseudo_labels_of_the_certain_mode(client, street_file):
+    """Portion and stride are not used; the zip holds the picture of the modes."""
+    photos = [handle_file(street_file)] * 2
+    manifest, archive = client.predict(photos, "entropy_mixture", 0.01, 64, api_name="/pseudo_labels")
+    assert (manifest["selector"], manifest["scope"]) == ("entropy_mixture", "domain")
+    assert len(manifest["mixtures"]) == len(NAMES)
+    assert manifest["kept_share_all"] > 0.1
+    with zipfile.ZipFile(archive) as bundle:
+        assert set(bundle.namelist()) == {"street.png", "street-2.png", manifest["picture"], "manifest.json"}
+        assert Image.open(bundle.open(manifest["picture"])).width > 300
+
+
 def test_batch(client, street_file, tmp_path):
     (tmp_path / "notes.png").write_text("no picture")
     files = [handle_file(street_file), handle_file(tmp_path / "notes.png")]

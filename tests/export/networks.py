@@ -8,7 +8,7 @@ from models.segmenter import build_segmenter
 
 
 def lively_network(name: str, classes: int, seed: int = 0) -> keras.Model:
-    """A network with random batch-norm statistics and no zero weights: a forgotten one would show in the logits.
+    """A network with random normalisations and no zero weights: a forgotten one would show in the logits.
 
     Logits are scaled to a standard deviation of 3 on noise, so that the labels of most pixels are decided.
     """
@@ -19,13 +19,16 @@ def lively_network(name: str, classes: int, seed: int = 0) -> keras.Model:
         layer.moving_variance.assign(random.uniform(0.5, 1.5, channels))
         layer.gamma.assign(random.uniform(0.7, 1.3, channels))
         layer.beta.assign(random.normal(0, 0.1, channels))
+    for layer in (layer for layer in network.layers if isinstance(layer, keras.layers.LayerNormalization)):
+        layer.gamma.assign(random.uniform(0.7, 1.3, layer.gamma.shape))
+        layer.beta.assign(random.normal(0, 0.1, layer.beta.shape))
     head = [layer for layer in network.layers if layer.name.startswith("head_") and layer.weights]
     for variable in (variable for layer in head for variable in layer.trainable_variables):
         if not np.any(variable.numpy()):
             variable.assign(random.normal(0, 0.01, variable.shape))
     logits = network(random.integers(0, 256, (1, 96, 128, 3), dtype=np.uint8))["logits"].numpy()
-    chained = name in ("wide_resnet38", "deeplab_v3plus_mobilenet_v2")  # all others sum up their head's layers
-    last = head[-1:] if chained else head
+    summed = name.startswith(("compact", "deeplab_v2_", "fcn8s_"))  # the logits are a sum of the head's layers
+    last = head if summed else head[-1:]
     for variable in (variable for layer in last for variable in layer.trainable_variables):
         variable.assign(variable * (3 / logits.std()))
     return network

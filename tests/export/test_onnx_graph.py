@@ -2,34 +2,36 @@
 
 import keras
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import tensorflow as tf
+import tf2onnx.optimizer
 from onnx import numpy_helper
 
 from export.onnx_graph import (
     LOGITS,
     OPSET,
     OPSETS,
-    ExportedConvolution,
     converted,
     exact_float32,
-    onnx_weights,
     to_onnx,
 )
+from export.onnx_layers import ExportedConvolution, ExportedLayerNorm, onnx_weights
 from export.onnx_padding import automatic_padding
-from models.catalogue import NETWORKS
 from models.layers import Doubled
+from models.mix_transformer import Attention, Gelu
 from tests.export.networks import lively_network
+from tests.kinds import KINDS
 from training.prediction.predictor import Predictor, enlarged_label
 
-QUICK = ("compact", "deeplab_v2_mobilenet_v2_035")
+QUICK = ("compact", "deeplab_v2_mobilenet_v2_035", "segformer_mit_b0")
 SIZES = ((64, 96), (33, 51), (1, 1), (50, 7))
 
 
 @pytest.fixture(
     scope="module",
-    params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS],
+    params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in KINDS],
 )
 def exported(request):
     """(Keras network, ONNX model) of a network of the catalogue."""
@@ -87,11 +89,12 @@ def test_the_plain_graph_gives_the_same_logits(exported, plain):
         np.testing.assert_allclose(LOGITS.on_grid(logits), exported[0](image)["logits"].numpy(), atol=1e-3)
 
 
-def test_the_plain_graph_does_nothing_else(plain):
+def test_the_plain_graph_does_nothing_else(exported, plain):
     read = {name for node in plain.graph.node for name in node.input} | {"logits"}
     assert not [node.name for node in plain.graph.node if not read & set(node.output)]
-    kinds = {node.op_type for node in plain.graph.node}
-    assert not kinds & {"ArgMax", "Softmax", "ScatterElements", "NonZero", "Loop", "If"}
+    kinds = [node.op_type for node in plain.graph.node]
+    assert not {*kinds} & {"ArgMax", "ScatterElements", "NonZero", "Loop", "If"}
+    assert kinds.count("Softmax") == len([layer for layer in exported[0].layers if isinstance(layer, Attention)])
 
 
 def test_pads_are_explicit(exported, plain):
@@ -177,9 +180,38 @@ def test_the_image_is_rearranged_before_it_is_made_float(exported):
     while "Conv" not in order:
         (node,) = (node for node in nodes if tensor in node.input and node.op_type != "Shape")
         order, tensor = [*order, node.op_type], node.output[0]
-    if exported[0].name in QUICK:
-        scaled = ["Transpose", "Cast", "Add"]  # its scale is in the convolution
-        assert order == (["Pad", *scaled, "Conv"] if exported[0].name == "compact" else [*scaled, "Pad", "Conv"])
+    scaled = ["Transpose", "Cast", "Add"]  # its scale is in the convolution
+    expected = {
+        "compact": ["Pad", *scaled, "Conv"],
+        "deeplab_v2_mobilenet_v2_035": [*scaled, "Pad", "Conv"],
+        "segformer_mit_b0": ["Pad", "Cast", "Mul", "Add", "Transpose", "Conv"],  # each channel has a scale of its own
+    }
+    assert order == expected.get(exported[0].name, order)
+
+
+def test_a_transformer_runs_in_fused_operators(exported, tmp_path):
+    """One operator for each layer normalisation and GELU, as ONNX Runtime knows them."""
+    network, model = exported
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "fused.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(tmp_path / "fused.onnx").graph.node]
+    for kind, layers in (("LayerNormalization", keras.layers.LayerNormalization), ("Gelu", Gelu)):
+        assert kinds.count(kind) == len([layer for layer in network.layers if isinstance(layer, layers)])
+    assert "Erf" not in kinds
+
+
+def test_the_stand_in_equals_keras_layer_normalisation():
+    layer = keras.layers.LayerNormalization(epsilon=1e-3, beta_initializer="normal", gamma_initializer="normal")
+    layer.build((None, None, None, 6))
+    x = np.random.default_rng(0).normal(2, 0.1, (2, 3, 5, 6)).astype("float32")
+    np.testing.assert_allclose(ExportedLayerNorm(layer, onnx_weights(layer))(x), layer(x), atol=1e-5)
+
+
+def test_the_steps_of_the_conversion_are_as_before(exported, session):
+    assert next(iter(tf2onnx.optimizer._optimizers)) == "optimize_transpose"
 
 
 def test_the_decision_overwrites_single_numbers(exported):

@@ -55,7 +55,9 @@ LABEL_OPTIONS = (
     ("--portion", "nan"), ("--stride", "9" * 20), ("--portion", "1e-300"), ("--selector", "ias", "--alpha", "nan"),
     ("--selector", "lrent", "--alpha", "1e308"), ("--selector", "lrent", "--alpha", "1e-300"), ("--selector", "ias"),
     ("--selector", "ias", "--gamma", "inf"), ("--selector", "ias", "--batch-size", "999999999"), ("--selector", "st"),
-    ("--compat", "mxnet"), ("--selector", "lrent", "--alpha", "inf"),
+    ("--selector", "entropy_mixture"), ("--selector", "entropy_mixture", "--scope", "image"),
+    ("--selector", "entropy_mixture", "--least-variance", "1e-300"), ("--compat", "mxnet"),
+    ("--selector", "lrent", "--alpha", "inf"),
 )  # fmt: skip
 
 

@@ -232,7 +232,7 @@ def _video(loaded: LoadedModel, random: np.random.Generator, folder: Path) -> No
 
 def _pseudo_labels(loaded: LoadedModel, random: np.random.Generator, folder: Path) -> None:
     photos = [Photo("a", painted(street()), (64, 128))]
-    selector = draw(random, ("cbst", "st", "cbst_sp", "ias", "lrent", "nope", "", "CBST"))
+    selector = draw(random, ("cbst", "st", "cbst_sp", "ias", "lrent", "entropy_mixture", "nope", "", "CBST"))
     portion = draw(random, (0.2, float("nan"), -1, 1e300, 0, 1, float("inf")))
     pseudo_label(loaded, photos, selector, portion, draw(random, (1, 4, 0, -1, 2**70, 10**9)), lambda *_: None)
 

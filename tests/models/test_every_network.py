@@ -1,4 +1,7 @@
-"""What every network of the catalogue must do. No network is left out; each is built once."""
+"""What every network of the catalogue must do, one of each kind; each is built once.
+
+Of the larger Mix Transformers `test_mix_transformer.py` counts the parameters.
+"""
 
 import gc
 import subprocess
@@ -13,11 +16,12 @@ from models.batch_norm import batch_norm_layers, set_batch_norm
 from models.catalogue import NETWORKS
 from models.heads import head_variables
 from models.segmenter import BUILDERS, build_segmenter
+from tests.kinds import KINDS
 
 CLASSES = 19
 
 
-@pytest.fixture(scope="module", params=list(NETWORKS))
+@pytest.fixture(scope="module", params=KINDS)
 def network(request):
     yield build_segmenter(request.param, CLASSES)
     keras.backend.clear_session()
@@ -38,6 +42,14 @@ def test_layers_have_the_published_shapes(network):
     published = {
         "deeplab_v2_resnet101": {"conv5_block3_3_conv": (1, 1, 512, 2048), "head_dilation_24": (3, 3, 2048, CLASSES)},
         "fcn8s_vgg16": {"fc1": (7, 7, 512, 4096), "fc2": (1, 1, 4096, 4096)},
+        "segformer_mit_b0": {
+            "stage1_embed": (7, 7, 3, 32),
+            "stage1_block1_reduce": (8, 8, 32, 32),
+            "stage4_block2_expand": (1, 1, 256, 1024),
+            "stage4_block2_depthwise": (3, 3, 1024, 1),
+            "head_fuse_4_conv": (1, 1, 256, 256),
+        },
+        "daformer_resnet101": {"head_embed_4": (1, 1, 2048, 256), "head_bottleneck_conv": (3, 3, 1024, 256)},
         "wide_resnet38": {"level_7_2_conv": (3, 3, 1024, 2048), "head_hidden": (3, 3, 4096, 512)},
     }
     for name, shape in published.get(network.name, {}).items():
@@ -77,11 +89,11 @@ def test_gradients_reach_every_variable_and_statistics_move_unless_frozen(networ
     assert not any(type(layer) is keras.layers.BatchNormalization for layer in network.layers)  # ignores the policy
     before = [layer.moving_mean.numpy() for layer in layers]
     set_batch_norm(network, "frozen")
-    network(picture(32, 32), training=True)
+    network(picture(32, 64), training=True)
     assert all((layer.moving_mean.numpy() == old).all() for layer, old in zip(layers, before, strict=True))
     set_batch_norm(network, "train")
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(network(picture(32, 32), training=True)["logits"])
+        loss = tf.reduce_sum(network(picture(32, 64), training=True)["logits"])  # two cells at stride 32
     gradients = tape.gradient(loss, network.trainable_variables)
     assert [v.path for v, g in zip(network.trainable_variables, gradients, strict=True) if g is None] == []
     assert all((layer.moving_mean.numpy() != old).any() for layer, old in zip(layers, before, strict=True))
@@ -106,7 +118,7 @@ def test_weights_survive_a_file(network, tmp_path):
     assert [float(tf.reduce_sum(weight)) for weight in network.weights] == sums
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", KINDS)
 def test_mixed_bfloat16_keeps_images_outputs_and_weights_in_float32_at_every_other_stride(name):
     """Two in one, because building the large ones takes most of the time."""
     entry = NETWORKS[name]
@@ -140,7 +152,7 @@ def test_mixed_bfloat16_gives_nearly_the_same():
     assert error.max() > 0  # it did compute in bfloat16
 
 
-@pytest.mark.parametrize("name", ["compact", "deeplab_v2_mobilenet_v2_035"])  # of our own layers; of a clone
+@pytest.mark.parametrize("name", ["compact", "deeplab_v2_mobilenet_v2_035", "segformer_mit_b0"])  # a clone is one
 def test_the_seed_decides_the_weights_and_nothing_else_is_touched(name):
     import random
 

@@ -2,8 +2,9 @@
 
     python tests/training/label_streets.py --devices cpu:0,1 --out FOLDER
 
-FOLDER becomes a run directory with the labels of a round of `cbst` and of one of `ias`, and for each worker what it was
-told of them and of the confusion matrix. With TF_CONFIG in the environment all workers label together.
+FOLDER becomes a run directory with the labels of a round of `cbst`, of one of `ias` and of one of `entropy_mixture`,
+and for each worker what it was told of them and of the confusion matrix. With TF_CONFIG in the environment all workers
+label together.
 """
 
 import pathlib
@@ -37,12 +38,13 @@ def label(folder: pathlib.Path) -> dict:
     domains = Domains(space, streets, streets, streets.without_labels(), streets, streets)
     network = build_segmenter("compact", space.count, seed=3)
     predictor, told = Predictor(network, flips=(False, True)), {}
-    for number, recipe in enumerate(("cbst", "iast"), start=1):
-        experiment = experiment_of(parse(["--recipe", recipe, "--smoke"]))
+    mixture = ["cbst", "--set", "adaptation.selector=EntropyMixture"]
+    for number, recipe in enumerate((["cbst"], ["iast"], mixture), start=1):
+        experiment = experiment_of(parse(["--smoke", "--recipe", *recipe]))
         labelled = label_round(
             predictor, domains, experiment.recipe.adaptation, experiment.data, RunDirectory(folder), number
         )
-        told[recipe] = [labelled.figures, labelled.found.mean_confidence.tolist(), labelled.rare_classes]
+        told[recipe[-1]] = [labelled.figures, labelled.found.mean_confidence.tolist(), labelled.rare_classes]
     return {**told, "scores": score(predictor, streets, SIZE, 8, "scoring")}
 
 

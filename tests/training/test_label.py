@@ -36,7 +36,8 @@ def run(*options, out):
 
 
 def read_labels(folder):
-    return {path.stem: np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))}
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    return {Path(file).stem: np.asarray(Image.open(folder / file)) for file in sorted(files)}
 
 
 @pytest.mark.parametrize(
@@ -164,10 +165,37 @@ def test_every_parameter_of_every_selector_is_an_option(tmp_path, archive):
         for option, parameter in choice.selector.options().items():
             if parameter.default is None:
                 continue
-            value = parameter.default if isinstance(parameter.default, int) else 0.5 * parameter.default
+            value = 0.5 * parameter.default if isinstance(parameter.default, float) else parameter.default
             given = ("--selector", name, f"--{option.replace('_', '-')}", value)
             assert run("--probs", archive, *given, out=tmp_path / "out") == 0
             assert json.loads((tmp_path / "out/manifest.json").read_text())[option] == value
+
+
+def test_the_picture_of_the_modes_lies_beside_the_labels_and_is_replaced_with_them(tmp_path, maps):
+    """Also where a label has the name of the picture; another selector leaves none."""
+    folder, options = tmp_path / "maps", ("--selector", "entropy_mixture", "--least-pixels", "20")
+    folder.mkdir()
+    for name, single in zip(("a", "entropies"), maps, strict=False):
+        np.save(folder / f"{name}.npy", np.moveaxis(single, 0, -1))
+    for _ in range(2):
+        assert run("--probs", folder, *options, out=tmp_path / "out") == 0
+        manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+        assert (manifest["picture"], manifest["files"]) == ("_entropies.png", ["a.png", "entropies.png"])
+        assert Image.open(tmp_path / "out/_entropies.png").width > 800
+        assert np.asarray(Image.open(tmp_path / "out/entropies.png")).shape == (12, 10)
+        assert len(list((tmp_path / "out").iterdir())) == 4
+    assert sum(sum(mixture["histogram"]["counts"]) for mixture in manifest["mixtures"]) > 0.9 * 240
+    assert run("--probs", folder, out=tmp_path / "out") == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "entropies.png", "manifest.json"]
+    assert "picture" not in json.loads((tmp_path / "out/manifest.json").read_text())
+
+
+def test_a_picture_of_the_users_own_is_not_replaced(tmp_path, archive, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/entropies.png").write_bytes(b"mine")
+    assert run("--probs", archive, "--selector", "entropy_mixture", out=tmp_path / "out") == 2
+    assert "holds entropies.png" in capsys.readouterr().err
+    assert (tmp_path / "out/entropies.png").read_bytes() == b"mine"
 
 
 def test_a_second_run_replaces_the_first(tmp_path, maps, archive):

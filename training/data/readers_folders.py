@@ -119,15 +119,7 @@ def matched(image_root: Path, label_root: Path) -> tuple[tuple[Sample, ...], End
     images, labels = image_files(image_root), image_files(label_root)
     by_stem = all(len({file.stem for file in files}) == len(files) for files in (images, labels))
 
-    def keyed(root: Path, files: list[Path]) -> dict[str, Path]:
-        keys = [file.stem if by_stem else file.relative_to(root).with_suffix("").as_posix() for file in files]
-        if repeated := [key for key, count in Counter(keys).items() if count > 1]:
-            raise UserError(
-                f"{listing(repeated)} in {root} occur with several endings (.png, .jpg ...): keep one of each."
-            )
-        return dict(zip(keys, files, strict=True))
-
-    by_image, by_label = keyed(image_root, images), keyed(label_root, labels)
+    by_image, by_label = by_name(image_root, images, by_stem), by_name(label_root, labels, by_stem)
     endings = endings_of(by_image, by_label)
     by_image = {key.removesuffix(endings.image): file for key, file in by_image.items()}
     of_kind = {key.removesuffix(endings.label): file for key, file in by_label.items() if key.endswith(endings.label)}
@@ -135,6 +127,18 @@ def matched(image_root: Path, label_root: Path) -> tuple[tuple[Sample, ...], End
     names = unique_names([pair.image for pair in pairs], image_root)
     samples = tuple(Sample(name, pair.image, pair.label) for name, pair in zip(names, pairs, strict=True))
     return samples, endings, _ending_notes(label_root, endings, len(labels) - len(of_kind))
+
+
+def by_name(root: Path, files: list[Path], by_stem: bool) -> dict[str, Path]:
+    """The files by their stem, or by their path below `root` without the suffix, in their order.
+
+    Raises:
+        UserError: two files only differ in their suffix.
+    """
+    keys = [file.stem if by_stem else file.relative_to(root).with_suffix("").as_posix() for file in files]
+    if repeated := [key for key, count in Counter(keys).items() if count > 1]:
+        raise UserError(f"{listing(repeated)} in {root} occur with several endings (.png, .jpg ...): keep one of each.")
+    return dict(zip(keys, files, strict=True))
 
 
 def _ending_notes(label_root: Path, endings: Endings, others: int) -> tuple[str, ...]:

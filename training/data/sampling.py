@@ -96,7 +96,7 @@ class Weighted(SampleOrder):
         return _cumulative(self.probabilities)
 
     def indices(self, first: int, last: int, seed: int) -> np.ndarray:
-        return _inverse(self._cumulative, _uniform(seed, _WEIGHTED, first, last)[:, 0])
+        return _inverse(self._cumulative, position_uniform(seed, _WEIGHTED, first, last)[:, 0])
 
     def check(self, samples: int) -> None:
         _check_count(len(self.probabilities), samples)
@@ -183,12 +183,12 @@ class RareClasses(SampleOrder):
 
     def indices(self, first: int, last: int, seed: int) -> np.ndarray:
         images, sizes = self._images_of_class
-        classes, uniform = self.classes(first, last, seed), _uniform(seed, _RARE_CLASSES, first, last)[:, 1]
+        classes, uniform = self.classes(first, last, seed), position_uniform(seed, _RARE_CLASSES, first, last)[:, 1]
         starts = np.cumsum(sizes) - sizes
         return images[starts[classes] + (uniform * sizes[classes]).astype(np.int64)]
 
     def classes(self, first: int, last: int, seed: int) -> np.ndarray:
-        return _inverse(self._cumulative, _uniform(seed, _RARE_CLASSES, first, last)[:, 0])
+        return _inverse(self._cumulative, position_uniform(seed, _RARE_CLASSES, first, last)[:, 0])
 
     def check(self, samples: int) -> None:
         _check_count(len(self.counts), samples)
@@ -204,7 +204,7 @@ def _check_count(of_order: int, samples: int) -> None:
         raise IndexError(f"an order of {of_order} samples does not fit a data set of {samples} samples")
 
 
-def _uniform(seed: int, purpose: int, first: int, last: int) -> np.ndarray:
+def position_uniform(seed: int, purpose: int, first: int, last: int) -> np.ndarray:
     """Uniform numbers in [0, 1) for positions first..last-1: float64 [last - first, 4].
 
     Philox is a function of a counter, and the position is the counter, so any part can be computed alone.

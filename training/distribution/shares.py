@@ -22,18 +22,22 @@ class Share:
     processes: int = 1
     replicas: int = 1
 
-    def replica_batch(self, batch_size: int) -> int:
-        """Rows of a global batch for one replica.
+    def replica_batch(self, batch_size: int, accumulate: int = 1) -> int:
+        """Rows of a global batch for one replica, which computes them in `accumulate` equal parts.
 
         Raises:
             UserError: the batch cannot be divided evenly.
         """
         everywhere = self.processes * self.replicas
-        if batch_size % everywhere:
+        if batch_size % (everywhere * accumulate):
+            where, other = f"over {everywhere} devices", "other --devices"
+            if accumulate > 1:
+                where = f"into {accumulate} parts" if everywhere == 1 else f"{where} with {accumulate} parts on each"
+                other = "another accumulate" if everywhere == 1 else f"another accumulate, or {other}"
             raise UserError(
-                f"a batch of {batch_size} images cannot be divided evenly over {everywhere} devices: choose a batch "
-                f"size that is a multiple of {everywhere} (--set data.schedules.warm_up.batch_size=N, and so on), or "
-                "other --devices"
+                f"a batch of {batch_size} images cannot be divided evenly {where}: choose a "
+                f"batch size that is a multiple of {everywhere * accumulate} "
+                f"(--set data.schedules.warm_up.batch_size=N, and so on), or {other}"
             )
         return batch_size // everywhere
 

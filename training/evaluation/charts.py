@@ -7,6 +7,7 @@ from typing import Any
 from training.data.classes import LabelSpace
 from training.evaluation import curves, plots, tables
 from training.evaluation.confusion import Confusion
+from training.evaluation.mixture_chart import mixture_chart
 
 
 def write_charts(
@@ -61,6 +62,13 @@ def _stages_charts(folder: Path, stages, summary: Mapping[str, Any], label_space
     moving = {entry["title"]: entry["threshold_trajectory"] for entry in labelling if "threshold_trajectory" in entry}
     if moving:
         charts["thresholds"] = curves.threshold_chart(folder / "thresholds.png", moving, label_space)
+    for entry in labelling:
+        if "mixtures" in entry:
+            kind, title = f"mixtures_{entry['stage']}", f"{entry['title']}: entropies of the target's predictions"
+            names, kept = label_space.names, entry["kept_share_per_class"]
+            by_class = entry["mixtures"], [entry["thresholds"][name] for name in names], [kept[name] for name in names]
+            path = mixture_chart(folder / f"{kind}.png", names, *by_class, title)
+            charts |= {} if path is None else {kind: path}
     return charts
 
 

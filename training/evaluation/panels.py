@@ -91,14 +91,26 @@ def write_pasting(path: Path, frames: Iterable[tuple[np.ndarray, np.ndarray]], l
     `frames`: pairs (before, after) of uint8 `[h, w, 4]`, RGB and the label, all of one size; none, no file.
     """
     titles = ("image", "pseudo-label", "image, pasted into", "its pseudo-label")
-    rows = []
-    for pair in frames:
-        pictures = [part for frame in pair for part in _image_and_label(frame, label_space)]
-        rows.append(_row([_column(picture, title) for picture, title in zip(pictures, titles, strict=True)]))
-    if not rows:
+    rows = ([part for frame in pair for part in _image_and_label(frame, label_space)] for pair in frames)
+    return _write_rows(path, rows, titles)
+
+
+def write_translation(path: Path, examples: Iterable[Sequence[np.ndarray]], titles: Sequence[str]) -> Path | None:
+    """Write what became of some source images, a line each.
+
+    `examples`: uint8 `[h, w, 3]` RGB pictures, all of one size, as many per line as there are `titles`; none, no file.
+    """
+    rows = ([_fit(np.ascontiguousarray(picture)) for picture in example] for example in examples)
+    return _write_rows(path, rows, titles)
+
+
+def _write_rows(path: Path, rows: Iterable[Sequence[np.ndarray]], titles: Sequence[str]) -> Path | None:
+    """Write lines of pictures of one size with their titles above; no line, no file."""
+    lines = [_row([_column(picture, title) for picture, title in zip(row, titles, strict=True)]) for row in rows]
+    if not lines:
         return None
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_png(path, np.vstack(rows))
+    _write_png(path, np.vstack(lines))
     return path
 
 

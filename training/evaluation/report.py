@@ -3,8 +3,9 @@
 Everything is drawn from one summary, a plain dict that is also written as summary.json. What a recipe does not have is
 None or left out, and so is its part of the report.
 
-* recipe, data, model, seed, source, target, class_set (what `miou` is a mean over), label_space (its name), split,
-  resolution [h, w], version, command, next_commands [command lines], environment {name: value}
+* recipe, data, model, seed, source, translation (of the source's images, in words), target, class_set (what `miou` is a
+  mean over), label_space (its name), split, resolution [h, w], version, command, next_commands [command lines],
+  environment {name: value}
 * images {"source", "target", "evaluation": count}, data_notes [sentences], unseen_classes [names of classes of which no
   label that was learned from has a pixel]
 * before, after: `confusion.scores`, or None when the target has no labels
@@ -12,8 +13,11 @@ None or left out, and so is its part of the report.
   class_shares: {class: share of all pixels 0..1}}
 * stages, after the model before adaptation: [{stage (its name), title, phrase and way (see `stages/stage.py`), selector
   (its name) and its parameters {name: number}, kept_share, kept_share_per_class {class: share}, thresholds {class:
-  number or None}, threshold_trajectory [[number]], hard_classes [names of what copy-paste took from donors],
-  student_scores (as before and after: of the student whose teacher is the result), label_free_score, consistency,
+  number or None}, threshold_trajectory [[number]], mixtures (by class id, as a manifest of entropy_mixture has them),
+  own_modes (the same), hard_classes [names of what copy-paste took from donors],
+  student_scores (as before and after: of the student whose teacher is the result), contrast {"before", "after":
+  {"source", "target": {"intra", "inter": mean cosine of pixel features within and between classes}}, "queue_fill":
+  {class: share} or None; its picture is contrast_STAGE.png}, label_free_score, consistency,
   agreement, drift, verdict "ok" or "collapse", sentence, miou, per_class_iou}]
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
 * rare_class_sampling: [{stage (its title), domain, classes {name, the rarest first: {pixels (share of the labelled
@@ -138,6 +142,8 @@ def _what_was_run(summary: Mapping[str, Any]) -> str:
     source, target = summary.get("source") or "the source", summary.get("target") or "the target"
     ways = dict.fromkeys(entry["way"] for entry in summary["stages"] if entry.get("way"))
     adapted = f"adapted to {target} {', '.join(ways)}, without its labels" if ways else "not adapted"
+    if summary.get("translation"):
+        source += f" (translated: {summary['translation']})"
     return (
         f"Recipe `{summary.get('recipe')}`: model `{summary.get('model')}`, trained on {source} with labels and "
         f"{adapted}; "
@@ -231,7 +237,10 @@ def _stages_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> 
     parts += _picture(pictures, "stages", "The stages")
     parts += _picture(pictures, "kept", "Share of each class' pixels that every round kept")
     parts += _picture(pictures, "thresholds", "How the thresholds moved")
-    thresholds = tables.threshold_table(stages[-1])
+    parts += _contrast_part(stages)
+    for entry in stages:
+        parts += _picture(pictures, f"mixtures_{entry['stage']}", f"Entropies and modes of {entry['title'].lower()}")
+    thresholds = tables.mixture_table(stages[-1]) or tables.threshold_table(stages[-1])
     if thresholds:
         parts += [f"### Thresholds of {stages[-1]['title'].lower()}, the last", thresholds]
     return parts
@@ -246,6 +255,27 @@ def _sampling_section(summary: Mapping[str, Any]) -> list[str]:
     for entry in sampled:
         parts += [f"### Images of the {entry['domain']} ({entry['stage']})", tables.sampling_table(entry["classes"])]
     return parts
+
+
+def _contrast_part(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How alike the pixel features of a class became, and the map of the last stage that has one."""
+    contrasted = [entry for entry in stages if entry.get("contrast")]
+    if not contrasted:
+        return []
+    last = contrasted[-1]
+    explained = (
+        "Mean cosine of the features of two pixels. On the target the classes are those that the model predicts. "
+        f"The map shows features on their two principal axes before and after {last['title'].lower()}."
+    )
+    fills = list((last["contrast"]["queue_fill"] or {}).items())
+    fill = ", ".join(f"{name} {100 * share:.0f} %" for name, share in fills)
+    return [
+        "### Pixel contrast",
+        tables.contrast_table(contrasted),
+        explained,
+        *([f"Queues of negatives are filled: {fill}."] if fill else []),
+        f"![Map of pixel features](contrast_{last['stage']}.png)",
+    ]
 
 
 def _confusion_section(pictures: Mapping[str, str]) -> list[str]:

@@ -324,6 +324,33 @@ def sampling_table(classes: Mapping[str, Mapping[str, Any]]) -> str:
     return markdown_table(("class", "of the labelled pixels", "images that show enough", "images drawn for it"), rows)
 
 
+def mixture_table(entry: Mapping[str, Any]) -> str | None:
+    """Of one round of `entropy_mixture`: modes, rule and kept share per class; None if another selector labelled."""
+    mixtures = entry.get("mixtures")
+    if not mixtures:
+        return None
+    cells = []
+    for (name, threshold), mixture in zip(entry["thresholds"].items(), mixtures, strict=True):
+        rule, modes = mixture["rule"], [_mode(mixture, index) for index in range(2)]
+        kept = percent(entry["kept_share_per_class"].get(name))
+        if threshold is not None:
+            cells.append((name, *modes, f"entropy up to {number(threshold, 4)}", rule, kept))
+        elif mixture["confidence"] is not None:
+            cells.append((name, *modes, f"confidence from {number(mixture['confidence'], 4)}", rule, kept))
+        else:
+            cells.append((name, *modes, "none", rule, kept))
+    headings = ("class", "certain mode", "uncertain mode", "kept", "rule", "kept of its pixels")
+    return markdown_table(headings, cells, (0, 3, 4))
+
+
+def _mode(mixture: Mapping[str, Any], index: int) -> str:
+    """Weight, mean and standard deviation of one mode."""
+    if mixture["weights"] is None:
+        return UNKNOWN
+    weight, mean, variance = (mixture[key][index] for key in ("weights", "means", "variances"))
+    return f"{percent(weight, 0)}, {mean:.3f} ± {variance**0.5:.3f}"
+
+
 def single_numbers(summary: Mapping[str, Any], side: str) -> dict[str, Any]:
     """The label-free scores of "before" or "after" that are one number each."""
     values = (summary.get("label_free") or {}).get(side) or {}
@@ -349,3 +376,22 @@ def share_table(label_free: Mapping[str, Any], key: str = "class_shares") -> str
         return None
     cells = [(name, percent(before.get(name)), percent(after.get(name))) for name in (after or before)]
     return markdown_table(("class", "before", "after"), cells)
+
+
+def contrast_table(stages: Sequence[Mapping[str, Any]]) -> str:
+    """Per stage with pixel contrast: cosines within and between classes on both domains, before -> after."""
+    rows = []
+    for entry in stages:
+        before, after = entry["contrast"]["before"], entry["contrast"]["after"]
+        cells = [
+            f"{_cosine(before[domain][kind])} → {_cosine(after[domain][kind])}"
+            for domain in ("source", "target")
+            for kind in ("intra", "inter")
+        ]
+        rows.append((entry["title"], *cells))
+    columns = [f"{domain}, {where}" for domain in ("source", "target") for where in ("one class", "two classes")]
+    return markdown_table(("stage", *columns), rows)
+
+
+def _cosine(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.3f}"

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from models.replicas import over_replicas, replicas
+from models.replicas import over_replicas, shares
 
 IGNORE, OUTSIDE = 255, 254  # no label; beyond the frame, after augmentation
 REGIONS = ("confident", "ignored", "all")
@@ -36,11 +36,12 @@ def mean_over(values, mask, count=None):
     Args:
         values: float `[batch, height, width]`.
         mask: float32 of the same shape, 0 or 1.
-        count: divide by this number instead of the pixels of the mask (a part of a larger mean).
+        count: divide by this number instead of the pixels of the mask (a part of a larger mean). A loss of one part of
+            an accumulated step must have it.
     """
     return ops.sum(values * mask) / ops.maximum(over_replicas(ops.sum(mask)) if count is None else count, 1.0)
 
 
 def mean_of_all(values):
-    """Mean of all `values`; in a distributed step this replica's part of it, for replicas hold equally many."""
-    return ops.mean(values) / replicas()
+    """Mean of all `values`; where they are one share of the global batch, its part of the mean: shares are equal."""
+    return ops.mean(values) / shares()

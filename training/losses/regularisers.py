@@ -12,38 +12,42 @@ from training.losses.cross_entropy import soft_cross_entropy
 from training.losses.regions import mean_of_all, mean_over
 
 
-def kld_to_uniform(logits, mask, per_class: bool = False):
+def kld_to_uniform(logits, mask, per_class: bool = False, count=None):
     """Mean over the pixels of `mask` of `-(1/C) sum_k log p_k`: CRST's MRKLD (table 1), IAST's R_c (section 3.3).
 
     It equals the Kullback-Leibler divergence from the uniform distribution up to the constant `log C`.
 
     Args:
         per_class: divide by C once more, as IAST and HIAST do and CRST does not.
+        count: divide the sum by this number instead of the pixels of `mask`.
     """
     log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
-    return mean_over(-ops.mean(log_probs, axis=-1), mask) * _class_factor(logits, per_class)
+    return mean_over(-ops.mean(log_probs, axis=-1), mask, count) * _class_factor(logits, per_class)
 
 
-def entropy(logits, mask, per_class: bool = True):
+def entropy(logits, mask, per_class: bool = True, count=None):
     """Mean over the pixels of `mask` of `-sum_k p_k log p_k`, natural logarithm: IAST's R_i (section 3.3).
 
     Args:
         per_class: divide by C once more, as IAST and HIAST do.
+        count: divide the sum by this number instead of the pixels of `mask`.
     """
     log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
-    return mean_over(-ops.sum(ops.exp(log_probs) * log_probs, axis=-1), mask) * _class_factor(logits, per_class)
+    per_pixel = -ops.sum(ops.exp(log_probs) * log_probs, axis=-1)
+    return mean_over(per_pixel, mask, count) * _class_factor(logits, per_class)
 
 
-def soft_consistency(logits, teacher_probs, mask, per_class: bool = True):
+def soft_consistency(logits, teacher_probs, mask, per_class: bool = True, count=None):
     """Mean over the pixels of `mask` of `-sum_k T_k log p_k`: HIAST's consistency with its mean teacher T.
 
     Args:
         logits: float `[batch, height, width, classes]`, the student's.
         teacher_probs: float of the same shape, a distribution at each pixel; no gradient reaches it.
         per_class: divide by C once more, as HIAST does.
+        count: divide the sum by this number instead of the pixels of `mask`.
     """
     target = ops.stop_gradient(teacher_probs)
-    return soft_cross_entropy(logits, target, mask) * _class_factor(logits, per_class)
+    return soft_cross_entropy(logits, target, mask, count) * _class_factor(logits, per_class)
 
 
 def self_information(logits):

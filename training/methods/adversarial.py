@@ -8,7 +8,8 @@
 5. The discriminator descends `0.5 * [loss(source map, 0) + loss(target map, 1)]`. The segmenter's variables do not
    change.
 
-Both gradients are taken before either network is updated, so both use the same forward passes.
+Both gradients are taken before either network is updated, so both use the same forward passes. Where a batch is
+computed in parts, both networks are updated after the last.
 """
 
 from dataclasses import replace
@@ -75,6 +76,11 @@ class AdversarialTraining(Method):
         return [self.network, self.discriminator]
 
     @property
+    def descended_variables(self) -> list:
+        """The segmenter's, then the discriminator's."""
+        return [*self.trained_variables, *self.discriminator.trainable_variables]
+
+    @property
     def resumable_variables(self) -> list:
         return [*super().resumable_variables, *self.discriminator_optimizer.variables]
 
@@ -95,18 +101,21 @@ class AdversarialTraining(Method):
             target=replace(step.target, scores=self.discriminator(self.as_map(step.target.logits))),
         )
 
-    def train_step(self, batch):
+    def gradients_of(self, batch):
         # one forward pass and both losses
         with tf.GradientTape(persistent=True) as tape:
             step = self.forward(batch)
             values, loss = self.sum_of_terms(step)
             discriminator_value = discriminator_loss(self.domain_loss, step.source.scores, step.target.scores)
             discriminator_scaled = self.discriminator_optimizer.scale_loss(discriminator_value)
-        # the discriminator's gradients, before the segmenter is updated
-        variables = self.discriminator.trainable_variables
-        gradients = over_replicas(tape.gradient(discriminator_scaled, variables))
-        # update the segmenter, then the discriminator
-        self.descend(tape, loss)
-        self.discriminator_optimizer.apply(gradients, variables)
+        # the gradients of each by its own network
+        gradients = tape.gradient(loss, self.trained_variables)
+        gradients += tape.gradient(discriminator_scaled, self.discriminator.trainable_variables)
         del tape  # a persistent tape keeps the activations of an eager step
-        return self.logged([*values, discriminator_value])
+        return [*values, discriminator_value], gradients
+
+    def descend(self, gradients):
+        """One step of both optimisers: the segmenter's, then the discriminator's."""
+        count = len(self.trained_variables)
+        super().descend(gradients[:count])
+        self.discriminator_optimizer.apply(over_replicas(gradients[count:]), self.discriminator.trainable_variables)

@@ -28,7 +28,7 @@ from training.methods.class_mix import ClassMixer
 from training.methods.method import Method
 from training.methods.online_labels import OnlineLabels
 from training.methods.self_training import SoftLabeller
-from training.methods.step import Step, View, on_grid_of, predict_domains, predict_view, thin_label
+from training.methods.step import Step, View, on_grid_of, predict_domains, predict_view
 from training.settings import MeanTeacher
 
 Decay = float | Callable[[tf.Tensor], tf.Tensor]
@@ -92,45 +92,35 @@ class MeanTeacherTraining(Method):
         return self.teacher.get_weights()
 
     def prepared(self, batch) -> dict:
-        """The batch, perhaps mixed, with "teacher_probs" and "masked" where terms need them."""
-        batch = batch if self.mixer is None else self.mixer.pasted(batch)
-        if not {"teacher_probs", "masked"} & self.needs:
-            return batch
-        target = batch["target"]
-        label = thin_label(target["label"], self.loss_stride)
-        probs = self.predict_with_teacher(target["weak"], label)
-        prepared = {**batch, "teacher_probs": probs}
-        return prepared | ({"masked": self._masked(target, label, probs)} if "masked" in self.needs else {})
+        return batch if self.mixer is None else self.mixer.pasted(batch)
 
-    def _masked(self, target, label, probs) -> dict:
+    def forward(self, batch) -> Step:
+        step = predict_domains(self.seen, batch, self.loss_stride, self.needs)
+        target, view = batch["target"], step.target
+        soft_label = self.soft_labeller(target["weak"], view.label, view.pasted) if self.soft_labeller else None
+        is_taught = {"teacher_probs", "masked"} & self.needs
+        probs = self.predict_with_teacher(target["weak"], view.label) if is_taught else None
+        masked = self.masked_view(self._masked(target, view, probs)) if "masked" in self.needs else None
+        return replace(step, target=replace(view, soft_label=soft_label, teacher_probs=probs), masked=masked)
+
+    def _masked(self, target, view: View, probs) -> dict:
         """The strong view with hidden blocks; labels and weights by the teacher, of pasted pixels their own."""
-        pasted = thin_label(target["pasted"], self.loss_stride) if "pasted" in target else tf.zeros_like(label, tf.bool)
-        region = tf.cast((label != OUTSIDE) & ~pasted, tf.float32)
-        taught, weight = self.labels(probs, region)
-        own = pasted | (label == OUTSIDE)
-        taught = tf.where(own, tf.cast(label, tf.int32), taught)
-        return self.with_hidden_blocks(target["image"], target["position"], taught, tf.where(pasted, 1.0, weight))
+        label = tf.cast(view.label, tf.int32)
+        pasted = tf.zeros_like(label, tf.bool) if view.pasted is None else view.pasted
+        outside = label == OUTSIDE
+        taught, weight = self.labels(probs, tf.cast(~outside & ~pasted, tf.float32))
+        label, weight = tf.where(outside | pasted, label, taught), tf.where(pasted, 1.0, weight)
+        return self.with_hidden_blocks(target["image"], target["position"], label, weight)
 
     def with_hidden_blocks(self, image, position, label, weight) -> dict:
         """A domain of a batch, for `masked_view`; label int32 and weight float32 are on the grid of the loss."""
         hidden = self.masker.hidden(image, position)
         return {"image": hidden, "label": label, "weight": weight, "position": position}
 
-    def forward(self, batch) -> Step:
-        """Of a prepared batch."""
-        step = predict_domains(self.seen, batch, self.loss_stride, self.needs)
-        weak, view = batch["target"].get("weak"), step.target
-        soft_label = self.soft_labeller(weak, view.label, view.pasted) if self.soft_labeller else None
-        teacher_probs = batch["teacher_probs"] if "teacher_probs" in self.needs else None
-        view = replace(view, soft_label=soft_label, teacher_probs=teacher_probs)
-        return replace(step, target=view, masked=self.masked_view(batch))
-
-    def masked_view(self, batch) -> View | None:
-        """What the student sees of the images with hidden blocks, where a term needs them."""
-        if "masked" not in self.needs:
-            return None
+    def masked_view(self, domain) -> View:
+        """What the student sees of images with hidden blocks, a domain of `with_hidden_blocks`."""
         with moving_statistics_kept():
-            return predict_view(self.seen, batch["masked"], 1)
+            return predict_view(self.seen, domain, 1)
 
     def predict_with_teacher(self, weak, label):
         """The teacher's soft-max on the grid of `label`: float32 `[batch, height, width, classes]`."""

@@ -10,6 +10,7 @@ from models.generators import generator_states
 from models.levels import with_levels
 from models.replicas import over_replicas
 from training.errors import UserError
+from training.methods.parts import count_regions, sum_over_parts, with_counts
 from training.methods.step import Step
 
 NEEDS = {
@@ -27,7 +28,8 @@ class Method(keras.Model):
     """Minimises a weighted sum of terms over the views that `forward(batch)` returns; logs each term by its name.
 
     A subclass defines `forward` and states what it `provides`. If it moves more than the weights of `network`, it says
-    so in `networks`, `trained_variables`, `resumable_variables`, `lasting_variables` and `result_weights`.
+    so in `networks`, `trained_variables`, `resumable_variables`, `lasting_variables` and `result_weights`; if more than
+    one loss is descended, in `descended_variables`, `gradients_of` and `descend` too.
 
     Args:
         network: functional model, image -> {"logits", "features"}.
@@ -41,6 +43,8 @@ class Method(keras.Model):
     title = "this method"
     provides: frozenset[str] = frozenset({"features", "levels"})
     """What terms may ask for in `Term.needs`."""
+    accumulate = 1
+    """Parts in which a step computes its batch, one after the other; `compile` sets it."""
 
     def __init__(self, network: keras.Model, terms, loss_stride: int = 1):
         super().__init__()
@@ -54,17 +58,32 @@ class Method(keras.Model):
         self.built = True
 
     @classmethod
-    def check_terms(cls, terms: Iterable) -> None:
+    def check_terms(cls, terms: Iterable, accumulate: int = 1) -> None:
         """Refuse terms that this method cannot compute; call it before anything is trained.
 
         Raises:
-            UserError: a term needs what this method does not provide.
+            UserError: a term needs what this method does not provide, or cannot be computed in `accumulate` parts.
         """
         for term in terms:
+            asked = term.setting or term.name
             for need in term.needs:
                 if need not in cls.provides:
-                    asked = term.setting or term.name
                     raise UserError(f"{asked} needs {NEEDS.get(need, need)}: {cls.title} cannot compute it")
+            if accumulate > 1 and not term.splits:
+                raise UserError(
+                    f"{asked} needs the whole batch at once, so that accumulate={accumulate} cannot divide it: set "
+                    "accumulate=1 in the schedule of its stage, or leave the term out"
+                )
+
+    def compile(self, optimizer, accumulate: int = 1, **keywords):
+        """Keras' `compile`; `accumulate`: parts of a step, see `training.methods.parts`.
+
+        Raises:
+            UserError: a term cannot be computed in parts.
+        """
+        self.check_terms(self.terms, accumulate)
+        super().compile(optimizer=optimizer, **keywords)
+        self.accumulate = accumulate
 
     @property
     def metrics(self):
@@ -81,6 +100,11 @@ class Method(keras.Model):
     def trained_variables(self) -> list:
         """What the optimiser moves; by default the network's trainable variables."""
         return self.network.trainable_variables
+
+    @property
+    def descended_variables(self) -> list:
+        """What `gradients_of` takes gradients of; by default the trained variables."""
+        return self.trained_variables
 
     @property
     def resumable_variables(self) -> list:
@@ -120,11 +144,30 @@ class Method(keras.Model):
         raise TypeError(f"{type(self).__name__} must define forward(batch)")
 
     def train_step(self, batch):
-        batch = self.prepared(batch)
+        """Gradients of the whole batch, at once or in parts; one step of the optimiser; all metrics by name."""
+        values, gradients = self.gradients_of_all(batch)
+        self.descend(gradients)
+        return self.logged(values)
+
+    def gradients_of_all(self, batch) -> tuple[list, list]:
+        """`gradients_of` this replica's whole batch: the sums over its parts, where it is computed in several."""
+        prepared = self.prepared(batch)
+        if self.accumulate == 1:
+            return self.gradients_of(prepared)
+        counts = count_regions({name: prepared[name] for name in batch}, self.loss_stride)
+        of_part = lambda part: self.gradients_of(with_counts(part, counts))  # noqa: E731
+        return sum_over_parts(of_part, prepared, self.accumulate, len(self.trackers), self.descended_variables)
+
+    def gradients_of(self, batch) -> tuple[list, list]:
+        """One forward and one backward pass on a prepared batch.
+
+        Returns:
+            values: one for each metric, float32 scalars.
+            gradients: of the loss by `descended_variables`; of both, what these rows add to the global batch's.
+        """
         with tf.GradientTape() as tape:
             values, loss = self.sum_of_terms(self.forward(batch))
-        self.descend(tape, loss)
-        return self.logged(values)
+        return values, tape.gradient(loss, self.trained_variables)
 
     def sum_of_terms(self, step: Step):
         """The value of each term, and their weighted sum, scaled as mixed precision requires."""
@@ -132,10 +175,9 @@ class Method(keras.Model):
         loss = tf.add_n([term.weight * value for term, value in zip(self.terms, values, strict=True)])
         return values, self.optimizer.scale_loss(loss)
 
-    def descend(self, tape: tf.GradientTape, loss) -> None:
+    def descend(self, gradients: list) -> None:
         """One step of the optimiser, with gradients that are summed over the replicas."""
-        variables = self.trained_variables
-        self.optimizer.apply(over_replicas(tape.gradient(loss, variables)), variables)
+        self.optimizer.apply(over_replicas(gradients), self.trained_variables)
 
     def logged(self, values) -> dict:
         """Update the metrics with the values of the terms, in their order; all metrics by name."""

@@ -108,7 +108,7 @@ class OnlineTeacher(MeanTeacherTraining):
 
         "mixed": {"image" float32 `[b, H, W, 3]`, "label" int32, "weight" float32, "pasted" bool, each `[b, h, w]` on
         the grid of the loss, "position"}. "teacher": {"target": {"probs", "levels", "label", "weight", "region"},
-        "source": {"probs", "levels"} where a term needs the teacher's levels}.
+        "source": {"probs", "levels"} where a term needs the teacher's levels}; "levels" only where it does.
         """
         source, target = batch["source"], batch["target"]
         # The teacher labels the target.
@@ -138,8 +138,8 @@ class OnlineTeacher(MeanTeacherTraining):
         """The teacher's soft-max on the grid of `label`, and its levels where a term needs them; no gradient."""
         outputs = self.teaching(image, training=False)
         probs = tf.nn.softmax(on_grid_of(label, outputs["logits"]))
-        levels = outputs.get("levels")
-        return {"probs": tf.stop_gradient(probs), "levels": levels and [tf.stop_gradient(level) for level in levels]}
+        levels = {"levels": [tf.stop_gradient(level) for level in outputs["levels"]]} if "levels" in outputs else {}
+        return {"probs": tf.stop_gradient(probs), **levels}
 
     def forward(self, batch) -> Step:
         """Of a prepared batch."""
@@ -148,8 +148,9 @@ class OnlineTeacher(MeanTeacherTraining):
         with moving_statistics_kept():
             source = predict_view(self.seen, batch["source"], self.loss_stride, self.needs)
             target = self._target_view(batch, taught) if "target" in self.needs else None
-        masked = self.masked_view(batch)
-        mixed = replace(predict_view(self.seen, batch["mixed"], 1, self.needs), **taught)
+        masked = self.masked_view(batch["masked"]) if "masked" in self.needs else None
+        mixed = predict_view(self.seen, batch["mixed"], 1, self.needs)
+        mixed = replace(mixed, target_frame=teacher["target"]["region"], **taught)
         source = replace(source, **_of_teacher(teacher.get("source")))
         if "frozen_levels" in self.needs:
             levels = self.frozen(batch["source"]["image"], training=False)["levels"]
@@ -165,4 +166,4 @@ class OnlineTeacher(MeanTeacherTraining):
 
 def _of_teacher(taught: Mapping | None) -> dict:
     """The fields of a `View` that the teacher fills."""
-    return {} if taught is None else {"teacher_probs": taught["probs"], "teacher_levels": taught["levels"]}
+    return {} if taught is None else {"teacher_probs": taught["probs"], "teacher_levels": taught.get("levels")}

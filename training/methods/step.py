@@ -6,6 +6,8 @@ import tensorflow as tf
 from keras import ops
 
 from models.batch_norm import moving_statistics_kept
+from models.replicas import over_replicas
+from training.losses.regions import region_of
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,7 @@ class View:
 
     logits: float32 `[batch, height, width, classes]`.
     label: integer `[batch, height, width]`, 255 = ignored.
+    counts: pixels of the label's regions in the whole global batch, by name; None: not counted yet, see `count`.
     weight: float32 `[batch, height, width]`, how much a pixel counts in the cross-entropy, see `losses.cross_entropy`.
     features: float32 `[batch, h, w, channels]`, the network's "features", on their own grid; kept if a term needs them.
     positions: int64 `[batch]`, places of the rows in the stream: what a step draws at random is a function of them.
@@ -24,6 +27,8 @@ class View:
     teacher_levels: as `levels`, the mean teacher's on the images of `teacher_probs`, no gradient.
     frozen_levels: as `levels`, those of the encoder as ImageNet left it, no gradient.
     pasted: bool `[batch, height, width]`, of mixed images: the pixels that are the source's.
+    target_frame: float32 `[batch, height, width]`, of mixed images: 1 where the whole target image has a picture, also
+        where something is pasted; 0 beyond its frame.
     scores: float32 `[batch, ?, ?, 1]`, a discriminator's output for the logits.
     """
 
@@ -38,7 +43,17 @@ class View:
     teacher_levels: list | None = None
     frozen_levels: list | None = None
     pasted: tf.Tensor | None = None
+    target_frame: tf.Tensor | None = None
     scores: tf.Tensor | None = None
+    counts: dict[str, tf.Tensor] | None = None
+
+    def count(self, region: str):
+        """Pixels of a region of the label (see `region_of`) in the whole global batch: float32 scalar.
+
+        Raises:
+            TypeError: without `counts`, in one part of an accumulated step.
+        """
+        return over_replicas(ops.sum(region_of(self.label, region))) if self.counts is None else self.counts[region]
 
 
 @dataclass(frozen=True)
@@ -70,7 +85,7 @@ def predict_view(network, domain, stride: int, needs=frozenset()) -> View:
 
     Args:
         domain: `{"image": float32 [b, h, w, 3], "label": uint8 [b, h, w]}`; "weight", float32 `[b, h, w]`, "pasted",
-            bool `[b, h, w]`, and "position", int64 `[b]`, where the batch has them.
+            bool `[b, h, w]`, "position", int64 `[b]`, and "counts" (see `View`), where the batch has them.
         needs: what the terms need; features and levels are kept only if they are among it.
     """
     label, outputs = thin_label(domain["label"], stride), network(domain["image"], training=True)
@@ -82,6 +97,7 @@ def predict_view(network, domain, stride: int, needs=frozenset()) -> View:
         levels=outputs["levels"] if "levels" in needs else None,
         positions=domain.get("position"),
         pasted=thin_label(domain["pasted"], stride) if "pasted" in domain else None,
+        counts=domain.get("counts"),
     )
 
 

@@ -9,65 +9,51 @@ from dataclasses import fields
 
 from keras import ops
 
-from models.replicas import over_replicas, replicas
-from training.data.classes import LabelSpace
+from models.replicas import shares
 from training.losses import (
     DOMAIN_LOSSES,
     cross_entropy,
-    dominant_label,
     entropy,
     feature_distance,
     kld_to_uniform,
     labelled_region,
+    labels_on,
     minimum_entropy,
     region_of,
     soft_consistency,
     soft_cross_entropy,
 )
 from training.losses.adversarial import SOURCE
-from training.losses.regions import REGIONS, mean_over
+from training.losses.regions import REGIONS
+from training.methods.contrast import PixelContrastTerm, PrototypeContrastTerm
 from training.methods.step import Step
-from training.settings import Consistency, FeatureDistance, Losses, Masked, MinimumEntropy, Mrkld, RegionRegularisation
-
-
-class Term:
-    """One summand of a method's loss.
-
-    name: of its metric.
-    weight: in the sum.
-    needs: fields of `View` that the method fills only on demand, domains other than the source, "pseudo_labels"
-        (labels of the target); a method that does not provide one of them refuses the term.
-    setting: the setting that asked for the term, for messages; empty if the stage always has it.
-    variables: what it keeps from step to step and moves in `__call__` (prototypes, queues), equal on all replicas.
-    """
-
-    name: str
-    weight: float
-    needs: tuple[str, ...] = ()
-    setting: str = ""
-    variables: tuple = ()
-
-    def take_label_space(self, space: LabelSpace) -> None:
-        """Told once, before the first step, which classes there are."""
-
-    def __call__(self, step: Step):
-        """The value, a float32 scalar; on several replicas this replica's part of it."""
-        raise TypeError(f"{type(self).__name__} must define __call__(step)")
+from training.methods.term import Term, TermContext
+from training.settings import (
+    Consistency,
+    FeatureDistance,
+    Losses,
+    Masked,
+    MinimumEntropy,
+    Mrkld,
+    PixelContrast,
+    PrototypeContrast,
+    RegionRegularisation,
+)
 
 
 def labelled_pixels(step: Step):
-    """Labelled pixels of all domains of the step, on all replicas, float32 scalar.
+    """Labelled pixels of all domains of the step, in the whole global batch, float32 scalar.
 
     The published codes take one mean over them: if 15 % of the target's pixels are labelled, the target's part of the
     loss weighs 15 % of the source's.
     """
     views = [view for view in (step.source, step.target, step.mixed) if view is not None]
-    return over_replicas(sum(ops.sum(labelled_region(view.label)) for view in views))
+    return sum(view.count("confident") for view in views)
 
 
 def all_pixels(label):
-    """Pixels of `label` `[b, h, w]` on all replicas, labelled or not, float32 scalar."""
-    return ops.cast(ops.size(label), "float32") * replicas()
+    """Pixels of the global batch, of which `label` `[b, h, w]` is one share, labelled or not, float32 scalar."""
+    return ops.cast(ops.size(label), "float32") * shares()
 
 
 class CrossEntropyTerm(Term):
@@ -92,14 +78,15 @@ class CrossEntropyTerm(Term):
         return cross_entropy(view.logits, view.label, self.count(step), view.weight)
 
     def count(self, step: Step):
-        """The divisor, float32 scalar; None: the labelled pixels of the domain."""
+        """The divisor, float32 scalar."""
+        view = getattr(step, self.domain)
         if self.over_all:
-            return all_pixels(getattr(step, self.domain).label)
-        return None if self.own_mean else labelled_pixels(step)
+            return all_pixels(view.label)
+        return view.count("confident") if self.own_mean else labelled_pixels(step)
 
 
 class TeacherWeightTerm(Term):
-    """How much the teacher's labels count: mean weight of the target's pixels of mixed images; for the log alone."""
+    """How much the teacher's labels count, for the log alone: their weights, as a mean over all mixed pixels."""
 
     name = "teacher_weight"
     weight = 0.0
@@ -107,7 +94,7 @@ class TeacherWeightTerm(Term):
 
     def __call__(self, step):
         view = step.mixed
-        return mean_over(view.weight, 1.0 - ops.cast(view.pasted, "float32"))
+        return ops.sum(view.weight * (1.0 - ops.cast(view.pasted, "float32"))) / all_pixels(view.label)
 
 
 class SoftCrossEntropyTerm(Term):
@@ -124,8 +111,8 @@ class SoftCrossEntropyTerm(Term):
 
     def __call__(self, step):
         view = step.target
-        mask = labelled_region(view.label)
-        return soft_cross_entropy(view.logits, view.soft_label, mask, None if self.own_mean else labelled_pixels(step))
+        count = view.count("confident") if self.own_mean else labelled_pixels(step)
+        return soft_cross_entropy(view.logits, view.soft_label, labelled_region(view.label), count)
 
 
 class ConfidentRegionKLDTerm(Term):
@@ -143,7 +130,7 @@ class ConfidentRegionKLDTerm(Term):
 
     def __call__(self, step):
         view = step.target
-        return kld_to_uniform(view.logits, labelled_region(view.label), self.per_class)
+        return kld_to_uniform(view.logits, labelled_region(view.label), self.per_class, view.count("confident"))
 
 
 class IgnoredRegionEntropyTerm(Term):
@@ -157,7 +144,7 @@ class IgnoredRegionEntropyTerm(Term):
 
     def __call__(self, step):
         view = step.target
-        return entropy(view.logits, region_of(view.label, "ignored"))
+        return entropy(view.logits, region_of(view.label, "ignored"), count=view.count("ignored"))
 
 
 class TeacherConsistencyTerm(Term):
@@ -179,7 +166,8 @@ class TeacherConsistencyTerm(Term):
 
     def __call__(self, step):
         view = step.target
-        return soft_consistency(view.logits, view.teacher_probs, region_of(view.label, self.region))
+        region, count = region_of(view.label, self.region), view.count(self.region)
+        return soft_consistency(view.logits, view.teacher_probs, region, count=count)
 
 
 class MinimumEntropyTerm(Term):
@@ -198,23 +186,24 @@ class MinimumEntropyTerm(Term):
 class FeatureDistanceTerm(Term):
     """DAFormer's feature distance on the things of the source, on the encoder's last map.
 
-    least_share: see `losses.dominant_label`.
+    least_share: see `losses.labels_on`.
     """
 
     name = "feature_distance"
     needs = ("levels", "frozen_levels")
+    splits = False  # how many places show things is known after the forward pass alone
     things: tuple[int, ...] = ()
 
     def __init__(self, weight: float, least_share: float = 0.75):
         self.weight, self.least_share = weight, least_share
 
-    def take_label_space(self, space):
-        self.things = space.things
+    def build(self, context):
+        self.things = context.space.things
 
     def __call__(self, step):
         view = step.source
         features, frozen, classes = view.levels[-1], view.frozen_levels[-1], view.logits.shape[-1]
-        label = dominant_label(view.label, ops.shape(features)[1:3], classes, self.least_share)
+        label = labels_on(view.label, ops.shape(features)[1:3], classes, self.least_share)
         is_thing = sum(ops.cast(ops.equal(label, thing), "float32") for thing in self.things)
         return feature_distance(features, frozen, is_thing)
 
@@ -267,14 +256,17 @@ TERMS: dict[type, Callable[..., list[Term]]] = {
     MinimumEntropy: lambda settings: [MinimumEntropyTerm(settings.weight)],
     FeatureDistance: lambda settings: [FeatureDistanceTerm(settings.weight, settings.least_share)],
     Masked: lambda settings: [MaskedTerm(settings)],
+    PrototypeContrast: lambda settings: [PrototypeContrastTerm(settings)],
+    PixelContrast: lambda settings: [PixelContrastTerm(settings)],
 }
 """By the type of a part of `Losses`: its settings -> its terms."""
 
 
-def terms_of(losses: Losses, space: LabelSpace | None = None) -> list[Term]:
+def terms_of(losses: Losses, context: TermContext | None = None) -> list[Term]:
     """The terms of `losses` in the order of its fields; a part that is None has none.
 
-    space: the classes; without it the terms can be asked what they need, but not be computed.
+    Args:
+        context: the terms are built with it; None: they can be checked, and not computed.
     """
     terms = []
     for field in fields(losses):
@@ -282,7 +274,7 @@ def terms_of(losses: Losses, space: LabelSpace | None = None) -> list[Term]:
         if settings is not None:
             for term in TERMS[type(settings)](settings):
                 term.setting = f"losses.{field.name}"
-                if space is not None:
-                    term.take_label_space(space)
+                if context is not None:
+                    term.build(context)
                 terms.append(term)
     return terms

@@ -4,6 +4,7 @@ import io
 import json
 import tempfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from training.files.reading import read_json
 from training.pseudo_labels import Fitted, from_json
 
 MANIFEST_NAME = "manifest.json"
+PICTURE_NAME = "entropies.png"  # of how the selector was fitted; beside labels of this name it gets another one
 
 
 def write_label_png(path: Path, label: np.ndarray) -> None:
@@ -79,6 +81,14 @@ class ReplacedLabels(LabelFolder):
         write_manifest(self.folder, manifest)
 
 
+def picture_name(label_files: Collection[str]) -> str:
+    """A name for the picture that none of the labels has."""
+    name = PICTURE_NAME
+    while name in label_files:
+        name = f"_{name}"
+    return name
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it; UserError if that cannot be."""
     try:
@@ -126,13 +136,11 @@ def prepare_label_folder(folder: Path) -> list[Path]:
 
 
 def _listed_files(manifest: Path) -> set[str]:
-    """The labels that a manifest names; none if it is none."""
+    """The labels, and the picture, that a manifest names; none if it is none."""
     try:
-        files = read_json(manifest).get("files")
+        content = read_json(manifest)
     except UserError:
         return set()
-    return (
-        {name for name in files if isinstance(name, str) and name.endswith(".png")}
-        if isinstance(files, list)
-        else set()
-    )
+    files = content.get("files")
+    names = [*(files if isinstance(files, list) else []), content.get("picture")]
+    return {name for name in names if isinstance(name, str) and name.endswith(".png")}

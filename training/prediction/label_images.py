@@ -106,7 +106,7 @@ class LabelledImages:
     def manifest(self, source: str) -> dict[str, Any]:
         """What a folder of pseudo-labels holds and how it was made; every list is by class.
 
-        It holds `fitted.to_json`, so that `from_json` reads it. thresholds: null = never selected. kept_share: selected
+        It holds `fitted.to_json`, so that `from_json` reads it. thresholds: null = it has none. kept_share: selected
         pixels over the pixels whose arg-max is that class, null where there are none (above 1 when re-weighting moves
         pixels to a class). mean_confidence: null where nothing was selected.
         """

@@ -50,14 +50,14 @@ def measure_images(
         return Measured(confidence, label, label, len(counts), counts)
 
     def numbered() -> Iterator[tuple[np.ndarray | Enlarged, int]]:
-        for number, probs in enumerate(_single_images(make_batches())):
+        for number, probs in enumerate(single_images(make_batches())):
             check_shapes(probs, prior)
             yield probs, number
 
     return in_order(measure, numbered())
 
 
-def _single_images(batches: Iterable[np.ndarray | Enlarged]) -> Iterator[np.ndarray | Enlarged]:
+def single_images(batches: Iterable[np.ndarray | Enlarged]) -> Iterator[np.ndarray | Enlarged]:
     """Single images [h, w, c], all with the class count of the first."""
     classes = None
     for batch in batches:

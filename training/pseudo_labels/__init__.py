@@ -9,6 +9,8 @@
 | label_entropy     | LRENT of CRST: CBST's thresholds, hard and soft labels                                          |
 | instance_adaptive | IAS of IAST and HIAST: thresholds follow the images, batch after batch, and label each batch    |
 | thresholds        | what the first three share: exact thresholds over all images, in bounded memory                 |
+| entropy_mixture   | UPLR: per class the certain one of two modes of entropy, no threshold to choose                 |
+| two_gaussians     | its mixture: expectation maximisation on a histogram, and where it decides                      |
 | portion           | how large a portion of the pixels is kept in each round                                         |
 | spatial_prior     | how often each class occurs at each place, from source labels                                   |
 
@@ -44,6 +46,7 @@ The regulariser MRKLD needs no selector of its own: it is CBST here, and a term 
 """
 
 from training.pseudo_labels.class_balanced import ClassBalancedSelector
+from training.pseudo_labels.entropy_mixture import EntropyMixtureSelector
 from training.pseudo_labels.global_threshold import GlobalThresholdSelector
 from training.pseudo_labels.instance_adaptive import InstanceAdaptiveSelector
 from training.pseudo_labels.label_entropy import LabelEntropySelector
@@ -54,6 +57,7 @@ from training.pseudo_labels.spatial_prior import resize_prior, spatial_prior
 
 __all__ = [
     "ClassBalancedSelector",
+    "EntropyMixtureSelector",
     "Fitted",
     "GlobalThresholdSelector",
     "InstanceAdaptiveSelector",

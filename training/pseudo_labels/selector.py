@@ -15,7 +15,7 @@ selector without the ending `Selector`. Nothing else knows it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -50,8 +50,8 @@ class Soft(NamedTuple):
 class Fitted(ABC):
     """A selector after it has seen all images.
 
-    thresholds: float [c], +inf = the class is never selected. pixels: int64 [c], pixels of the images per arg-max
-    class. images: how many there were.
+    thresholds: float [c], infinite = the class has none. pixels: int64 [c], pixels of the images per arg-max class.
+    images: how many there were.
     """
 
     selector: "Selector"
@@ -76,6 +76,15 @@ class Fitted(ABC):
     def mean_confidence(self) -> np.ndarray | None:
         """float64 [c], the selector's own mean confidence of what it selected; None = the plain mean is meant."""
         return None
+
+    def rule_in_words(self, class_id: int) -> str:
+        """What a pixel of this class must reach, in few words: for a cell of a table."""
+        value = self.thresholds[class_id]
+        return f"{value:.3f}" if np.isfinite(value) else "never"
+
+    def describe(self, class_names: Sequence[str] | None = None) -> str:
+        """The selector in words, and what fitting it found that a reader should know. class_names: None = not known."""
+        return self.selector.describe()
 
     def figures(self) -> dict[str, Any]:
         """What a manifest and a report tell beyond `to_json`."""

@@ -198,6 +198,13 @@ class RunDirectory:
     def mixing_picture(self, stage: str) -> Path:
         return self.report / f"class_mix_{stage}.png"
 
+    @property
+    def translation_picture(self) -> Path:
+        return self.report / "translation.png"
+
+    def contrast_picture(self, stage: str) -> Path:
+        return self.report / f"contrast_{stage}.png"
+
     def digests(self, stage: str) -> Path:
         return self.checkpoints / f"{stage}.sha256"
 

@@ -8,12 +8,12 @@ from models.heads import head_variables
 from training.data.input_pipeline import side_by_side
 from training.methods.adversarial import AdversarialTraining
 from training.methods.optimizers import Adam
-from training.methods.terms import CrossEntropyTerm, terms_of
+from training.methods.terms import CrossEntropyTerm, TermContext, terms_of
 from training.progress import console
 from training.settings import Alignment, Experiment, Schedule
 from training.stages.fitting import train_stage
 from training.stages.stage import Run, Stage
-from training.stages.streams import stream_of
+from training.stages.streams import source_stream, stream_of
 
 LATER_ROUNDS = 600  # keeps the streams of alignment rounds after the first apart from those of rounds of self-training
 
@@ -49,7 +49,7 @@ class AlignmentStage(Stage):
     number: int
 
     def check(self) -> None:
-        AdversarialTraining.check_terms(terms_of(self.settings.losses))
+        AdversarialTraining.check_terms(terms_of(self.settings.losses), self.schedule.accumulate)
 
     def skipped(self, run: Run) -> str | None:
         """Left out where the run started from a model that was trained on the target."""
@@ -61,12 +61,13 @@ class AlignmentStage(Stage):
         schedule = self.schedule
         console.print(f"{self.title}: {schedule.steps} steps", style="bold")
         set_batch_norm(run.network, schedule.batch_norm)
-        method = alignment_method(run, self.settings)
+        method = alignment_method(run, self.settings, schedule)
         optimizer = Adam(self.settings.discriminator_learning_rate, 0.9, self.settings.discriminator_beta_2)
         head, seed = head_variables(run.network), run.experiment.seed
         kept = {
             "lasting": run.directory.lasting(run.previous(self).name) if self.number > 1 else None,
             "discriminator_optimizer": optimizer,
+            "setting": "data.schedules.alignment",
         }
         train_stage(method, schedule, self.name, self._streams(run), run.directory, head, seed, **kept)
         run.follow_target(schedule)
@@ -75,21 +76,21 @@ class AlignmentStage(Stage):
 
     def _streams(self, run: Run):
         """`make_stream(first_step, share)`: batches of the labelled source and the unlabelled target."""
-        data, schedule, domains = run.experiment.data, self.schedule, run.domains
+        schedule = self.schedule
         first = 1000 * run.experiment.seed + (LATER_ROUNDS + 2 * self.number if self.number > 1 else 0)
+        target = stream_of(run.domains.target, run.experiment.data, schedule, first + 1)
+        return side_by_side(source=source_stream(run, schedule, first), target=target)
 
-        source = stream_of(domains.source, data, schedule, first)
-        return side_by_side(source=source, target=stream_of(domains.target, data, schedule, first + 1))
 
-
-def alignment_method(run: Run, settings: Alignment) -> AdversarialTraining:
+def alignment_method(run: Run, settings: Alignment, schedule: Schedule) -> AdversarialTraining:
     """The `train_step` of alignment, with a discriminator that starts at random."""
-    classes, seed = run.domains.label_space.count, run.experiment.seed
-    discriminator = build_discriminator(classes, first_kernel=settings.first_kernel, seed=seed)
+    space, seed = run.domains.label_space, run.experiment.seed
+    discriminator = build_discriminator(space.count, first_kernel=settings.first_kernel, seed=seed)
+    context = TermContext(run.network, space, seed, schedule.steps)
     return AdversarialTraining(
         run.network,
         discriminator,
-        [CrossEntropyTerm("source"), *terms_of(settings.losses, run.domains.label_space)],
+        [CrossEntropyTerm("source"), *terms_of(settings.losses, context)],
         settings.map,
         settings.loss,
         settings.weight,

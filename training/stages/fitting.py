@@ -14,6 +14,7 @@ import tensorflow as tf
 from models.generators import restart_generators
 from training.data.input_pipeline import raise_unreadable
 from training.distribution.devices import is_chief, share_of_this_process
+from training.distribution.memory import out_of_memory_said
 from training.distribution.shares import Share
 from training.methods.method import Method
 from training.methods.optimizers import build_optimizer
@@ -22,6 +23,7 @@ from training.run_directory.checkpoint import load_lasting, load_partial, save_p
 from training.run_directory.metrics import append_metrics, forget_metrics_after
 from training.run_directory.paths import RunDirectory
 from training.settings import Schedule
+from training.stages.memory_advice import need_of, sentence, tell
 
 LOG_EVERY = 25  # steps
 
@@ -83,12 +85,13 @@ def train_stage(
     seed: int,
     lasting: Path | None = None,
     part: Part | None = None,
+    setting: str = "data.schedules.STAGE",
     **compiled,
 ) -> None:
     """Train `method` for `schedule.steps` steps, from a partial checkpoint if there is one.
 
     Args:
-        schedule: length and optimiser.
+        schedule: length, optimiser, and the parts in which a batch is computed.
         name: of the stage: its checkpoints and metrics carry it.
         make_stream: `make_stream(first_step, share)` gives a share's part of the batches from that step on.
         head: variables that learn with the head's multiple of the learning rate.
@@ -96,11 +99,15 @@ def train_stage(
             the step.
         lasting: file of the variables that a stage before has kept for this one.
         part: which of the schedule's steps this stage makes; None = all.
+        setting: where the schedule stands in the settings, for what is said about memory.
         compiled: what else the method's `compile` takes.
+
+    Raises:
+        OutOfMemory: a step did not fit into memory.
     """
     optimizer = build_optimizer(schedule.optimizer, schedule.steps, head, schedule.average_weights)
     optimizer.build(method.trained_variables)
-    method.compile(optimizer=optimizer, jit_compile=False, **compiled)
+    method.compile(optimizer=optimizer, accumulate=schedule.accumulate, jit_compile=False, **compiled)
     part = part or Part(name, 0, schedule.steps)
     # Random generators start anew in every stage: a run resumed between two stages draws what an unbroken one does.
     # A later part goes on with their states, which are among the lasting variables.
@@ -112,17 +119,36 @@ def train_stage(
     forget_metrics_after(directory.metrics, directory.stages, name, first_step)
     if first_step < part.last:
         callback = _StageCallback(directory, name, part.last, first_step, schedule.checkpoint_every)
-        stream = make_stream(first_step, share_of_this_process())
-        train(method, stream.take(part.last - first_step) if part.last < schedule.steps else stream, callback)
+        share, needs = share_of_this_process(), []
+        rows = share.replica_batch(schedule.batch_size, schedule.accumulate)
+
+        def tell_need(traced, batch) -> None:
+            needs.append(need_of(traced, batch, schedule, setting, rows))
+            tell(needs[0])
+
+        stream = make_stream(first_step, share)
+        stream = stream.take(part.last - first_step) if part.last < schedule.steps else stream
+        with out_of_memory_said(lambda: sentence(needs[0] if needs else None, name)):
+            train(method, stream, callback, tell_need)
 
 
-def train(method: Method, stream: tf.data.Dataset, callback: keras.callbacks.Callback) -> None:
-    """One step of `method` per global batch; `stream` holds this process' share of each."""
+def train(
+    method: Method,
+    stream: tf.data.Dataset,
+    callback: keras.callbacks.Callback,
+    before_first: Callable = lambda traced, batch: None,
+) -> None:
+    """One step of `method` per global batch; `stream` holds this process' share of each.
+
+    `before_first(traced step, first batch)` is called before the first step.
+    """
     step = distributed_step(method)
     callback.set_model(method)
     callback.on_train_begin()
     for number, batch in enumerate(tf.distribute.get_strategy().distribute_datasets_from_function(lambda _: stream)):
         raise_unreadable()  # before a step of which a file is missing
+        if number == 0:
+            before_first(step.get_concrete_function(batch), batch)  # this trace is the one that the steps use
         callback.on_train_batch_end(number, step(batch))
     raise_unreadable()
     method.optimizer.finalize_variable_values(method.trained_variables)  # their moving average, if it is kept

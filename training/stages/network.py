@@ -3,17 +3,34 @@
 import keras
 
 from models.segmenter import build_segmenter
-from models.weights import WeightsError
+from models.weights import LoadedWeights, WeightsError, load_weights
+from training.distribution.workers import on_chief
 from training.errors import UserError
+from training.progress import console
 from training.settings import Experiment
 
 
 def build_network(experiment: Experiment, classes: int) -> keras.Model:
-    """The network that the experiment names, with its initial weights."""
+    """The network that the experiment names, with its initial weights; prints what was loaded.
+
+    Raises:
+        UserError: weights that cannot be had or do not fit.
+    """
+    network, loaded = network_and_weights(experiment, classes)
+    on_chief(lambda: console.print(f"{experiment.model.network}: {loaded}."))
+    return network
+
+
+def initial_network(experiment: Experiment, classes: int) -> keras.Model:
+    """The same without a word: once more, beside the network that is trained."""
+    return network_and_weights(experiment, classes)[0]
+
+
+def network_and_weights(experiment: Experiment, classes: int) -> tuple[keras.Model, LoadedWeights]:
+    """The network with its initial weights, and what of them was loaded."""
     model = experiment.model
+    network = build_segmenter(model.network, classes, output_stride=model.output_stride, seed=experiment.seed)
     try:
-        return build_segmenter(
-            model.network, classes, weights=model.weights, output_stride=model.output_stride, seed=experiment.seed
-        )
+        return network, load_weights(network, model.weights)
     except WeightsError as error:
         raise UserError(str(error)) from error

@@ -24,15 +24,16 @@ from training.methods.class_mix import ClassMixer
 from training.methods.mean_teacher import decay_of, teacher_of
 from training.methods.online_labels import ONLINE_LABELS
 from training.methods.online_teacher import OnlineTeacher
-from training.methods.terms import CrossEntropyTerm, TeacherWeightTerm, terms_of
+from training.methods.terms import CrossEntropyTerm, TeacherWeightTerm, TermContext, terms_of
 from training.progress import console
 from training.settings import ClassMix, Experiment, Online, Schedule
+from training.stages.contrast_report import ContrastReport
 from training.stages.fitting import Part, train_stage
 from training.stages.judging import better_of, judge_network
-from training.stages.network import build_network
+from training.stages.network import initial_network
 from training.stages.orders import counted_files, order_figures, showing, source_order
 from training.stages.stage import JUDGED, Run, Stage
-from training.stages.streams import augmentation_of, stream_of
+from training.stages.streams import augmentation_of, source_stream, stream_of
 
 STREAMS = 800  # keeps the streams of online training apart from those of rounds and of alignment
 PARTS = 4  # of the training, where the recipe does not say how often the watch judges
@@ -90,15 +91,17 @@ class OnlineStage(Stage):
                 "data.label_margins (top, bottom, left, right) leave nothing of the target's frames to label: "
                 f"{self.margins} add up to a whole side; give smaller shares"
             )
-        OnlineTeacher.check_terms(terms_of(self.settings.losses))
+        OnlineTeacher.check_terms(terms_of(self.settings.losses), self.schedule.accumulate)
 
     def run(self, run: Run) -> dict:
         network, schedule = run.network, self.schedule
         console.print(f"Online self-training: steps {self.first} to {self.last} of {schedule.steps}", style="bold")
         # 1. The network to begin with; a later part finds all of its variables in what the part before has kept.
         if self.first == 0 and self.settings.start == "imagenet":
-            network.set_weights(build_network(run.experiment, run.domains.label_space.count).get_weights())
+            network.set_weights(initial_network(run.experiment, run.domains.label_space.count).get_weights())
         kept = run.directory.lasting(run.previous(self).name) if self.first > 0 else None
+        contrast = self.settings.losses.contrast
+        shown = contrast and ContrastReport(run, contrast, self.name)
         # 2. Training.
         set_batch_norm(network, schedule.batch_norm)
         method = online_method(run, self.settings, schedule)
@@ -106,7 +109,8 @@ class OnlineStage(Stage):
         streams = online_streams(run, self.settings, schedule, order)
         make_stream = side_by_side(**streams)
         head, seed, part = head_variables(network), run.experiment.seed, Part("online", self.first, self.last)
-        train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, lasting=kept, part=part)
+        options = {"lasting": kept, "part": part, "setting": "data.schedules.online"}
+        train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, **options)
         # 3. Pictures of what it has mixed.
         if self._is_pictured:
             picture = run.directory.mixing_picture(self.name)
@@ -117,7 +121,8 @@ class OnlineStage(Stage):
         run.save_lasting(method, self)
         figures = self._better_of(run, method.result_weights())
         drawn = order_figures({"source": order}, run.domains.label_space.names) if self.first == 0 else {}
-        return {**figures, **drawn}
+        contrasted = {"contrast": shown.figures(method)} if shown else {}
+        return {**figures, **drawn, **contrasted}
 
     def _better_of(self, run: Run, teacher: list[np.ndarray]) -> dict:
         """Give the network, which is the student, the weights of the better of both; the figures of both."""
@@ -147,8 +152,8 @@ class OnlineStage(Stage):
         return self.first == 0 or self.last == self.schedule.steps or self.last - length < middle <= self.last
 
     def files(self, run: Run) -> list[Path]:
-        counted = counted_files(run.directory, self.settings.rare_class_sampling)
-        return [*counted, run.directory.mixing_picture(self.name)]
+        pictures = [run.directory.mixing_picture(self.name), run.directory.contrast_picture(self.name)]
+        return [*counted_files(run.directory, self.settings.rare_class_sampling), *pictures]
 
 
 def online_method(run: Run, settings: Online, schedule: Schedule) -> OnlineTeacher:
@@ -160,11 +165,11 @@ def online_method(run: Run, settings: Online, schedule: Schedule) -> OnlineTeach
         console.print("No feature distance: this network has no ImageNet weights to stay near (--weights)")
         losses = replace(losses, feature_distance=None)
     elif losses.feature_distance is not None:
-        frozen = build_network(run.experiment, space.count)
+        frozen = initial_network(run.experiment, space.count)
         frozen.trainable = False
     masker = None if losses.masked is None else BlockMasker(losses.masked, _seed(run))
     terms = [CrossEntropyTerm("source", over_all=True), CrossEntropyTerm("mixed", over_all=True), TeacherWeightTerm()]
-    terms += terms_of(losses, space)
+    terms += terms_of(losses, TermContext(network, space, _seed(run), schedule.steps))
     return OnlineTeacher(
         network,
         teacher_of(network),
@@ -185,7 +190,7 @@ def online_streams(run: Run, settings: Online, schedule: Schedule, order: Sample
     data, domains, seed = run.experiment.data, run.domains, _seed(run)
     changes = (LeftOutMargins(*data.label_margins),) if any(data.label_margins) else ()
     crops = showing(augmentation_of(schedule, data), settings.rare_class_sampling, order)
-    source = stream_of(domains.source, data, schedule, seed, crops, order=order)
+    source = source_stream(run, schedule, seed, crops, order=order)
     return {"source": source, "target": stream_of(domains.target, data, schedule, seed + 1, changes=changes)}
 
 

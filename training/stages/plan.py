@@ -16,11 +16,12 @@ import keras
 from training.data.domains import load_domains
 from training.data.fixed_lists import with_fixed_lists
 from training.distribution.devices import share_of_this_process
-from training.distribution.memory import peak_memory
+from training.distribution.memory import out_of_memory_predicting, out_of_memory_said, peak_memory
 from training.distribution.workers import chief_first, on_chief
 from training.errors import UserError
 from training.evaluation.tables import score_or_none
 from training.evaluation.watch import chosen_stage
+from training.prediction.target_predictions import PREDICTION_BATCH
 from training.progress import console
 from training.run_directory.paths import RunDirectory
 from training.settings import Experiment
@@ -74,10 +75,21 @@ def _first_labelled(stages: tuple[Stage, ...]) -> str | None:
 
 
 def check_batches(stages: tuple[Stage, ...]) -> None:
-    """Refuse, before anything is trained, a batch that the devices cannot share."""
+    """Refuse, before anything is trained, a batch that the devices cannot share or compute in parts.
+
+    Raises:
+        UserError: it cannot be divided evenly, or trained batch-norm would normalise with the statistics of a part.
+    """
     for stage in stages:
-        if stage.schedule is not None:
-            share_of_this_process().replica_batch(stage.schedule.batch_size)
+        schedule = stage.schedule
+        if schedule is None:
+            continue
+        share_of_this_process().replica_batch(schedule.batch_size, schedule.accumulate)
+        if schedule.accumulate > 1 and schedule.batch_norm == "train":
+            raise UserError(
+                f"stage {stage.name}: accumulate={schedule.accumulate} with batch_norm=train would normalise with the "
+                "statistics of a part of the batch: set batch_norm=frozen beside it, or accumulate=1"
+            )
 
 
 def _check_finished(directory: RunDirectory, stages: tuple[Stage, ...]) -> None:
@@ -95,7 +107,8 @@ def _carry_out_all(run: Run) -> None:
             if reason is not None:
                 console.print(reason)
                 continue
-            _carry_out(run, stage)
+            with out_of_memory_said(lambda: out_of_memory_predicting(PREDICTION_BATCH, run.size)):
+                _carry_out(run, stage)  # what its training needs is said where it trains
         verdict = run.directory.stages[stage.name].get("verdict")
         if stage.ends_run and run.experiment.recipe.watch.stop and verdict["collapse"]:
             console.print(f"The watch stops here: {stage.title}: {verdict['sentence']}", style="bold red")

@@ -41,6 +41,7 @@ def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
         "model": experiment.names["model"],
         "seed": experiment.seed,
         "source": domains.source.name,
+        "translation": run.translation and run.translation.words,
         "target": domains.target.name,
         "split": domains.evaluation.name if domains.evaluation else None,
         "label_space": space.name,
@@ -96,7 +97,7 @@ def _stage_summary(stage: Stage, figures: dict) -> dict:
     verdict, scores = figures["verdict"], figures.get("scores") or {}
     kept = (
         *("selector", "parameters", "kept_share", "kept_share_per_class", "thresholds", "threshold_trajectory"),
-        *("hard_classes", "student_scores"),
+        *("mixtures", "own_modes", "hard_classes", "student_scores", "contrast"),
     )
     return {
         "stage": stage.name,

@@ -61,7 +61,7 @@ def label_round(
     selector = build_selector(adaptation.selector, number, prior)
     predictions = _predictions(predictor, dataset, data, whole=selector.ordered)
     found = label_images(predictions, selector, LabelFolder(folder), workers_of(domains.label_space.count))
-    console.print(f"  kept {found.kept_share:.1%} of the target's pixels ({selector.describe()})")
+    console.print(f"  kept {found.kept_share:.1%} of the target's pixels ({found.fitted.describe(found.class_names)})")
     return RoundLabels(
         dataset=dataset.with_label_folder(folder),
         rare_classes=_rare_classes(found.pixels, adaptation.mining if data.mined_crops else None),

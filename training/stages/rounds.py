@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from models.batch_norm import set_batch_norm
 from models.heads import head_variables
-from training.data.classes import LabelSpace
 from training.data.copy_paste import HardClassPaste
 from training.data.donors import hard_classes
 from training.data.input_pipeline import Views, load_frame, side_by_side
@@ -26,7 +25,7 @@ from training.methods.mean_teacher import MeanTeacherTraining, decay_of, teacher
 from training.methods.method import Method
 from training.methods.online_labels import ImageWeights
 from training.methods.self_training import SelfTraining, SoftLabeller
-from training.methods.terms import CrossEntropyTerm, SoftCrossEntropyTerm, terms_of
+from training.methods.terms import CrossEntropyTerm, SoftCrossEntropyTerm, TermContext, terms_of
 from training.prediction.label_images import (
     LabelledImages,
 )
@@ -45,7 +44,7 @@ from training.stages.fitting import train_stage
 from training.stages.orders import counted_files, order_figures, showing, source_order, target_order
 from training.stages.round_labels import RoundLabels, label_round
 from training.stages.stage import Run, Stage
-from training.stages.streams import augmentation_of, stream_of
+from training.stages.streams import augmentation_of, source_stream, stream_of
 
 
 def stages(part: Rounds, experiment: Experiment) -> tuple[Stage, ...]:
@@ -105,7 +104,7 @@ class RoundStage(Stage):
                 "rounds of this recipe: set adaptation.source_share=on or data.keep_source=True"
             )
         method = SelfTraining if self.settings.mean_teacher is None else MeanTeacherTraining
-        method.check_terms(terms_of(self.settings.losses))
+        method.check_terms(terms_of(self.settings.losses), self.schedule.accumulate)
 
     def run(self, run: Run) -> dict:
         adaptation, data, network = self.settings, run.experiment.data, run.network
@@ -120,13 +119,14 @@ class RoundStage(Stage):
             network.set_weights(lasting["student"])
         # 3. Training.
         set_batch_norm(network, self.schedule.batch_norm)
-        space = run.domains.label_space
-        seed_of_method = _target_seed(run, self)
-        method = round_method(network, adaptation, data, self.schedule.steps, soft, space, seed_of_method)
+        context = TermContext(network, run.domains.label_space, self.seed_in(run), self.schedule.steps)
+        method = round_method(network, adaptation, data, self.schedule.steps, soft, context)
         orders = round_orders(run, self, labelled)
         make_stream = round_streams(run, self, labelled, orders)
         head, seed = head_variables(network), run.experiment.seed
-        train_stage(method, self.schedule, self.name, make_stream, run.directory, head, seed)
+        train_stage(
+            method, self.schedule, self.name, make_stream, run.directory, head, seed, setting="data.schedules.rounds"
+        )
         # 4. The student is kept and scored as it is; the teacher takes its place as the result.
         drawn = order_figures(orders, run.domains.label_space.names)
         figures = {**labelled.figures, **_pasted_classes(adaptation, labelled.found), **drawn}
@@ -137,6 +137,10 @@ class RoundStage(Stage):
             network.set_weights(method.result_weights())
             run.follow_target(self.schedule)
         return figures
+
+    def seed_in(self, run: Run) -> int:
+        """Of the target's stream; the source's is one less."""
+        return 1000 * run.experiment.seed + 2 * self.number + 1
 
     def files(self, run: Run) -> list[Path]:
         directory = run.directory
@@ -151,7 +155,7 @@ def source_share_of(adaptation: Rounds, data: Data) -> SourceShare | None:
     return adaptation.source_share or (everything if data.keep_source else None)
 
 
-def round_terms(adaptation: Rounds, with_source: bool, space: LabelSpace | None = None) -> list:
+def round_terms(adaptation: Rounds, with_source: bool, context: TermContext | None = None) -> list:
     """The loss of a round as a sum of named terms.
 
     A recipe that does without the source (IAST, HIAST) has terms that are means over the target: where the data adds
@@ -164,7 +168,7 @@ def round_terms(adaptation: Rounds, with_source: bool, space: LabelSpace | None 
         else CrossEntropyTerm("target", weight, own_mean)
     )
     source = [CrossEntropyTerm("source", own_mean=own_mean)] if with_source else []
-    return [*source, target, *terms_of(adaptation.losses, space)]
+    return [*source, target, *terms_of(adaptation.losses, context)]
 
 
 def round_method(
@@ -173,14 +177,14 @@ def round_method(
     data: Data,
     steps: int,
     soft: SoftLabeller | None,
-    space: LabelSpace | None = None,
-    seed: int = 0,
+    context: TermContext | None = None,
 ) -> Method:
     """The `train_step` of a round: plain self-training, or with a mean teacher that starts as the student is now.
 
-    seed: of what the step draws, ClassMix' classes and the hidden blocks.
+    context: its seed is that of what the step draws, too; None, where nothing is trained: 0.
     """
-    terms = round_terms(adaptation, source_share_of(adaptation, data) is not None, space)
+    terms = round_terms(adaptation, source_share_of(adaptation, data) is not None, context)
+    seed = 0 if context is None else context.seed
     mixer = None if adaptation.class_mix is None else ClassMixer(adaptation.class_mix, seed)
     if adaptation.mean_teacher is None:
         return SelfTraining(network, terms, data.loss_stride, soft, mixer)
@@ -238,7 +242,7 @@ def round_streams(
     mine = adaptation.mining.probability if labelled.rare_classes else 0.0
     augmentation = augmentation_of(schedule, data, mine, labelled.rare_classes)
     # Hard classes of other target images are pasted in before the augmentation; the report shows some of them.
-    target_seed = _target_seed(run, stage)
+    target_seed = stage.seed_in(run)
     paste = _copy_paste(adaptation, labelled, target_seed)
     if paste is not None:
         picture = run.directory.pasting_picture(stage.name)
@@ -247,20 +251,15 @@ def round_streams(
     weak = adaptation.mean_teacher is not None or labelled.found.fitted.soft is not None
     views = Views(strong=data.strong_blend if adaptation.strong_views else 0.0, weak=weak)
     changes = () if paste is None else (paste,)
-    common, options = (data, schedule), {"changes": changes, "views": views, "order": orders["target"]}
+    options = {"changes": changes, "views": views, "order": orders["target"]}
     sampling = adaptation.rare_class_sampling
     crops = {name: showing(augmentation, sampling, order) for name, order in orders.items()}
-    target = stream_of(labelled.dataset, *common, target_seed, crops["target"], **options)
+    target = stream_of(labelled.dataset, data, schedule, target_seed, crops["target"], **options)
     # The part of the source that takes part in this round.
     if "source" not in orders:
         return side_by_side(target=target)
-    source = stream_of(domains.source, *common, target_seed - 1, crops["source"], order=orders["source"])
+    source = source_stream(run, schedule, target_seed - 1, crops["source"], order=orders["source"])
     return side_by_side(source=source, target=target)
-
-
-def _target_seed(run: Run, stage: RoundStage) -> int:
-    """Of the stream of the target; that of the source has the number before it."""
-    return 1000 * run.experiment.seed + 2 * stage.number + 1
 
 
 def _pasted(paste: HardClassPaste, labelled: RoundLabels, data: Data, count: int = 4):

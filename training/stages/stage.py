@@ -9,6 +9,7 @@ import numpy as np
 from models.batch_norm import StatisticsEstimator
 from training.data.domains import Domains
 from training.data.input_pipeline import evaluation_stream
+from training.data.translation import Translation, translation_of
 from training.distribution.workers import on_chief
 from training.evaluation.scoring import score
 from training.evaluation.watch import second_view
@@ -50,7 +51,7 @@ class Stage:
         """Refuse settings that the stage cannot train with, before anything is trained.
 
         Raises:
-            UserError: a loss needs what the stage does not have.
+            UserError: a loss needs what the stage does not have, or cannot be computed in parts.
         """
 
     def skipped(self, run: "Run") -> str | None:
@@ -83,6 +84,12 @@ class Run:
     @property
     def size(self) -> tuple[int, int]:
         return self.experiment.data.size
+
+    @cached_property
+    def translation(self) -> Translation | None:
+        """What the recipe makes of the source's images; raises UserError where translated ones are missing."""
+        domains = self.domains
+        return translation_of(self.experiment.recipe.translation, domains.source, domains.target, self.size)
 
     @cached_property
     def predictor(self) -> Predictor:

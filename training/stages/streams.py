@@ -7,6 +7,7 @@ from training.data.augment import SampleAugmentation
 from training.data.input_pipeline import TrainingStream
 from training.data.samples import Dataset
 from training.settings import Data, Schedule
+from training.stages.stage import Run
 
 
 def augmentation_of(
@@ -32,3 +33,11 @@ def stream_of(
     """
     augmentation = augmentation or augmentation_of(schedule, data)
     return TrainingStream(dataset, data.size, augmentation, schedule.batch_size, schedule.steps, seed, **options)
+
+
+def source_stream(
+    run: Run, schedule: Schedule, seed: int, augmentation: SampleAugmentation | None = None, **options: Any
+) -> TrainingStream:
+    """The source's stream in a stage, translated where the recipe says so; arguments as those of `stream_of`."""
+    stream = stream_of(run.domains.source, run.experiment.data, schedule, seed, augmentation, **options)
+    return stream if run.translation is None else run.translation.applied_to(stream)

@@ -22,7 +22,7 @@ from training.settings import Experiment, WarmUp
 from training.stages.fitting import train_stage
 from training.stages.orders import counted_files, order_figures, showing, source_order
 from training.stages.stage import Run, Stage
-from training.stages.streams import augmentation_of, stream_of
+from training.stages.streams import augmentation_of, source_stream, stream_of
 from training.stages.warm_start import WarmStart
 
 NAME = "source"
@@ -71,13 +71,17 @@ class WarmUpStage(Stage):
         images = f"{len(dataset)} labelled images ({dataset.name})"
         console.print(f"Warm-up: {schedule.steps} steps on {images}", style="bold")
 
+        head, seed = head_variables(run.network), run.experiment.seed
         sampling, domain = self.settings.rare_class_sampling, self.settings.domain
         order = source_order(run, sampling, domain=domain)
         crops = showing(augmentation_of(schedule, data), sampling, order)
-        make_stream = side_by_side(source=stream_of(dataset, data, schedule, run.experiment.seed, crops, order=order))
+        if dataset is run.domains.source:
+            stream = source_stream(run, schedule, seed, crops, order=order)
+        else:  # the oracle's target
+            stream = stream_of(dataset, data, schedule, seed, crops, order=order)
         method = SourceTraining(run.network, [CrossEntropyTerm("source")], data.loss_stride)
-        head, seed = head_variables(run.network), run.experiment.seed
-        train_stage(method, schedule, self.name, make_stream, run.directory, head, seed)
+        make_stream, setting = side_by_side(source=stream), "data.schedules.warm_up"
+        train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, setting=setting)
         return order_figures({domain: order}, run.domains.label_space.names)
 
 

@@ -18,7 +18,7 @@ from training.stages.plan import check_batches, plan
 ROOT = Path(__file__).resolve().parents[3]
 REPLICAS = ROOT / "tests" / "training" / "methods" / "replicas.py"
 METHODS = (
-    *("source", "self_training", "mean_teacher", "adversarial"),
+    *("source", "self_training", "mean_teacher", "adversarial", "pixel_contrast", "prototype_contrast"),
     *("pasted", "online_thresholds", "online_pooled"),
 )
 
@@ -37,11 +37,15 @@ def assert_same_training(file: Path, replicas: int) -> None:
             np.testing.assert_array_equal(results[name][0], results[name][-1], err_msg=name)
 
 
-def test_every_method_trains_on_two_devices_as_on_one(tmp_path):
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_every_method_trains_on_two_devices_as_on_one(accumulate, tmp_path):
     """20 steps: batch-norm, clipping that bites, average of weights, dropout, teacher, soft labels, discriminator,
-    ClassMix, hidden blocks, labels online."""
+    ClassMix, hidden blocks, labels online.
+
+    With two parts on each device, too, it is the one pass over all rows on one device; without dropout and statistics.
+    """
     file = tmp_path / "weights.npz"
-    command = [sys.executable, REPLICAS, "--devices", "cpu:0,1", "--out", file]
+    command = [sys.executable, REPLICAS, "--devices", "cpu:0,1", "--out", file, "--accumulate", str(accumulate)]
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr[-3000:]
     assert_same_training(file, replicas=2)

@@ -93,7 +93,7 @@ def test_two_workers_and_two_devices_label_and_score_as_one(tmp_path):
         for process in processes:
             finish(process)
     labels, told = labels_of(alone), (alone / "worker_0.json").read_text()
-    assert len(labels) == 2 * 21
+    assert len(labels) == 3 * 21
     assert labels_of(devices) == labels_of(together) == labels
     for file in (devices / "worker_0.json", together / "worker_0.json", together / "worker_1.json"):
         assert file.read_text() == told

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from training.evaluation.confusion import Confusion
@@ -45,6 +46,31 @@ def test_report_with_labels(tmp_path, summary, label_space, after):
     for name in pictures:
         assert (tmp_path / name.replace("%20", " ")).stat().st_size > 500
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_report_of_modes_of_entropy(tmp_path, summary, label_space):
+    """Road by two modes, car by its confidence, tram not at all; `tree | hedge` has one mode that was fitted."""
+    modes = {"weights": [0.7, 0.3], "means": [0.1, 0.5], "variances": [0.0025, 0.01]}
+    none, drawn = dict.fromkeys(modes), {"start": 0.0, "width": 0.01, "counts": [5, 9, 1] * 20}
+    mixtures = [
+        {"rule": "two modes", "confidence": None, **modes, "histogram": drawn},
+        {"rule": "one mode", "confidence": 0.8, **modes, "histogram": drawn},
+        {"rule": "too few pixels", "confidence": 0.55, **none, "histogram": drawn},
+        {"rule": "no pixels", "confidence": None, **none, "histogram": {**drawn, "counts": [0] * 60}},
+    ]
+    cuts = {"road": 0.23456, "tree | hedge": None, "car": None, "tram": None}
+    of_modes = {"selector": "entropy_mixture", "parameters": {}, "thresholds": cuts, "mixtures": mixtures}
+    text = written(
+        tmp_path, {**summary, "stages": [{**entry, **of_modes} for entry in summary["stages"]]}, [], label_space
+    )
+    road = "70 %, 0.100 ± 0.050 | 30 %, 0.500 ± 0.100"
+    assert f"| road | {road} | entropy up to 0.2346 | two modes | 20.0 % |" in text
+    assert f"| tree \\| hedge | {road} | confidence from 0.8000 | one mode | 18.0 % |" in text
+    assert "| car | — | — | confidence from 0.5500 | too few pixels | 10.0 % |" in text
+    assert "| tram | — | — | none | no pixels | 0.0 % |" in text
+    assert {"mixtures_round_1.png", "mixtures_round_2.png"} < set(linked_pictures(text))
+    with Image.open(tmp_path / "mixtures_round_1.png") as picture:
+        assert picture.width > 1000  # three charts: tram has no pixel
 
 
 def test_summary_json_holds_what_was_given(tmp_path, summary, label_space):
@@ -175,3 +201,22 @@ def test_a_miou_that_does_not_exist_is_none(tmp_path, summary, label_space):
     terminal = io.StringIO()
     print_summary(summary, Console(file=terminal, width=100), tmp_path / "report.md")
     assert re.search(r"mIoU +│ +none │ +none", terminal.getvalue())
+
+
+def test_stages_with_pixel_contrast_show_cosines_queues_and_their_map(summary):
+    sides = [{"intra": 0.5, "inter": 0.25}, {"intra": None, "inter": 0.125}]
+    contrast = {
+        "before": {"source": sides[0], "target": sides[1]},
+        "after": {"source": {"intra": 0.75, "inter": 0.1}, "target": sides[0]},
+        "queue_fill": {"road": 1.0, "car": 0.031},
+    }
+    first, last = summary["stages"][0], {**summary["stages"][-1], "contrast": contrast}
+    text = report_text({**summary, "stages": [first, last]}, {}, [], False)
+    assert f"| {last['title']} | 0.500 → 0.750 | 0.250 → 0.100 | — → 0.500 | 0.125 → 0.250 |" in text
+    assert "road 100 %, car 3 %" in text
+    assert f"(contrast_{last['stage']}.png)" in text
+    without = report_text(
+        {**summary, "stages": [{**last, "contrast": {**contrast, "queue_fill": None}}]}, {}, [], False
+    )
+    assert "Queues" not in without
+    assert "Pixel contrast" not in report_text(summary, {}, [], False)

@@ -4,27 +4,27 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.losses import dominant_label, feature_distance
+from training.losses import feature_distance, labels_on
 
 BY_HAND = [[0, 0, 1, 1], [0, 1, 1, 1], [255, 255, 2, 2], [255, 2, 2, 2]]
 
 
 def test_the_ratio_rule_by_hand():
-    found = dominant_label(tf.constant([BY_HAND], tf.uint8), (2, 2), 3, 0.75)
+    found = labels_on(tf.constant([BY_HAND], tf.uint8), (2, 2), 3, 0.75)
     np.testing.assert_array_equal(found, [[[0, 1], [255, 2]]])
-    strict = dominant_label(tf.constant([BY_HAND], tf.uint8), (2, 2), 3, 0.76)
+    strict = labels_on(tf.constant([BY_HAND], tf.uint8), (2, 2), 3, 0.76)
     np.testing.assert_array_equal(strict, [[[255, 1], [255, 2]]])
 
 
 def test_cells_of_a_grid_that_does_not_divide_the_label():
     label = np.zeros((1, 5, 5), np.uint8)
     label[:, :, 3:] = 1
-    np.testing.assert_array_equal(dominant_label(tf.constant(label), (2, 2), 2, 0.75)[0], [[0, 1], [0, 1]])
+    np.testing.assert_array_equal(labels_on(tf.constant(label), (2, 2), 2, 0.75)[0], [[0, 1], [0, 1]])
 
 
 def test_a_label_without_any_class_belongs_to_none():
     for value in (254, 255):
-        found = dominant_label(tf.fill((1, 4, 4), tf.constant(value, tf.uint8)), (2, 2), 3, 0.75)
+        found = labels_on(tf.fill((1, 4, 4), tf.constant(value, tf.uint8)), (2, 2), 3, 0.75)
         np.testing.assert_array_equal(found, np.full((1, 2, 2), 255))
 
 

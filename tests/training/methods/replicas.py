@@ -5,7 +5,8 @@ In a process of its own, for TensorFlow fixes the devices at its start:
     python tests/training/methods/replicas.py --devices cpu:0,1 --out FILE.npz
 
 FILE.npz holds the weights of each method after STEPS steps, on one device and on the replicas, and what was logged.
-With TF_CONFIG in the environment the replicas are those of all workers.
+With TF_CONFIG in the environment the replicas are those of all workers. With `--accumulate 2` each replica computes its
+rows in two parts, and the one device all at once; the networks then have frozen batch-norm and no dropout.
 """
 
 import pathlib
@@ -34,11 +35,12 @@ def batches(strong: bool = False):
         label = target["label"].numpy()
         label[:2, 1:] = 255
         label[3, 8:, 8:] = 254
-        target = {**target, "label": tf.constant(label), "weak": target["image"]}
+        position = tf.range(4 * number, 4 * number + 4, dtype=tf.int64)
+        source = {**source, "position": position}
+        target = {**target, "label": tf.constant(label), "weak": target["image"], "position": position}
         if strong:
             target["image"] = 255.0 - 0.8 * target["image"]
-        position = {"position": tf.range(4, dtype=tf.int64) + 4 * number}
-        yield {"source": {**source, **position}, "target": {**target, **position}}
+        yield {"source": source, "target": target}
 
 
 def stream_of(share, **views):
@@ -52,10 +54,15 @@ def stream_of(share, **views):
     return tf.data.Dataset.from_tensor_slices(tf.nest.map_structure(lambda *values: tf.stack(values), *parts))
 
 
-def methods() -> dict:
-    """By name: `(make a compiled method, views of the batches)`; clipping that bites, an average, every term."""
+def methods(in_parts: bool = False) -> dict:
+    """By name: `(make a compiled method, views of the batches)`; clipping that bites, an average, every term.
+
+    Each is made with the number of parts of a step. in_parts: leave out what depends on it.
+    """
+    from models.batch_norm import set_batch_norm
     from models.discriminator import build_discriminator
     from tests.training.methods.tiny import CLASSES, optimizer_for, tiny_network
+    from tests.training.methods.tiny_contrast import contrast_method, some_prototype_contrast
     from training.methods.adversarial import AdversarialTraining
     from training.methods.block_mask import BlockMasker
     from training.methods.class_mix import ClassMixer
@@ -75,24 +82,27 @@ def methods() -> dict:
         TeacherConsistencyTerm,
         TeacherWeightTerm,
     )
-    from training.settings import ClassMix, ImageConfidence, Masked, Optimizer, RunningThresholds
+    from training.settings import ClassMix, ImageConfidence, Masked, Optimizer, PixelContrast, RunningThresholds
 
-    def network():
-        return tiny_network(batch_norm=True, dropout=0.2)
+    def network(dropout=0.0):
+        made = tiny_network(batch_norm=True, dropout=0.0 if in_parts else dropout)
+        set_batch_norm(made, "frozen" if in_parts else "train")
+        return made
 
-    def source():
-        method = SourceTraining(network(), [CrossEntropyTerm("source")], loss_stride=2)
+    def source(accumulate):
+        method = SourceTraining(network(dropout=0.2), [CrossEntropyTerm("source")], loss_stride=2)
         settings = Optimizer(learning_rate=0.02, clip_norm=0.1)
         optimizer = build_optimizer(settings, 1000, [], average_weights=0.8)
         optimizer.build(method.network.trainable_variables)
-        method.compile(optimizer=optimizer)
+        method.compile(optimizer=optimizer, accumulate=accumulate)
         return method
 
-    def compiled(method, rate=0.02, **settings):
-        method.compile(optimizer=optimizer_for(method.network, rate, clip_norm=0.1, **settings))
+    def compiled(method, accumulate, rate=0.02, **settings):
+        optimizer = optimizer_for(method.network, rate, clip_norm=0.1, **settings)
+        method.compile(optimizer=optimizer, accumulate=accumulate)
         return method
 
-    def self_training():
+    def self_training(accumulate):
         soft = SoftLabeller(tiny_network(1, batch_norm=True), np.array([0.9, 0.5, 1.0], np.float32), 0.25)
         terms = [
             CrossEntropyTerm("source"),
@@ -100,16 +110,17 @@ def methods() -> dict:
             SoftCrossEntropyTerm(0.5),
             ConfidentRegionKLDTerm(0.1),
         ]
-        return compiled(SelfTraining(tiny_network(batch_norm=True), terms, soft_labeller=soft), 0.2, name="sgd")
+        return compiled(SelfTraining(network(), terms, soft_labeller=soft), accumulate, 0.2, name="sgd")
 
-    def mean_teacher():
-        student = tiny_network(batch_norm=True)
+    def mean_teacher(accumulate):
+        student = network()
         terms = [CrossEntropyTerm("target"), ConfidentRegionKLDTerm(0.1, per_class=True), IgnoredRegionEntropyTerm(1.0)]
         method = MeanTeacherTraining(student, teacher_of(student), [*terms, TeacherConsistencyTerm(0.5)], decay=0.9)
-        return compiled(method, 0.2, name="sgd")  # AdamW makes steps of roundings where a gradient is almost zero
+        # AdamW makes steps of roundings where a gradient is almost zero
+        return compiled(method, accumulate, 0.2, name="sgd")
 
-    def pasted():
-        student, masker = tiny_network(batch_norm=True), BlockMasker(Masked(block=0.25), 0)
+    def pasted(accumulate):
+        student, masker = network(), BlockMasker(Masked(block=0.25), 0)
         terms = [
             CrossEntropyTerm("source"),
             CrossEntropyTerm("target"),
@@ -119,49 +130,58 @@ def methods() -> dict:
         drawn = {"mixer": ClassMixer(ClassMix(), 0), "masker": masker}
         labels = ImageWeights(ImageConfidence(threshold=0.5), CLASSES)
         method = MeanTeacherTraining(student, teacher_of(student), terms, decay=0.9, labels=labels, **drawn)
-        return compiled(method, 0.2, name="sgd")
+        return compiled(method, accumulate, 0.2, name="sgd")
 
     def online(labels):
-        student, masker = tiny_network(batch_norm=True), BlockMasker(Masked(block=0.25), 0)
-        terms = [CrossEntropyTerm(domain, over_all=True) for domain in ("source", "mixed")]
-        terms += [TeacherWeightTerm(), MaskedTerm(Masked()), MinimumEntropyTerm(0.1)]
-        mixer = ClassMixer(ClassMix(), 0)
-        method = OnlineTeacher(student, teacher_of(student), terms, labels, mixer, ramped(0.9), masker=masker)
-        return compiled(method, 0.2, name="sgd")
+        def make(accumulate):
+            student, masker = network(), BlockMasker(Masked(block=0.25), 0)
+            terms = [CrossEntropyTerm(domain, over_all=True) for domain in ("source", "mixed")]
+            terms += [TeacherWeightTerm(), MaskedTerm(Masked()), MinimumEntropyTerm(0.1)]
+            mixer = ClassMixer(ClassMix(), 0)
+            method = OnlineTeacher(student, teacher_of(student), terms, labels(), mixer, ramped(0.9), masker=masker)
+            return compiled(method, accumulate, 0.2, name="sgd")
+
+        return make
 
     def thresholds():
-        return online(ThresholdedLabels(RunningThresholds(beta=0.5), CLASSES))
+        return ThresholdedLabels(RunningThresholds(beta=0.5), CLASSES)
 
     def pooled():
-        return online(ImageWeights(ImageConfidence(threshold=0.5, pooled="batch"), CLASSES))
+        return ImageWeights(ImageConfidence(threshold=0.5, pooled="batch"), CLASSES)
 
-    def adversarial():
-        student, discriminator = tiny_network(batch_norm=True), build_discriminator(CLASSES, channels=4)
+    def adversarial(accumulate):
+        student, discriminator = network(), build_discriminator(CLASSES, channels=4)
         terms = [CrossEntropyTerm("source"), MinimumEntropyTerm(0.1)]
         method = AdversarialTraining(student, discriminator, terms, "self_information", "bce", 0.5)
         optimizer = optimizer_for(student, 0.02, clip_norm=0.1)
-        method.compile(optimizer=optimizer, discriminator_optimizer=Adam(0.002))
+        method.compile(optimizer=optimizer, accumulate=accumulate, discriminator_optimizer=Adam(0.002))
         return method
 
+    def contrast(settings):
+        method = contrast_method(settings)
+        return lambda: compiled(method(), 0.2, name="sgd")
+
     return {
+        "pixel_contrast": (contrast(PixelContrast(grid=4, pixels=100)), {}),
+        "prototype_contrast": (contrast(some_prototype_contrast()), {}),
         "source": (source, {}),
         "self_training": (self_training, {}),
         "mean_teacher": (mean_teacher, {"strong": True}),
         "adversarial": (adversarial, {}),
         "pasted": (pasted, {"strong": True}),
-        "online_thresholds": (thresholds, {}),
-        "online_pooled": (pooled, {}),
+        "online_thresholds": (online(thresholds), {}),
+        "online_pooled": (online(pooled), {}),
     }
 
 
-def trained(make, views, share) -> dict[str, np.ndarray]:
-    """Weights (of every replica of this process) and logs after training `make()` under the strategy in scope."""
+def trained(make, views, share, accumulate: int = 1) -> dict[str, np.ndarray]:
+    """Weights (of every replica of this process) and logs of a method after training under the strategy in scope."""
     import keras
     import tensorflow as tf
 
     from training.stages.fitting import train
 
-    method, logs = make(), {}
+    method, logs = make(accumulate), {}
 
     class Keep(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs_now=None):
@@ -180,12 +200,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--devices", default="cpu")
     parser.add_argument("--out", required=True)
+    parser.add_argument("--accumulate", type=int, default=1)
     arguments = parser.parse_args()
     strategy = start_tensorflow(parse_devices(arguments.devices))
     results = {}
-    for name, (make, views) in methods().items():
+    for name, (make, views) in methods(in_parts=arguments.accumulate > 1).items():
         with strategy.scope():
-            several = trained(make, views, share_of_this_process())
+            several = trained(make, views, share_of_this_process(), arguments.accumulate)
         alone = trained(make, views, share_of_this_process())
         results |= {f"{name}/several/{key}": value for key, value in several.items()}
         results |= {f"{name}/alone/{key}": value for key, value in alone.items()}

@@ -14,6 +14,7 @@ from training.methods.class_mix import MASKED_COLOURS, ClassMixer
 from training.methods.mean_teacher import decay_of, teacher_of
 from training.methods.online_labels import ImageWeights, OnlineLabels, ThresholdedLabels
 from training.methods.online_teacher import OnlineTeacher
+from training.methods.term import TermContext
 from training.methods.terms import (
     CrossEntropyTerm,
     FeatureDistanceTerm,
@@ -203,7 +204,8 @@ def test_the_weight_is_logged():
     method = compiled(method_of(labels=Given(1, 0.5), target_weight=0.8))
     data = both()
     data["target"]["label"] = tf.zeros((4, 16, 16), tf.uint8)
-    assert float(method.train_step(data)["teacher_weight"]) == pytest.approx(0.4, abs=1e-6)
+    pasted = method.mixed(data)["mixed"]["pasted"].numpy()
+    assert float(method.train_step(data)["teacher_weight"]) == pytest.approx(0.4 * (1 - pasted.mean()), abs=1e-6)
 
 
 def test_it_learns_the_target_from_the_source():
@@ -272,7 +274,8 @@ def with_levels_of(levels, make, *arguments, **more):
 
 def test_the_feature_distance_is_on_things_of_the_source():
     network, frozen, levels = level_networks()
-    (term,) = terms_of(Losses(feature_distance=FeatureDistance(weight=1.0)), LABEL_SPACES["cityscapes19"])
+    context = TermContext(network, LABEL_SPACES["cityscapes19"], seed=0, steps=1)
+    (term,) = terms_of(Losses(feature_distance=FeatureDistance(weight=1.0)), context)
     assert term.things == (6, 7, *range(11, 19))
     term.things = (2,)
     method, data = with_levels_of(levels, method_of, term, network=network, frozen=frozen), both()

@@ -17,7 +17,8 @@ def tiny_network(seed=0, batch_norm=False, dropout=0.0):
     image = keras.Input((None, None, 3), name="image")
     x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(keras.layers.Rescaling(1 / 255)(image))
     x = BatchNormalization(momentum=0.9)(x) if batch_norm else x
-    x = Dropout(dropout)(x) if dropout else x
+    if dropout:  # of values, and of whole images as in stochastic depth
+        x = x + Dropout(dropout, noise_shape=(None, 1, 1, 1))(Dropout(dropout)(x))
     logits = keras.layers.Conv2D(CLASSES, 1, name="head_classes")(x)
     return keras.Model(image, {"logits": logits, "features": x})
 

@@ -34,7 +34,7 @@ def test_each_selector_is_the_module_and_the_settings_of_its_kind():
 
 
 def test_what_is_offered():
-    assert list(choices()) == ["st", "st_sp", "cbst", "cbst_sp", "lrent", "ias"]
+    assert list(choices()) == ["st", "st_sp", "cbst", "cbst_sp", "lrent", "ias", "entropy_mixture"]
     assert all(choice.meaning for choice in choices().values())
     assert [name for name in choices() if built(name).name != name] == []
     assert all(

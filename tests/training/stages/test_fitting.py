@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.batch_norm import set_batch_norm
 from models.discriminator import build_discriminator
 from models.generators import generator_states
 from models.layers import Dropout
@@ -146,6 +147,20 @@ def test_a_stage_resumed_in_its_middle_is_bit_equal_with_dropout(make, directory
     unbroken = digests(trained(make(tiny(0)), directory))
     assert [path.stem for path in directory.partials.iterdir()] == [f"source-{CHECKPOINT:07d}"]
     assert digests(trained(make(tiny(5)), directory)) == unbroken
+
+
+@pytest.mark.parametrize("make", [supervised, with_teacher])
+def test_a_stage_in_parts_is_resumed_bit_equal_with_dropout(make, directory):
+    def result(seed: int) -> list[str]:
+        network = tiny(seed)
+        set_batch_norm(network, "frozen")
+        method = trained(make(network), directory, schedule=replace(SCHEDULE, accumulate=2))
+        assert method.accumulate == 2
+        return digests(method)
+
+    unbroken = result(0)
+    assert [path.stem for path in directory.partials.iterdir()] == [f"source-{CHECKPOINT:07d}"]
+    assert result(5) == unbroken
 
 
 def test_the_optimiser_moves_the_variables_of_the_method_and_averages_them(directory):

@@ -25,7 +25,7 @@ SURE = ("watch.stop=False", "adaptation.weighting.threshold=0.3")  # a network o
 
 @pytest.fixture
 def small(start, tmp_path, monkeypatch):
-    monkeypatch.setattr(online, "build_network", two_layers)
+    monkeypatch.setattr(online, "initial_network", two_layers)
     return tmp_path
 
 

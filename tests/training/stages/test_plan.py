@@ -8,9 +8,10 @@ import pytest
 
 from training.command_line import experiment_of, parse
 from training.errors import UserError
+from training.progress import console
 from training.recipes import RECIPES
 from training.settings import Alignment
-from training.stages.plan import check_batches, plan, run_experiment
+from training.stages.plan import build_network, check_batches, plan, run_experiment
 from training.stages.stage import Stage
 
 
@@ -142,6 +143,47 @@ def test_the_batch_of_every_stage_is_checked(kinds, monkeypatch):
         check_batches(plan(replace(settings, data=replace(settings.data, schedules=schedules))))
 
 
+FROZEN = tuple(f"data.schedules.{name}.batch_norm=frozen" for name in ("warm_up", "alignment", "rounds"))
+
+
+def in_parts(recipe: str, *more: str):
+    parts = [f"data.schedules.{name}.accumulate=2" for name in ("warm_up", "alignment", "rounds")]
+    return experiment(recipe, "--set", *parts, *more)
+
+
+def test_a_batch_is_computed_in_parts_where_it_divides_evenly(monkeypatch):
+    from training.distribution.shares import Share
+
+    stages = plan(in_parts("hiast", *FROZEN))
+    assert {stage.schedule.accumulate for stage in stages if stage.schedule is not None} == {2}
+    check_batches(stages)
+    for stage in stages:
+        stage.check()
+    with pytest.raises(UserError, match="batch of 3 images cannot be divided evenly into 2 parts"):
+        check_batches(plan(in_parts("hiast", *FROZEN, "data.schedules.rounds.batch_size=3")))
+    monkeypatch.setattr("training.stages.plan.share_of_this_process", lambda: Share(replicas=4))
+    with pytest.raises(UserError, match=r"evenly over 4 devices with 2 parts on each: .* multiple of 8 .* another acc"):
+        check_batches(plan(in_parts("hiast", *FROZEN, "data.schedules.rounds.batch_size=4")))
+
+
+@pytest.mark.parametrize(("name", "stage"), [("warm_up", "source"), ("alignment", "alignment"), ("rounds", "round_1")])
+def test_parts_with_trained_batch_norm_are_refused(name, stage):
+    trained = f"data.schedules.{name}.batch_norm=train"
+    words = rf"stage {stage}: accumulate=2 with batch_norm=train .* set batch_norm=frozen beside it, or accumulate=1"
+    with pytest.raises(UserError, match=words) as caught:
+        check_batches(plan(in_parts("hiast", *FROZEN, trained)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("recipe", "part"), [("advent", "alignment"), ("hiast", "adaptation")])
+def test_a_loss_that_needs_the_whole_batch_is_refused_with_parts(recipe, part, monkeypatch):
+    settings = in_parts(recipe, *FROZEN, f"{part}.losses.minimum_entropy=on")
+    plan(settings)[-1].check()
+    monkeypatch.setattr("training.methods.terms.MinimumEntropyTerm.splits", False)
+    with pytest.raises(UserError, match=r"losses\.minimum_entropy needs the whole batch at once, so that accumulate=2"):
+        plan(settings)[-1].check()
+
+
 def test_a_run_of_other_kinds_is_carried_out_reported_and_resumed(kinds, start, tmp_path):
     from tests.training.small_runs import options
     from training.run_directory.paths import RunDirectory
@@ -161,3 +203,17 @@ def test_a_run_of_other_kinds_is_carried_out_reported_and_resumed(kinds, start, 
     with pytest.raises(UserError, match="finished stage 'online'"):
         run_experiment(begun, directory)
     directory.unlock()
+
+
+def test_a_run_prints_what_its_network_starts_from(tmp_path):
+    start = experiment("source_only", "--model", "compact", "--weights", "none")
+    with console.capture() as captured:
+        network = build_network(start, 19)
+    assert captured.get().strip() == "compact: all layers start at random."
+    file = tmp_path / "start.weights.h5"
+    network.save_weights(file)
+    with console.capture() as captured:
+        build_network(experiment("source_only", "--model", "compact", "--weights", str(file)), 19)
+    assert f"checkpoint weights from {file}" in captured.get().replace("\n", "")
+    with pytest.raises(UserError, match="no weights file at nowhere"):
+        build_network(experiment("source_only", "--weights", "nowhere.safetensors"), 19)

@@ -1,0 +1,7 @@
+"""Which networks of the catalogue tests build whole: one of each kind."""
+
+from models.catalogue import NETWORKS
+
+# Mix Transformers from B1 on have more channels and blocks of what B0 has.
+LARGER = tuple(name for name in NETWORKS if "_mit_b" in name and not name.endswith("_mit_b0"))
+KINDS = tuple(name for name in NETWORKS if name not in LARGER)

@@ -1,0 +1,101 @@
+"""Files that do not fit are refused in one sentence, and the network stays as it was."""
+
+import numpy as np
+import pytest
+
+from models.foreign_names import AUTHORS_PARTS, MODULE_PARTS, PUBLISHED_PARTS
+from models.segmenter import build_segmenter
+from tests.models.foreign_files import File, bottlenecks, mit_file, mobilenet_file, published_file, refused
+
+SCHEMES = pytest.mark.parametrize(
+    "parts", [PUBLISHED_PARTS, MODULE_PARTS, AUTHORS_PARTS], ids=["published", "modules", "authors"]
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return build_segmenter("segformer_mit_b0", 19)
+
+
+@pytest.fixture(scope="module")
+def mobilenet():
+    return build_segmenter("deeplab_v2_mobilenet_v2_035", 11)
+
+
+@pytest.mark.parametrize(
+    "parts", [PUBLISHED_PARTS, MODULE_PARTS, AUTHORS_PARTS], ids=["published", "modules", "authors"]
+)
+def test_another_width_is_refused(network, tmp_path, parts):
+    file = mit_file(parts, channels=(64, 128, 320, 512))  # MiT-B1
+    sentence = refused(network, file.save(tmp_path), "of another size than SegFormer, MiT-B0")
+    assert "stage1_embed is (7, 7, 3, 64) there and (7, 7, 3, 32) here" in sentence
+
+
+@pytest.mark.parametrize(
+    "parts", [PUBLISHED_PARTS, MODULE_PARTS, AUTHORS_PARTS], ids=["published", "modules", "authors"]
+)
+@pytest.mark.parametrize(
+    ("depths", "difference"), [((2, 2, 3, 2), "has no counterpart here"), ((2, 2, 1, 2), "it lacks stage3_block2")]
+)
+def test_another_depth_is_refused(network, tmp_path, parts, depths, difference):
+    refused(network, mit_file(parts, depths=depths).save(tmp_path), f"of another size than .*{difference}")
+
+
+def test_another_width_of_mobilenet_is_refused(tmp_path, mobilenet):
+    file = mobilenet_file(bottlenecks(build_segmenter("deeplab_v2_mobilenet_v2", 11)))
+    refused(mobilenet, file.save(tmp_path), "a MobileNetV2 in timm's names, but of another size")
+
+
+def test_another_architecture_is_refused(network, mobilenet, tmp_path):
+    sentence = "holds a Mix Transformer in Hugging Face's names, and DeepLab-v2, MobileNetV2 0.35 has no such backbone"
+    refused(mobilenet, published_file().save(tmp_path, "mit.safetensors"), sentence)
+    file = mobilenet_file(bottlenecks(mobilenet)).save(tmp_path, "mobilenet.safetensors")
+    refused(network, file, "a MobileNetV2 in timm's names, and SegFormer, MiT-B0 has no such backbone")
+
+
+def test_resnets_of_torch_are_refused_with_the_reason(tmp_path):
+    file = File()
+    file.add("layer1.0.conv1", 64, 64, 1, 1, bias=False)
+    network = build_segmenter("deeplab_v2_resnet50", 3)
+    sentence = refused(network, file.save(tmp_path), "halve the map in the 3x3 convolution of a stage's first block")
+    assert "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5" in sentence
+
+
+def test_unknown_names_are_refused(network, tmp_path):
+    file = File()
+    file.add("trunk.first", 8, 3, 3, 3)
+    refused(
+        network, file.save(tmp_path), r"no names that are known here \(its first is trunk.first.bias\): expected a Mix"
+    )
+    refused(network, File().save(tmp_path), "it is empty")
+
+
+def test_several_networks_in_one_file_are_refused(network, tmp_path):
+    file = mit_file({part: f"model.{name}" for part, name in AUTHORS_PARTS.items()})
+    file.tensors |= {name.replace("model.", "ema_model."): values for name, values in file.tensors.items()}
+    refused(network, file.save(tmp_path), r"holds 2 networks \(their tensors begin with ema_model\., model\.\)")
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights at all, only text", "half"])
+def test_a_damaged_file_is_refused(network, tmp_path, content):
+    whole = published_file().save(tmp_path)
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2] if content == "half" else content)
+    refused(network, path, "damaged.safetensors is not a whole safetensors file")
+
+
+def test_numbers_that_are_not_finite_are_refused(network, tmp_path):
+    file = published_file()
+    file.tensors["segformer.encoder.layer_norm.2.bias"][5] = np.nan
+    refused(network, file.save(tmp_path), "numbers in segformer.encoder.layer_norm.2.bias that are not finite")
+
+
+@pytest.mark.parametrize("name", ["mit_b0.pth", "pytorch_model.bin", "weights"])
+def test_a_pickle_is_refused_with_the_lines_that_convert_it(network, tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"PK\x03\x04 and so on")
+    lines = refused(network, path, "is a pickle of PyTorch").split("`")[1::2]
+    for line in lines:
+        compile(line, name, "exec")
+    assert f'torch.load("{name}", map_location="cpu", weights_only=True)' in lines[0]
+    assert lines[1].endswith(f'"{path.with_suffix(".safetensors").name}")')

@@ -1,0 +1,60 @@
+"""Translation of the source: its images in the style of the target, with their labels as they are.
+
+With `alongside` each position of the source's stream shows the original or the translated image, with probability 1/2
+each, drawn from seed and position: in expectation the source with a translated copy beside it (DRSL's ISA), at the same
+length, order and cost of a stage. Without, the translated images take the place of the originals (UPLR).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from training.data.fourier import FourierTranslation
+from training.data.input_pipeline import TrainingStream
+from training.data.samples import Dataset
+from training.data.translated_images import TranslatedFolder
+from training.settings import Fda, TranslatedImages
+
+
+class Translation(Protocol):
+    """What a run makes of its source, in every stage that trains on it.
+
+    titles: of the pictures of an example. words: for people, as in "translated by ...".
+    """
+
+    titles: tuple[str, ...]
+
+    @property
+    def words(self) -> str: ...
+
+    def applied_to(self, stream: TrainingStream) -> TrainingStream:
+        """The stream of the source, translated."""
+
+    def examples(self, stream: TrainingStream) -> Iterator[tuple[np.ndarray, ...]]:
+        """What becomes of the first positions of a source's stream that are translated: pictures uint8 [h, w, 3].
+
+        Raises:
+            UserError: a damaged file.
+        """
+
+
+def translation_of(
+    settings: Fda | TranslatedImages | None, source: Dataset, target: Dataset, size: tuple[int, int]
+) -> Translation | None:
+    """The translation that the settings describe; None where there is none.
+
+    Args:
+        size: (height, width) that images are brought to.
+
+    Raises:
+        UserError: translated images are missing.
+    """
+    match settings:
+        case Fda():
+            return FourierTranslation.to(target, size, settings.beta, settings.alongside)
+        case TranslatedImages():
+            return TranslatedFolder.of(source, Path(settings.root), settings.alongside)
+        case _:
+            return None

@@ -1,0 +1,10 @@
+"""FDA as the translation of a recipe: it has nothing to train."""
+
+from training.settings import Experiment, Fda
+from training.stages.stage import Stage
+from training.stages.translation import translation_stages
+
+
+def stages(part: Fda, experiment: Experiment) -> tuple[Stage, ...]:
+    """The stage that shows what becomes of the source's images."""
+    return translation_stages(experiment)
