@@ -17,7 +17,9 @@ from training.methods.step import Step, View, predict_domains
 from training.methods.terms import TERMS, CrossEntropyTerm, Term, labelled_pixels, terms_of
 from training.settings import (
     Consistency,
+    FeatureDistance,
     Losses,
+    Masked,
     MinimumEntropy,
     Mrkld,
     PixelContrast,
@@ -26,7 +28,9 @@ from training.settings import (
 )
 
 LABELLED_LOSSES = Losses(Mrkld(0.1), RegionRegularisation(0.2, 0.3), Consistency(0.4, "all"), MinimumEntropy(0.5))
-EVERY_LOSS = replace(LABELLED_LOSSES, contrast=PrototypeContrast(weight=0.6))
+EVERY_LOSS = replace(
+    LABELLED_LOSSES, feature_distance=FeatureDistance(0.6), masked=Masked(0.7), contrast=PrototypeContrast(weight=0.8)
+)
 
 
 def test_settings_become_terms_in_the_order_of_the_fields():
@@ -38,7 +42,9 @@ def test_settings_become_terms_in_the_order_of_the_fields():
         ("losses.regions", "entropy_ignored_target", 0.3),
         ("losses.consistency", "consistency_all_target", 0.4),
         ("losses.minimum_entropy", "minimum_entropy_target", 0.5),
-        ("losses.contrast", "contrast", 0.6),
+        ("losses.feature_distance", "feature_distance", 0.6),
+        ("losses.masked", "masked", 0.7),
+        ("losses.contrast", "contrast", 0.8),
     ]
     assert terms_of(Losses()) == []
 
@@ -48,7 +54,12 @@ def test_settings_become_terms_in_the_order_of_the_fields():
     [
         (SelfTraining, Losses(consistency=Consistency()), "losses.consistency needs adaptation.mean_teacher=on"),
         (AdversarialTraining, Losses(mrkld=Mrkld()), "losses.mrkld needs the pseudo-labels of adaptation: alignment"),
-        (MeanTeacherTraining, EVERY_LOSS, "losses.contrast needs an adaptation of the kind Online: self-training"),
+        (MeanTeacherTraining, EVERY_LOSS, "losses.feature_distance needs an adaptation of the kind Online: self-train"),
+        (
+            MeanTeacherTraining,
+            replace(EVERY_LOSS, feature_distance=None),
+            "losses.contrast needs an adaptation of the kind Online: self-training",
+        ),
         (SourceTraining, Losses(minimum_entropy=MinimumEntropy()), "losses.minimum_entropy needs target: supervised"),
     ],
 )
