@@ -22,6 +22,10 @@ class CannotWrite(Resumable):
     """A file that could not be written: once what stands in the way is gone, a run goes on with `--resume`."""
 
 
+class OutOfMemory(Resumable):
+    """Too little memory; the sentence says what was needed, what there was and what to set. A run can go on."""
+
+
 def printable(text: str) -> str:
     """`text` on one line of bounded length, without control characters and halves of characters."""
     if len(text) > LONGEST_SENTENCE:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tyro
 
+from training.distribution.memory import out_of_memory_predicting, out_of_memory_said
 from training.distribution.quiet import start_tensorflow
 from training.errors import UserError
 from training.files.atomic import write_atomically
@@ -62,7 +63,9 @@ def evaluate(arguments: Arguments):
     trained = load_trained(arguments.model, arguments.stage)
     dataset = _dataset(arguments, trained)
     predictor = Predictor(trained.network, scales, (False, True) if arguments.flip else (False,))
-    figures = score(predictor, dataset, trained.experiment.data.size, 1, f"scoring {arguments.stage}")
+    size = trained.experiment.data.size
+    with out_of_memory_said(lambda: out_of_memory_predicting(1, size)):
+        figures = score(predictor, dataset, size, 1, f"scoring {arguments.stage}")
     return figures, trained.label_space
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
+from training.distribution.memory import free_memory, gigabytes, out_of_memory_said
 from training.distribution.quiet import start_tensorflow
 from training.errors import UserError
 from training.evaluation.mixture_chart import manifest_chart
@@ -96,7 +97,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status: 0 done, 2 a mistake of the user's, 130 stopped by Ctrl-C."""
     arguments = tyro.cli(Arguments, args=argv, prog="training/label.py")
     try:
-        label(arguments)
+        with out_of_memory_said(_out_of_memory):
+            label(arguments)
         return 0
     except UserError as error:
         print(f"streetshift: {error}", file=sys.stderr)
@@ -104,6 +106,13 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nStopped. There are no new labels in {arguments.out}.", file=sys.stderr)
         return 130
+
+
+def _out_of_memory() -> str:
+    return (
+        f"out of memory while labelling ({gigabytes(free_memory())} of this machine are free): end other programs, or "
+        "give smaller images or maps; the folder of labels is as it was"
+    )
 
 
 def label(arguments: Common) -> None:

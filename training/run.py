@@ -13,7 +13,7 @@ from typing import NoReturn
 from training.command_line import Arguments, catalogue, experiment_of, parse
 from training.distribution.devices import Devices, is_chief, parse_devices
 from training.distribution.quiet import silent_stderr, start_tensorflow
-from training.errors import CannotWrite, Resumable, UserError
+from training.errors import CannotWrite, OutOfMemory, Resumable, UserError
 from training.experiment_json import experiment_to_json
 from training.run_directory.paths import RunDirectory
 from training.run_directory.resuming import asked_start, resume
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         _carry_out(opened, devices)
         return 0
     except UserError as error:
-        hint = _resume_hint(directory) if isinstance(error, CannotWrite) else ""
+        hint = _resume_hint(directory) if isinstance(error, (CannotWrite, OutOfMemory)) else ""
         if directory is not None and arguments.resume is None and not isinstance(error, Resumable):
             directory.discard_unused()
         print(f"streetshift: {str(error).rstrip('.')}{hint}", file=sys.stderr)

@@ -1,6 +1,17 @@
-"""What a process holds in memory."""
+"""What a process holds in memory, what its devices have left, and an error that tells that there was too little."""
 
+import contextlib
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from training.errors import OutOfMemory
+
+CGROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+"""Limit and use of the process' control group (a container's memory), version 2 and 1."""
 
 
 def peak_memory() -> int:
@@ -13,3 +24,66 @@ def peak_memory() -> int:
         return psutil.Process().memory_info().peak_wset
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: of the machine, and of its control group where that has a limit."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    for limit, used in CGROUPS:
+        with contextlib.suppress(OSError, ValueError):  # no such group, or its limit is "max"
+            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
+    return max(free, 0)
+
+
+def free_on_gpu(device: str) -> int | None:
+    """Bytes that TensorFlow may still take on a logical device such as "GPU:0"; None where it does not tell.
+
+    Its limit is that of `tf.config.set_logical_device_configuration`, or else what TensorFlow found free on the card
+    when it started.
+    """
+    import tensorflow as tf
+    from tensorflow.python.client import device_lib  # tf.config tells no limit
+
+    limits = {found.name.rpartition("device:")[2]: found.memory_limit for found in device_lib.list_local_devices()}
+    if not limits.get(device):
+        return None
+    return max(limits[device] - tf.config.experimental.get_memory_info(device)["current"], 0)
+
+
+def gigabytes(count: float) -> str:
+    """Bytes for people, in units of 10 ** 9."""
+    return f"{count / 1e9:.1f} GB" if count >= 5e7 else f"{count / 1e9:.2f} GB"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Python's own error, or TensorFlow's, where it is in use."""
+    tensorflow = sys.modules.get("tensorflow")
+    return isinstance(error, MemoryError) or (
+        tensorflow is not None and isinstance(error, tensorflow.errors.ResourceExhaustedError)
+    )
+
+
+@contextlib.contextmanager
+def out_of_memory_said(sentence: Callable[[], str]) -> Iterator[None]:
+    """Raise an error of too little memory as `OutOfMemory` with this sentence.
+
+    Raises:
+        OutOfMemory: there was too little memory within.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(sentence()) from error
+
+
+def out_of_memory_predicting(images: int, size: tuple[int, int]) -> str:
+    """The sentence for too little memory where a trained network predicts so many images of a size at once."""
+    several, free = f"{images} images" if images > 1 else "one image", gigabytes(free_memory())
+    return (
+        f"out of memory while predicting {several} of {size[0]}x{size[1]} at a time ({free} of this machine are free): "
+        "end other programs, or begin another run with a smaller --size, which predictions have too"
+    )

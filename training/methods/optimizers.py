@@ -40,7 +40,8 @@ class _Fused:
     def update_step(self, gradient, variable, shared):
         rate, powers = shared
         if self.weight_decay is not None and self._use_weight_decay(variable):
-            variable.assign_sub(variable * (self.weight_decay * rate))
+            with tf.control_dependencies([gradient]):  # earlier, the backward pass would need a copy of the variable
+                variable.assign_sub(variable * (self.weight_decay * rate))
         index = self._get_variable_index(variable)
         self.move(variable, gradient, rate * self._multiple if index in self._head_indices else rate, powers, index)
 

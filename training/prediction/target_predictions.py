@@ -15,6 +15,7 @@ import numpy as np
 from training.data.datasets import Dataset, image_folder
 from training.data.images import image_size
 from training.data.input_pipeline import evaluation_stream
+from training.distribution.memory import out_of_memory_predicting, out_of_memory_said
 from training.distribution.shares import ALONE, Share
 from training.prediction.label_images import Predictions
 from training.prediction.predictor import Predictor
@@ -128,5 +129,7 @@ class RunPredictions(Predictions):
         with Meter("predicting", len(self._dataset)) as meter:
             for batch in evaluation_stream(self._dataset, self._size, 1):
                 own_size = image_size(self._dataset.samples[int(batch["index"][0])].image)
-                yield Enlarged(self._predictor.coarse_probs(batch["image"]).numpy()[0], own_size)
+                with out_of_memory_said(lambda: out_of_memory_predicting(1, self._size)):
+                    probs = self._predictor.coarse_probs(batch["image"]).numpy()[0]
+                yield Enlarged(probs, own_size)
                 meter.advance()

@@ -3,6 +3,7 @@
 `run_directory.py` tells how a run resumes; this is what happens before the pipeline takes over.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from training.run_directory.paths import STATE, STATE_BEFORE, RunDirectory, dige
 from training.settings import Experiment
 
 SHOWN = 6  # differences
+CHANGEABLE = re.compile(r"data\.schedules\.\w+\.accumulate")
+"""Settings that a resumed run may have anew: they change the result by rounding alone."""
 
 
 def resume(path: Path, arguments: Sequence[str]) -> tuple[RunDirectory, Experiment]:
@@ -34,7 +37,7 @@ def resume(path: Path, arguments: Sequence[str]) -> tuple[RunDirectory, Experime
         directory.begin()
         refuse_other_settings(directory, experiment)
         state = sound_state(directory)
-        refuse_changes(directory, experiment, arguments)
+        experiment = with_changes(directory, experiment, arguments)
         mend(directory, state)
         note_environment(directory)
     except BaseException:
@@ -43,21 +46,36 @@ def resume(path: Path, arguments: Sequence[str]) -> tuple[RunDirectory, Experime
     return directory, experiment
 
 
-def refuse_changes(directory: RunDirectory, experiment: Experiment, arguments: Sequence[str]) -> None:
-    """Raise UserError, with the differences, if options beside `--resume` ask for something else than was begun."""
+def with_changes(directory: RunDirectory, experiment: Experiment, arguments: Sequence[str]) -> Experiment:
+    """The experiment with the parts that a batch is computed in as options beside `--resume` ask for; recipe.json too.
+
+    Raises:
+        UserError: the options ask for something else than was begun, with the differences.
+    """
     if sum(argument.startswith("--") for argument in arguments) < 2:
-        return
-    begun = parse(directory.read_json("recipe.json")["arguments"])
+        return experiment
+    recipe = directory.read_json("recipe.json")
+    begun = parse(recipe["arguments"])
     plain = replace(begun, out=directory.path, set=(), smoke=False, list=False, show=False)
     given = parse(arguments, plain)  # what is not given is as it was begun
-    asked = replace(given, set=(*begun.set, *given.set), smoke=begun.smoke or given.smoke)
-    was = {"out": directory.path.resolve(), **_start(begun), **_flat(experiment)}
-    now = {"out": asked.out.resolve(), **_start(asked), **_flat(experiment_of(asked))}
+    kept = [f"{key}={value}" for key, value in _flat(experiment).items() if CHANGEABLE.fullmatch(key)]
+    asked = replace(given, set=(*begun.set, *kept, *given.set), smoke=begun.smoke or given.smoke)
+    other = experiment_of(asked)
+    was = {"out": directory.path.resolve(), **_start(begun), **_fixed(experiment)}
+    now = {"out": asked.out.resolve(), **_start(asked), **_fixed(other)}
     if changes := differences(was, now):
         raise UserError(
             f"{directory.path} was begun with other settings than are asked for now ({changes}): give --resume alone "
             "to go on as it was begun, or begin another run with --out"
         )
+    if other != experiment:
+        directory.write_json("recipe.json", {**recipe, "experiment": experiment_to_json(other)})
+    return other
+
+
+def _fixed(experiment: Experiment) -> dict[str, object]:
+    """The settings that a run keeps to its end."""
+    return {key: value for key, value in _flat(experiment).items() if not CHANGEABLE.fullmatch(key)}
 
 
 def refuse_another_run(path: Path, arguments: Sequence[str]) -> None:

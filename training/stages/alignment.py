@@ -67,6 +67,7 @@ class AlignmentStage(Stage):
         kept = {
             "lasting": run.directory.lasting(run.previous(self).name) if self.number > 1 else None,
             "discriminator_optimizer": optimizer,
+            "setting": "data.schedules.alignment",
         }
         train_stage(method, schedule, self.name, self._streams(run), run.directory, head, seed, **kept)
         run.follow_target(schedule)

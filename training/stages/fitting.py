@@ -13,6 +13,7 @@ import tensorflow as tf
 from models.generators import restart_generators
 from training.data.input_pipeline import raise_unreadable
 from training.distribution.devices import is_chief, share_of_this_process
+from training.distribution.memory import out_of_memory_said
 from training.distribution.shares import Share
 from training.methods.method import Method
 from training.methods.optimizers import build_optimizer
@@ -21,6 +22,7 @@ from training.run_directory.checkpoint import load_lasting, load_partial, save_p
 from training.run_directory.metrics import append_metrics, forget_metrics_after
 from training.run_directory.paths import RunDirectory
 from training.settings import Schedule
+from training.stages.memory_advice import need_of, sentence, tell
 
 LOG_EVERY = 25  # steps
 
@@ -73,6 +75,7 @@ def train_stage(
     seed: int,
     lasting: Path | None = None,
     part: tuple[int, int] | None = None,
+    setting: str = "data.schedules.STAGE",
     **compiled,
 ) -> None:
     """Train `method` for `schedule.steps` steps, from a partial checkpoint if there is one.
@@ -85,7 +88,11 @@ def train_stage(
         seed: of the run; the noise of dropout is a function of it, the name of the stage and the step.
         lasting: file of the variables that a stage before has kept for this one.
         part: (first, last) of the schedule's steps that this stage makes, last not included; None = all.
+        setting: where the schedule stands in the settings, for what is said about memory.
         compiled: what else the method's `compile` takes.
+
+    Raises:
+        OutOfMemory: a step did not fit into memory.
     """
     optimizer = build_optimizer(schedule.optimizer, schedule.steps, head, schedule.average_weights)
     optimizer.build(method.trained_variables)
@@ -100,17 +107,36 @@ def train_stage(
     forget_metrics_after(directory.metrics, directory.stages, name, first_step)
     if first_step < last:
         callback = _StageCallback(directory, name, last, first_step, schedule.checkpoint_every)
-        stream = make_stream(first_step, share_of_this_process())
-        train(method, stream.take(last - first_step) if last < schedule.steps else stream, callback)
+        share, needs = share_of_this_process(), []
+        rows = share.replica_batch(schedule.batch_size, schedule.accumulate)
+
+        def tell_need(traced, batch) -> None:
+            needs.append(need_of(traced, batch, schedule, setting, rows))
+            tell(needs[0])
+
+        stream = make_stream(first_step, share)
+        stream = stream.take(last - first_step) if last < schedule.steps else stream
+        with out_of_memory_said(lambda: sentence(needs[0] if needs else None, name)):
+            train(method, stream, callback, tell_need)
 
 
-def train(method: Method, stream: tf.data.Dataset, callback: keras.callbacks.Callback) -> None:
-    """One step of `method` per global batch; `stream` holds this process' share of each."""
+def train(
+    method: Method,
+    stream: tf.data.Dataset,
+    callback: keras.callbacks.Callback,
+    before_first: Callable = lambda traced, batch: None,
+) -> None:
+    """One step of `method` per global batch; `stream` holds this process' share of each.
+
+    `before_first(traced step, first batch)` is called before the first step.
+    """
     step = distributed_step(method)
     callback.set_model(method)
     callback.on_train_begin()
     for number, batch in enumerate(tf.distribute.get_strategy().distribute_datasets_from_function(lambda _: stream)):
         raise_unreadable()  # before a step of which a file is missing
+        if number == 0:
+            before_first(step.get_concrete_function(batch), batch)  # this trace is the one that the steps use
         callback.on_train_batch_end(number, step(batch))
     raise_unreadable()
     method.optimizer.finalize_variable_values(method.trained_variables)  # their moving average, if it is kept

@@ -91,8 +91,9 @@ class OnlineStage(Stage):
         order = source_order(run, self.settings.rare_class_sampling)
         streams = online_streams(run, self.settings, schedule, order)
         make_stream = side_by_side(**streams)
-        head, seed, part = head_variables(network), run.experiment.seed, (self.first, self.last)
-        train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, lasting=kept, part=part)
+        head, seed = head_variables(network), run.experiment.seed
+        options = {"lasting": kept, "part": (self.first, self.last), "setting": "data.schedules.online"}
+        train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, **options)
         # 3. Pictures, the figures of the student; the teacher takes its place as the result.
         if self._is_pictured:
             picture = run.directory.mixing_picture(self.name)

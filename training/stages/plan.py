@@ -17,11 +17,12 @@ import numpy as np
 from training.data.domains import load_domains
 from training.data.fixed_lists import with_fixed_lists
 from training.distribution.devices import share_of_this_process
-from training.distribution.memory import peak_memory
+from training.distribution.memory import out_of_memory_predicting, out_of_memory_said, peak_memory
 from training.distribution.workers import chief_first, on_chief
 from training.errors import UserError
 from training.evaluation.tables import score_or_none
 from training.evaluation.watch import Observation, Verdict, chosen_stage, judge, observe
+from training.prediction.target_predictions import PREDICTION_BATCH
 from training.progress import console
 from training.run_directory.paths import RunDirectory
 from training.settings import Experiment
@@ -106,7 +107,8 @@ def _carry_out_all(run: Run) -> None:
             if reason is not None:
                 console.print(reason)
                 continue
-            _carry_out(run, stage)
+            with out_of_memory_said(lambda: out_of_memory_predicting(PREDICTION_BATCH, run.size)):
+                _carry_out(run, stage)  # what its training needs is said where it trains
         verdict = run.directory.stages[stage.name].get("verdict")
         if stage.ends_run and run.experiment.recipe.watch.stop and verdict["collapse"]:
             console.print(f"The watch stops here: {stage.title}: {verdict['sentence']}", style="bold red")

@@ -116,7 +116,9 @@ class RoundStage(Stage):
         orders = round_orders(run, self, labelled)
         make_stream = round_streams(run, self, labelled, orders)
         head, seed = head_variables(network), run.experiment.seed
-        train_stage(method, self.schedule, self.name, make_stream, run.directory, head, seed)
+        train_stage(
+            method, self.schedule, self.name, make_stream, run.directory, head, seed, setting="data.schedules.rounds"
+        )
         # 4. The student is kept and scored as it is; the teacher takes its place as the result.
         drawn = order_figures(orders, run.domains.label_space.names)
         figures = {**labelled.figures, **_pasted_classes(adaptation, labelled.found), **drawn}

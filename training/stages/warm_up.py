@@ -80,7 +80,8 @@ class WarmUpStage(Stage):
         else:  # the oracle's target
             stream = stream_of(dataset, data, schedule, seed, crops, order=order)
         method = SourceTraining(run.network, [CrossEntropyTerm("source")], data.loss_stride)
-        train_stage(method, schedule, self.name, side_by_side(source=stream), run.directory, head, seed)
+        make_stream, setting = side_by_side(source=stream), "data.schedules.warm_up"
+        train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, setting=setting)
         return order_figures({domain: order}, run.domains.label_space.names)
 
 
