@@ -10,9 +10,12 @@ from training.settings import (
     ClassBalanced,
     Consistency,
     CopyPaste,
+    EntropyMixture,
+    Fda,
     FeatureDistance,
     GlobalThreshold,
     InstanceAdaptive,
+    KeptAdversary,
     LabelEntropy,
     Losses,
     Masked,
@@ -24,6 +27,7 @@ from training.settings import (
     Recipe,
     RegionRegularisation,
     Rounds,
+    SoftBalance,
     SourceShare,
     SpatialPrior,
     WarmUp,
@@ -43,6 +47,7 @@ DAFORMER = (
     "Segmentation, CVPR 2022"
 )
 MIC = "Hoyer et al., MIC: Masked Image Consistency for Context-Enhanced Domain Adaptation, CVPR 2023"
+UPLR = "Wang et al., Uncertainty-aware Pseudo Label Refinery for Domain Adaptive Semantic Segmentation, ICCV 2021"
 HALVE_EVERY_TWO_ROUNDS = 2**-0.5
 IAST_DECAY = (2 / 3) ** 0.5  # 3e-5, 2.5e-5, 2e-5
 HIAST_DECAY = (1 / 3) ** 0.5  # 3e-6 in the first round, 1e-6 in the third
@@ -169,6 +174,19 @@ RECIPES: dict[str, Recipe] = {
                 regions=RegionRegularisation(divergence=0.1, entropy=1.0), consistency=Consistency(weight=0.5)
             ),
             learning_rate_decay=HIAST_DECAY,
+        ),
+    ),
+    "uplr": Recipe(
+        paper=UPLR,
+        published="GTA5 -> Cityscapes 52.6, SYNTHIA 48.0 / 54.6 (DeepLab-v2 ResNet-101)",
+        translation=Fda(),  # in the place of CycleGAN's images of BDL, which the paper trained on: --translated-root
+        alignment=Alignment(loss="bce", weight=0.001, rounds=3, sampler=SoftBalance(classes="half")),
+        adaptation=Rounds(
+            rounds=1,
+            selector=EntropyMixture(),
+            source_share=SourceShare(share=1.0, step=0.0, maximum=1.0),
+            adversarial_term=KeptAdversary(),
+            domain_means=True,
         ),
     ),
     "dacs": Recipe(

@@ -20,6 +20,8 @@ None or left out, and so is its part of the report.
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
 * rare_class_sampling: [{stage (its title), domain, classes {name, the rarest first: {pixels (share of the labelled
   pixels), images (with enough of it), drawn (share of the images that are drawn for it)}}}], one for each domain
+* soft_balance: [{stage (its title), classes {name, the rarest first: see `KEY` in `stages/balanced_orders.py`}}], one
+  for each round of alignment that draws the source's images so
 * chosen (name of the stage whose model is the result; none of `stages` = that before adaptation), watch [sentences]
 * seconds, seconds_per_stage {stage: seconds}, peak_rss_bytes
 """
@@ -40,6 +42,7 @@ import numpy as np
 from training.data.classes import LabelSpace
 from training.evaluation import charts, tables
 from training.evaluation.confusion import Confusion
+from training.evaluation.draws import draws_table
 from training.files.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -125,6 +128,7 @@ def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels:
         *_label_free_section(summary, pictures),
         *_stages_section(summary, pictures),
         *_sampling_section(summary),
+        *_balance_section(summary, pictures),
         *_confusion_section(pictures),
         *_training_section(pictures),
         *_pictures_section(panels, legend),
@@ -252,6 +256,20 @@ def _sampling_section(summary: Mapping[str, Any]) -> list[str]:
     for entry in sampled:
         parts += [f"### Images of the {entry['domain']} ({entry['stage']})", tables.sampling_table(entry["classes"])]
     return parts
+
+
+def _balance_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
+    """How often images of each class were drawn, where soft-balance sampling drew them."""
+    balanced = summary.get("soft_balance") or []
+    if not balanced:
+        return []
+    told = (
+        "Of the source's images that a round draws, the share that shows each class, the rarest class first. Images "
+        "are drawn for the marked classes (*): all, or those that the target is least certain of, by the mean entropy "
+        "of the pixels that are predicted as the class (0: certain, 1: all classes equally likely)."
+    )
+    picture = _picture(pictures, "draws", "Draws of each class, round by round")
+    return ["## Soft-balance sampling", told, draws_table(balanced), *picture]
 
 
 def _confusion_section(pictures: Mapping[str, str]) -> list[str]:
