@@ -3,6 +3,7 @@
 import keras
 
 from models.catalogue import NETWORKS
+from models.layers import CroppedLike
 
 # By backbone (`Network.backbone`): the layers whose outputs are its levels. Their strides are 4, 8, 16, 32, none beyond
 # the network's output stride (dilated backbones). The compact network has 4, 8, 16 on the padded image;
@@ -26,12 +27,16 @@ LEVELS: dict[str, tuple[str, ...]] = {
 def with_levels(network: keras.Model) -> keras.Model:
     """The same network, weights shared, whose outputs have "levels" too: a list of maps, from fine to coarse.
 
-    Each is float `[batch, height_i, width_i, channels_i]` in the layer's own precision.
+    Each is float `[batch, height_i, width_i, channels_i]` in the layer's own precision; of a network that
+    pads its images, without the cells beyond the image.
 
     Args:
         network: one of `build_segmenter`, or a clone of it under the same name.
     """
     levels = encoder_levels(network, NETWORKS[network.name].backbone)
+    if NETWORKS[network.name].backbone == "compact":
+        image = network.inputs[0]
+        levels = [CroppedLike(stride)(level, image) for stride, level in zip((4, 8, 16), levels, strict=True)]
     return keras.Model(network.inputs[0], {**network.output, "levels": levels}, name=network.name)
 
 

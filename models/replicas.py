@@ -58,3 +58,36 @@ def over_replicas(values):
     summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, present))
     results = [None if tensor is None else next(summed) for tensor in tensors]
     return results if isinstance(values, list) else results[0]
+
+
+def gathered(values):
+    """The rows `[rows, ...]` of all replicas, in their order, on each of them: `[replicas * rows, ...]`.
+
+    Differentiable. To be called as `over_replicas`. On every replica there are equally many rows.
+    """
+    if replicas() == 1:
+        return values
+    mine = tf.one_hot(replica_number(), replicas(), dtype=values.dtype)
+    parts = tf.reshape(mine, (-1, *[1] * values.shape.rank)) * values[None]
+    return tf.reshape(over_replicas(parts), tf.concat([[-1], tf.shape(values)[1:]], 0))
+
+
+def rows_of_all(domains, index):
+    """Rows of the global batch, on every replica; differentiable. To be called as `over_replicas`.
+
+    Args:
+        domains: list of float `[rows, channels]`, this replica's part of each domain, equally many rows.
+        index: int32 `[count]`, the same on all replicas: rows of the first domain in the global batch, followed by
+            those of the second, and so on.
+
+    Returns:
+        float `[count, channels]`.
+    """
+    if replicas() == 1:
+        return tf.gather(tf.concat(domains, 0), index)
+    rows, found = tf.shape(domains[0])[0], []
+    for number, values in enumerate(domains):
+        place = index - (number * replicas() + replica_number()) * rows
+        mine = (place >= 0) & (place < rows)
+        found.append(tf.where(mine[:, None], tf.gather(values, tf.clip_by_value(place, 0, rows - 1)), 0))
+    return over_replicas(tf.add_n(found))

@@ -11,7 +11,7 @@ def segformer(levels, classes: int, channels: int):
 
     Published: embed each level, bring it to the finest grid, join all, reduce them by one 1x1 convolution. Here each
     level has its part of that convolution to itself, in front of the resize, and the results are summed: the same
-    function (a resize averages cells, a 1x1 convolution channels), at half of the whole network's multiplications.
+    function (a resize averages cells, a 1x1 convolution channels), with a third fewer multiplications in B0.
     """
     parts = []
     for index, level in enumerate(levels, 1):

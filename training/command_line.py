@@ -13,7 +13,7 @@ import tyro
 
 from models.catalogue import NETWORKS
 from training.errors import UserError
-from training.experiment_json import experiment_from_json, experiment_to_json
+from training.experiment_json import OPTIONS, experiment_from_json, experiment_to_json
 from training.presets import DATA, SUITED
 from training.recipes import RECIPES
 from training.settings import Data, Domain, Experiment, Model, Recipe, Rounds, Schedule, SourceShare, TranslatedImages
@@ -247,7 +247,7 @@ def with_overrides(experiment: Experiment, overrides: tuple[str, ...]) -> Experi
             values += [f"--{key}", *value.split(",")]
     changed = _quietly(values, current) if values else current
     experiment = replace(experiment, recipe=changed.recipe, data=changed.data, model=changed.model)
-    return experiment_from_json(experiment_to_json(experiment), "the experiment with these options")
+    return experiment_from_json(experiment_to_json(experiment), OPTIONS)
 
 
 def _split(override: str) -> tuple[str, str]:

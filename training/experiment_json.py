@@ -6,6 +6,9 @@ from training.settings import Experiment
 
 VERSION = "0.1.0"
 
+OPTIONS = "the options"
+"""The `place` of an experiment that comes from the command line."""
+
 
 def experiment_to_json(experiment: Experiment) -> dict:
     from pydantic import TypeAdapter
@@ -20,10 +23,11 @@ def experiment_from_json(value: object, place: str = "recipe.json") -> Experimen
     try:
         experiment = TypeAdapter(Experiment).validate_python(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        spot = ".".join(str(part) for part in first["loc"])
+        spot, message = _what_is_wrong(error)
         raise UserError(
-            f"{place} does not fit StreetShift {VERSION} at '{spot}' ({first['msg']}): use the version that wrote it"
+            f"{place} does not fit StreetShift {VERSION} at '{spot}' ({message}): use the version that wrote it"
+            if place != OPTIONS
+            else f"--set {spot.removeprefix('recipe.')}: {message}; --show prints the values there are"
         ) from error
     model = experiment.model
     if model.network not in NETWORKS:
@@ -32,3 +36,19 @@ def experiment_from_json(value: object, place: str = "recipe.json") -> Experimen
     if model.output_stride not in (None, *strides):
         raise UserError(f"{place}: {model.network} has the output stride {' or '.join(map(str, strides))}")
     return experiment
+
+
+def _what_is_wrong(error) -> tuple[str, str]:
+    """`(where, message)` of the first error; of a union, the member whose kind was named counts."""
+    errors = error.errors()
+    other_kinds = [found["loc"][:-1] for found in errors if found["loc"][-1] == "kind"]
+    fitting = [found for found in errors if not any(found["loc"][: len(kind)] == kind for kind in other_kinds)]
+    spots: dict[str, list[str]] = {}
+    for found in fitting or errors:
+        # Pydantic puts the names of the union's members and of types between the fields'.
+        names = [
+            part for part in map(str, found["loc"]) if part == part.lower() and "[" not in part and "-" not in part
+        ]
+        spots.setdefault(".".join(names), []).append(found["msg"])
+    spot, messages = next(iter(spots.items()))
+    return spot, ", or ".join(messages)

@@ -22,6 +22,8 @@ from training.settings import (
     MeanTeacher,
     Mrkld,
     Online,
+    PixelContrast,
+    PrototypeContrast,
     RareClassMining,
     RareClassSampling,
     Recipe,
@@ -48,6 +50,14 @@ DAFORMER = (
 )
 MIC = "Hoyer et al., MIC: Masked Image Consistency for Context-Enhanced Domain Adaptation, CVPR 2023"
 UPLR = "Wang et al., Uncertainty-aware Pseudo Label Refinery for Domain Adaptive Semantic Segmentation, ICCV 2021"
+PGPC = (
+    "Xiang et al., Pseudolabel guided pixels contrast for domain adaptive semantic segmentation, "
+    "Scientific Reports 14, 2024"
+)
+PGPC_FIGURES = (
+    "+5.1 % of DAFormer's mIoU on GTA5 -> Cityscapes, +4.6 % on SYNTHIA; derived from its 68.3 and 60.9: 71.8 and "
+    "63.7 (MiT-B5, 60,000 steps)"
+)
 HALVE_EVERY_TWO_ROUNDS = 2**-0.5
 IAST_DECAY = (2 / 3) ** 0.5  # 3e-5, 2.5e-5, 2e-5
 HIAST_DECAY = (1 / 3) ** 0.5  # 3e-6 in the first round, 1e-6 in the third
@@ -205,6 +215,24 @@ RECIPES: dict[str, Recipe] = {
         adaptation=Online(
             rare_class_sampling=RareClassSampling(),
             losses=Losses(feature_distance=FeatureDistance(), masked=Masked()),
+        ),
+    ),
+    "pgpc": Recipe(
+        paper=PGPC,
+        published=PGPC_FIGURES,
+        adaptation=Online(
+            rare_class_sampling=RareClassSampling(),
+            losses=Losses(feature_distance=FeatureDistance(), contrast=PrototypeContrast()),
+            target_weight=0.8,
+        ),
+    ),
+    "pgpc_code": Recipe(
+        paper=f"{PGPC}; with the contrast of the released program",
+        published="none of its own: see pgpc",
+        adaptation=Online(
+            rare_class_sampling=RareClassSampling(),
+            losses=Losses(feature_distance=FeatureDistance(), contrast=PixelContrast()),
+            target_weight=0.8,
         ),
     ),
 }

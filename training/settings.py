@@ -24,6 +24,7 @@ Positive = Annotated[float, Interval(gt=0, le=1e6)]
 Scale = Annotated[float, Interval(ge=0.05, le=20)]
 WindowShare = Annotated[float, Interval(ge=0, lt=0.5)]
 RoundCount = Annotated[int, Interval(ge=1, le=1000)]
+Grid = Literal["published"] | Annotated[int, Interval(ge=4, le=64)]  # 65 x 65 cells, or every n-th pixel
 
 
 @dataclass(frozen=True)
@@ -371,6 +372,7 @@ class ImageConfidence:
     `pooled`: the share is taken per image (DAFormer's paper) or over the batch (the released programs).
     """
 
+    kind: Literal["image_confidence"] = "image_confidence"
     threshold: Fraction = 0.968
     pooled: Literal["image", "batch"] = "image"
 
@@ -379,6 +381,7 @@ class ImageConfidence:
 class PixelConfidence:
     """Every pixel counts; its weight is the teacher's confidence in its label to the power of `power`."""
 
+    kind: Literal["pixel_confidence"] = "pixel_confidence"
     power: Weight = 1.0
 
 
@@ -391,6 +394,7 @@ class RunningThresholds:
     `portion` as IAS' alpha is IAST's rule (ECCV 2020, section 3.2).
     """
 
+    kind: Literal["running_thresholds"] = "running_thresholds"
     portion: Portion = 0.5
     gamma: Weight = 0.0
     beta: Fraction = 0.99  # of a threshold that remains in a step
@@ -421,6 +425,44 @@ class Masked:
 
 
 @dataclass(frozen=True)
+class PrototypeContrast:
+    """PGPC (Scientific Reports 14, 2024): pixel features are pulled to the prototype of their class, and pushed from
+    negatives that wait in a queue per class. What the paper does not state is U2PL's (CVPR 2022), which it builds on.
+
+    `reliable`, `unreliable`: shares of the target's pixels with the lowest and the highest entropy of the teacher; they
+    go from the first to the last value in the course of the training (U2PL: both from 0.2 to 0).
+    `queue_megabytes`: of all queues together, in float16; U2PL has 30,000 negatives per class.
+    """
+
+    kind: Literal["prototype_contrast"] = "prototype_contrast"
+    weight: Weight = 0.1
+    grid: Grid = 8
+    temperature: Positive = 0.5
+    anchors: Annotated[int, Interval(ge=1, le=65536)] = 256  # per class and step
+    negatives: Annotated[int, Interval(ge=1, le=4096)] = 50  # per anchor
+    confidence: Fraction = 0.3  # the teacher's in the class of an anchor, more than
+    reliable: tuple[Fraction, Fraction] = (0.2, 0.2)
+    unreliable: tuple[Fraction, Fraction] = (0.2, 0.0)
+    prototype_decay: Fraction = 0.999
+    pushed: Annotated[int, Interval(ge=1, le=65536)] = 256  # negatives per class and step that enter its queue, at most
+    queue_megabytes: Annotated[float, Interval(ge=0.01, le=1e5)] = 64.0
+
+
+@dataclass(frozen=True)
+class PixelContrast:
+    """The contrast of PGPC's released program (CLUDA's): pixels of one class attract, those of other classes repel.
+
+    `pixels`: per domain and step that are contrasted, with each other; None: all of the grid, as released.
+    """
+
+    kind: Literal["pixel_contrast"] = "pixel_contrast"
+    weight: Weight = 1.0
+    grid: Grid = 8
+    temperature: Positive = 1.0
+    pixels: Count | None = 1024
+
+
+@dataclass(frozen=True)
 class Losses:
     """Loss terms beside the cross-entropy; a part that is None is not used. `training/methods/terms.py` builds them."""
 
@@ -430,6 +472,7 @@ class Losses:
     minimum_entropy: MinimumEntropy | None = None
     feature_distance: FeatureDistance | None = None  # needs ImageNet weights
     masked: Masked | None = None  # needs a mean teacher
+    contrast: PrototypeContrast | PixelContrast | None = None  # needs an adaptation of the kind Online
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
-"""HIAST part by part, in the paper's order: what each is worth, class by class.
+"""A method part by part, in the paper's order: what each is worth, class by class.
 
     python tests/benchmarks/ablation.py --out RUNS --seeds 0 1 2
+    python tests/benchmarks/ablation.py --out RUNS --method daformer --seeds 0 1 2
     python tests/benchmarks/ablation.py --out RUNS --data streetsim_camvid --target-root PHOTOS
 
-Options that it does not know go to training/run.py. The adversarial warm-up is trained once per seed, and all that
-follows goes on from where it ended, as HIAST does, whatever the watch thinks of it. Finished runs are not repeated and
-stopped ones are continued: the same command goes on where it was.
+Options that it does not know go to training/run.py. The first step is trained once per seed, and all that follows goes
+on from where it ended, whatever the watch thinks of it: HIAST from the adversarial warm-up, DAFormer, with PGPC's
+contrast and MIC's masked images behind its own parts, from the source model. Finished runs are not repeated and stopped
+ones are continued: the same command goes on where it was.
 """
 
 import pathlib
@@ -18,77 +20,112 @@ import argparse
 import json
 import statistics
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.recipes import finished
 from training.errors import UserError
 
-RECIPE, WARM_UP, ALIGNED = "hiast", "warm-up", "alignment"
+
+@dataclass(frozen=True)
+class Ablation:
+    """recipe: the whole method. shared: the stage of the first step that the others start from. steps: by name, what a
+    step changes in the whole recipe. hard: parts of the names of the classes that are the method's claim."""
+
+    recipe: str
+    shared: str
+    steps: dict[str, tuple[str, ...]]
+    hard: tuple[str, ...]
+
+
 _REGIONS, _PASTE = "adaptation.losses.regions=off", "adaptation.copy_paste=off"
 _CONSISTENCY = ("adaptation.mean_teacher=off", "adaptation.losses.consistency=off", "adaptation.strong_views=False")
-LEFT_OUT: dict[str, tuple[str, ...]] = {
-    WARM_UP: ("adaptation=off",),
-    "+ IAS": (_REGIONS, _PASTE, *_CONSISTENCY),
-    "+ regularisation": (_PASTE, *_CONSISTENCY),
-    "+ copy-paste": _CONSISTENCY,
-    "+ consistency": (),
+_RARE, _DISTANCE = "adaptation.rare_class_sampling=off", "adaptation.losses.feature_distance=off"
+_CONTRAST = "adaptation.losses.contrast=off"
+ABLATIONS = {
+    "hiast": Ablation(
+        recipe="hiast",
+        shared="alignment",
+        steps={
+            "warm-up": ("adaptation=off",),
+            "+ IAS": (_REGIONS, _PASTE, *_CONSISTENCY),
+            "+ regularisation": (_PASTE, *_CONSISTENCY),
+            "+ copy-paste": _CONSISTENCY,
+            "+ consistency": (),  # the mean teacher with its strong views
+        },
+        hard=("pole", "sign", "rider", "bicycl"),
+    ),
+    "daformer": Ablation(
+        recipe="pgpc",
+        shared="source",
+        steps={
+            "source only": ("adaptation=off",),
+            "control": (_RARE, _DISTANCE, _CONTRAST, "adaptation.target_weight=0"),
+            "EMA, ClassMix": (_RARE, _DISTANCE, _CONTRAST),
+            "+ rare classes": (_DISTANCE, _CONTRAST),
+            "+ feature distance": (_CONTRAST,),
+            "+ contrast": (),
+            "+ masked": ("adaptation.losses.masked=on",),
+        },
+        hard=("pole", "light", "sign", "rider", "train", "motor", "bicycl"),
+    ),
 }
-"""By step: what of the whole recipe it does without. Consistency is the mean teacher with its strong views."""
-HARD = ("pole", "sign", "rider", "bicycl")  # in the names of the classes that are HIAST's claim
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--method", choices=ABLATIONS, default="hiast")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for every run")
     arguments, more = parser.parse_known_args(argv)
-    summaries: dict[str, list[dict]] = {step: [] for step in LEFT_OUT}
+    ablation = ABLATIONS[arguments.method]
+    summaries: dict[str, list[dict]] = {step: [] for step in ablation.steps}
     for seed in arguments.seeds:
         shared: list[str] = []
-        for step in LEFT_OUT:
-            run = arguments.out / f"{step.removeprefix('+ ')}-{seed}"
-            finished(run, RECIPE, seed, [*more, *shared, *overrides(step, arguments.set)])
-            shared = shared or ["--warm-start", str(aligned(run))]
-            summaries[step].append(outcome(step, json.loads((run / "report" / "summary.json").read_text())))
-    print(step_table(summaries), class_table(summaries), sep="\n\n")
+        for step in ablation.steps:
+            run = arguments.out / f"{step.removeprefix('+ ').replace(', ', '-').replace(' ', '-')}-{seed}"
+            finished(run, ablation.recipe, seed, [*more, *shared, *overrides(ablation, step, arguments.set)])
+            shared = shared or ["--warm-start", str(model_of(run, ablation.shared))]
+            summaries[step].append(outcome(ablation, step, json.loads((run / "report" / "summary.json").read_text())))
+    print(step_table(ablation, summaries), class_table(ablation, summaries), sep="\n\n")
     return 0
 
 
-def aligned(run: Path) -> Path:
-    """The model that the warm-up in `run` ended with, exported if it is not there yet: `--warm-start` takes it."""
-    model = run / f"{ALIGNED}.onnx"
+def model_of(run: Path, stage: str) -> Path:
+    """The model that a stage of `run` ended with, exported if it is not there yet: `--warm-start` takes it."""
+    model = run / f"{stage}.onnx"
     if not model.exists():
-        command = [ROOT / "export" / "run.py", "--run", run, "--stage", ALIGNED, "--out", model]
+        command = [ROOT / "export" / "run.py", "--run", run, "--stage", stage, "--out", model]
         subprocess.run([sys.executable, *map(str, command)], check=True)
     return model
 
 
-def outcome(step: str, summary: dict) -> dict:
-    """A run's summary; the warm-up's as if the watch had taken its last stage, which the other steps start from."""
-    if step != WARM_UP:
+def outcome(ablation: Ablation, step: str, summary: dict) -> dict:
+    """A run's summary; the first step's as if the watch had taken the stage that the other steps start from."""
+    of_stage = [entry for entry in summary["stages"] if entry["stage"] == ablation.shared]
+    if step != next(iter(ablation.steps)) or not of_stage:
         return summary
-    last = next(entry for entry in summary["stages"] if entry["stage"] == ALIGNED)
-    return {**summary, "after": last, "chosen": ALIGNED}
+    return {**summary, "after": of_stage[0], "chosen": ablation.shared}
 
 
-def overrides(step: str, given: list[str]) -> list[str]:
-    """The `--set` of a step: the given overrides, but for those of parts that the step does without, and these."""
-    switched_off = [part.removesuffix("=off") for part in LEFT_OUT[step] if part.endswith("=off")]
+def overrides(ablation: Ablation, step: str, given: list[str]) -> list[str]:
+    """The `--set` of a step: the given overrides, but for those of parts that the step does without, and its own."""
+    switched_off = [part.removesuffix("=off") for part in ablation.steps[step] if part.endswith("=off")]
     names = [override.removeprefix("recipe.") for override in given]
     kept = [name for name in names if not any(name.startswith((f"{part}.", f"{part}=")) for part in switched_off)]
-    values = [*kept, *LEFT_OUT[step]]
+    values = [*kept, *ablation.steps[step]]
     return ["--set", *values] if values else []
 
 
-def step_table(summaries: dict[str, list[dict]]) -> str:
+def step_table(ablation: Ablation, summaries: dict[str, list[dict]]) -> str:
     """One line per step: mIoU of the model that was taken, what the step added, the hard classes, rounds per seed."""
     lines = ["| step | mIoU | added | hard classes | each seed | its rounds | taken |", "|---|---|---|---|---|---|---|"]
     before: list[float] | None = None
     for step, runs in summaries.items():
         scores = [summary["after"]["miou"] for summary in runs]
         added = "" if before is None else f"{statistics.mean(map(float.__sub__, scores, before)):+.1f}"
-        hard = statistics.mean(value for name, value in class_means(runs).items() if is_hard(name))
+        hard = statistics.mean(value for name, value in class_means(runs).items() if is_hard(ablation, name))
         rounds = "; ".join(" ".join(f"{entry['miou']:.1f}" for entry in summary["stages"]) for summary in runs)
         taken = " ".join(summary["chosen"] for summary in runs)
         each = " ".join(f"{score:.1f}" for score in scores)
@@ -97,13 +134,13 @@ def step_table(summaries: dict[str, list[dict]]) -> str:
     return "\n".join(lines)
 
 
-def class_table(summaries: dict[str, list[dict]]) -> str:
+def class_table(ablation: Ablation, summaries: dict[str, list[dict]]) -> str:
     """IoU of every class after every step, mean of the seeds; hard classes in bold."""
     means = [class_means(runs) for runs in summaries.values()]
     lines = [f"| class | {' | '.join(summaries)} |", "|---|" + "--:|" * len(means)]
     for name in means[0]:
         cells = " | ".join(f"{mean[name]:.1f}" if name in mean else "" for mean in means)
-        lines.append(f"| {f'**{name}**' if is_hard(name) else name} | {cells} |")
+        lines.append(f"| {f'**{name}**' if is_hard(ablation, name) else name} | {cells} |")
     return "\n".join(lines)
 
 
@@ -114,8 +151,8 @@ def class_means(runs: list[dict]) -> dict[str, float]:
     return {name: statistics.mean(iou[name] for iou in each) for name in common}
 
 
-def is_hard(name: str) -> bool:
-    return any(part in name for part in HARD)
+def is_hard(ablation: Ablation, name: str) -> bool:
+    return any(part in name for part in ablation.hard)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The ablation's steps are HIAST's parts in the paper's order, and its tables say what the runs' reports say."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,19 +15,35 @@ def parts(adaptation) -> tuple[bool, ...]:
     return tuple(map(bool, switches))
 
 
-def experiment(step: str, given=()):
-    return experiment_of(parse(["--recipe", ablation.RECIPE, *ablation.overrides(step, list(given))]))
+HIAST, DAFORMER = ablation.ABLATIONS["hiast"], ablation.ABLATIONS["daformer"]
+
+
+def experiment(step: str, given=(), of=HIAST):
+    return experiment_of(parse(["--recipe", of.recipe, *ablation.overrides(of, step, list(given))]))
 
 
 def test_each_step_adds_one_part():
-    first, *others = (experiment(step).recipe for step in ablation.LEFT_OUT)
+    first, *others = (experiment(step).recipe for step in HIAST.steps)
     assert first.alignment is not None
     assert first.adaptation is None
     assert [sum(parts(recipe.adaptation)) for recipe in others] == [0, 1, 2, 4]
     assert all(type(recipe.adaptation.selector).__name__ == "InstanceAdaptive" for recipe in others)
 
 
-@pytest.mark.parametrize("step", ablation.LEFT_OUT)
+def test_each_step_of_daformer_adds_one_part():
+    first, control, *others = (experiment(step, of=DAFORMER).recipe.adaptation for step in DAFORMER.steps)
+    assert first is None
+    assert control.target_weight == 0
+    assert replace(control, target_weight=others[0].target_weight) == others[0]
+    losses = [adaptation.losses for adaptation in others]
+    parts = [
+        (bool(each.rare_class_sampling), bool(loss.feature_distance), bool(loss.contrast), bool(loss.masked))
+        for each, loss in zip(others, losses, strict=True)
+    ]
+    assert [sum(each) for each in parts] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("step", HIAST.steps)
 def test_overrides_reach_the_steps_that_have_the_part(step):
     given = ("data.most_rounds=1", "adaptation.mean_teacher.decay=0.9", "adaptation.selector.alpha=0.3")
     resolved = experiment(step, given)

@@ -89,11 +89,11 @@ def test_gradients_reach_every_variable_and_statistics_move_unless_frozen(networ
     assert not any(type(layer) is keras.layers.BatchNormalization for layer in network.layers)  # ignores the policy
     before = [layer.moving_mean.numpy() for layer in layers]
     set_batch_norm(network, "frozen")
-    network(picture(32, 32), training=True)
+    network(picture(32, 64), training=True)
     assert all((layer.moving_mean.numpy() == old).all() for layer, old in zip(layers, before, strict=True))
     set_batch_norm(network, "train")
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(network(picture(32, 32), training=True)["logits"])
+        loss = tf.reduce_sum(network(picture(32, 64), training=True)["logits"])  # two cells at stride 32
     gradients = tape.gradient(loss, network.trainable_variables)
     assert [v.path for v, g in zip(network.trainable_variables, gradients, strict=True) if g is None] == []
     assert all((layer.moving_mean.numpy() != old).any() for layer, old in zip(layers, before, strict=True))

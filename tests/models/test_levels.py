@@ -54,5 +54,12 @@ def test_a_network_with_levels_is_the_same_network_and_so_is_a_clones(name):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
 
 
+def test_the_levels_of_a_padded_image_end_where_the_image_ends():
+    """Else a cell of a feature map would be compared with the label of another place."""
+    network = build_segmenter("compact", 3)
+    levels = with_levels(network)(PICTURE[:, :50, :70])["levels"]
+    assert [tuple(level.shape[1:3]) for level in levels] == [(13, 18), (7, 9), (4, 5)]
+
+
 def test_every_backbone_of_the_catalogue_has_levels_and_no_other():
     assert set(LEVELS) == {network.backbone for network in NETWORKS.values()}

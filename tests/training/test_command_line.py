@@ -177,3 +177,17 @@ def test_constants_that_suit_the_data_give_way_to_overrides_and_to_smoke():
     assert experiment("--recipe", "hiast", "--set", "adaptation.selector.gamma=8").recipe.adaptation.selector.gamma == 8
     assert experiment("--recipe", "hiast", "--smoke").data.schedules["rounds"].steps < 10
     assert experiment("--recipe", "cbst").recipe.adaptation == RECIPES["cbst"].adaptation
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "said"),
+    [
+        ("cbst", "adaptation.selector.portion=3", r"--set adaptation\.selector\.portion: .*less than or equal to 1"),
+        ("pgpc", "adaptation.losses.contrast.grid=3", r"--set adaptation\.losses\.contrast\.grid: .*'published', or"),
+        ("daformer", "adaptation.weighting.threshold=2", r"--set adaptation\.weighting\.threshold: "),
+    ],
+)
+def test_a_value_out_of_range_is_told_by_its_own_name(recipe, override, said):
+    """Also within a union of several kinds, of which the first is not the one in use."""
+    with pytest.raises(UserError, match=said):
+        experiment_of(parse(["--recipe", recipe, "--set", override]))

@@ -55,25 +55,23 @@ def sampling_rates(ratios: np.ndarray, slope: float = 10.0, shift: float = 0.2) 
     return LEAST_RATE + 0.5 * (1 + np.tanh(0.5 * slope * (np.asarray(ratios, np.float64) - shift)))
 
 
-def draw_probabilities(scores: np.ndarray, slope: float = 10.0, shift: float = 0.2) -> np.ndarray:
-    """q(x) of each image, float64 [images] with the sum 1. scores: p(x); where all are 0, all images are alike."""
-    highest = scores.max(initial=0.0)
-    rates = sampling_rates(scores / highest if highest > 0 else np.zeros(len(scores)), slope, shift)
-    return rates / rates.sum()
-
-
-def soft_balanced(
-    counts: np.ndarray,
-    chosen: np.ndarray | None = None,
-    exponent: float = 0.5,
-    slope: float = 10.0,
-    shift: float = 0.2,
-    unit: Unit = "pixel",
+def image_ratios(
+    counts: np.ndarray, chosen: np.ndarray | None = None, exponent: float = 0.5, unit: Unit = "pixel"
 ) -> np.ndarray:
-    """All steps: q(x) of each image, float64 [images]. counts: int [images, classes], labelled pixels; see above."""
+    """Steps 1 to 3: r(x) of each image, float64 [images] in 0..1; all 0 where no image shows a chosen class.
+
+    counts: int [images, classes], labelled pixels; else as above.
+    """
     found = amounts(counts, unit)
     scores = image_scores(found, unit_probabilities(found.sum(axis=0), exponent), exponent, chosen)
-    return draw_probabilities(scores, slope, shift)
+    highest = scores.max(initial=0.0)
+    return scores / highest if highest > 0 else scores
+
+
+def draw_probabilities(ratios: np.ndarray, slope: float = 10.0, shift: float = 0.2) -> np.ndarray:
+    """Steps 4 and 5: q(x) of each image, float64 [images] with the sum 1. ratios: r(x)."""
+    rates = sampling_rates(ratios, slope, shift)
+    return rates / rates.sum()
 
 
 def shown_shares(probabilities: np.ndarray, counts: np.ndarray) -> np.ndarray:

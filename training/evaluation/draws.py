@@ -13,6 +13,18 @@ MARK = " *"
 _MOST = 1.0  # powers of two that the darkest colour stands for
 
 
+def draws_section(rounds: Sequence[Mapping[str, Any]] | None, picture: Sequence[str]) -> list[str]:
+    """Of the report: how often images of each class were drawn; nothing where no round is balanced."""
+    if not rounds:
+        return []
+    told = (
+        "Of the source's images that a round draws, the share that shows each class, the rarest class first. Images "
+        "are drawn for the marked classes (*): all, or those that the target is least certain of, by the mean entropy "
+        "of the pixels that are predicted as the class (0: certain, 1: all classes equally likely)."
+    )
+    return ["## Soft-balance sampling", told, draws_table(rounds), *picture]
+
+
 def draws_table(rounds: Sequence[Mapping[str, Any]]) -> str:
     """Per class, the rarest first: the share of the drawn images that show it, before the rounds and in each.
 

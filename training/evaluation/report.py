@@ -15,7 +15,9 @@ None or left out, and so is its part of the report.
   (its name) and its parameters {name: number}, kept_share, kept_share_per_class {class: share}, thresholds {class:
   number or None}, threshold_trajectory [[number]], mixtures (by class id, as a manifest of entropy_mixture has them),
   own_modes (the same), hard_classes [names of what copy-paste took from donors],
-  student_scores (as before and after: of the student whose teacher is the result), label_free_score, consistency,
+  student_scores (as before and after: of the student whose teacher is the result), contrast {"before", "after":
+  {"source", "target": {"intra", "inter": mean cosine of pixel features within and between classes}}, "queue_fill":
+  {class: share} or None; its picture is contrast_STAGE.png}, label_free_score, consistency,
   agreement, drift, verdict "ok" or "collapse", sentence, miou, per_class_iou}]
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
 * rare_class_sampling: [{stage (its title), domain, classes {name, the rarest first: {pixels (share of the labelled
@@ -42,7 +44,7 @@ import numpy as np
 from training.data.classes import LabelSpace
 from training.evaluation import charts, tables
 from training.evaluation.confusion import Confusion
-from training.evaluation.draws import draws_table
+from training.evaluation.draws import draws_section
 from training.files.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -128,7 +130,7 @@ def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels:
         *_label_free_section(summary, pictures),
         *_stages_section(summary, pictures),
         *_sampling_section(summary),
-        *_balance_section(summary, pictures),
+        *draws_section(summary.get("soft_balance"), _picture(pictures, "draws", "Draws of each class, round by round")),
         *_confusion_section(pictures),
         *_training_section(pictures),
         *_pictures_section(panels, legend),
@@ -239,6 +241,7 @@ def _stages_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> 
     parts += _picture(pictures, "stages", "The stages")
     parts += _picture(pictures, "kept", "Share of each class' pixels that every round kept")
     parts += _picture(pictures, "thresholds", "How the thresholds moved")
+    parts += _contrast_part(stages)
     for entry in stages:
         parts += _picture(pictures, f"mixtures_{entry['stage']}", f"Entropies and modes of {entry['title'].lower()}")
     thresholds = tables.mixture_table(stages[-1]) or tables.threshold_table(stages[-1])
@@ -258,18 +261,25 @@ def _sampling_section(summary: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def _balance_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
-    """How often images of each class were drawn, where soft-balance sampling drew them."""
-    balanced = summary.get("soft_balance") or []
-    if not balanced:
+def _contrast_part(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How alike the pixel features of a class became, and the map of the last stage that has one."""
+    contrasted = [entry for entry in stages if entry.get("contrast")]
+    if not contrasted:
         return []
-    told = (
-        "Of the source's images that a round draws, the share that shows each class, the rarest class first. Images "
-        "are drawn for the marked classes (*): all, or those that the target is least certain of, by the mean entropy "
-        "of the pixels that are predicted as the class (0: certain, 1: all classes equally likely)."
+    last = contrasted[-1]
+    explained = (
+        "Mean cosine of the features of two pixels. On the target the classes are those that the model predicts. "
+        f"The map shows features on their two principal axes before and after {last['title'].lower()}."
     )
-    picture = _picture(pictures, "draws", "Draws of each class, round by round")
-    return ["## Soft-balance sampling", told, draws_table(balanced), *picture]
+    fills = list((last["contrast"]["queue_fill"] or {}).items())
+    fill = ", ".join(f"{name} {100 * share:.0f} %" for name, share in fills)
+    return [
+        "### Pixel contrast",
+        tables.contrast_table(contrasted),
+        explained,
+        *([f"Queues of negatives are filled: {fill}."] if fill else []),
+        f"![Map of pixel features](contrast_{last['stage']}.png)",
+    ]
 
 
 def _confusion_section(pictures: Mapping[str, str]) -> list[str]:

@@ -376,3 +376,22 @@ def share_table(label_free: Mapping[str, Any], key: str = "class_shares") -> str
         return None
     cells = [(name, percent(before.get(name)), percent(after.get(name))) for name in (after or before)]
     return markdown_table(("class", "before", "after"), cells)
+
+
+def contrast_table(stages: Sequence[Mapping[str, Any]]) -> str:
+    """Per stage with pixel contrast: cosines within and between classes on both domains, before -> after."""
+    rows = []
+    for entry in stages:
+        before, after = entry["contrast"]["before"], entry["contrast"]["after"]
+        cells = [
+            f"{_cosine(before[domain][kind])} → {_cosine(after[domain][kind])}"
+            for domain in ("source", "target")
+            for kind in ("intra", "inter")
+        ]
+        rows.append((entry["title"], *cells))
+    columns = [f"{domain}, {where}" for domain in ("source", "target") for where in ("one class", "two classes")]
+    return markdown_table(("stage", *columns), rows)
+
+
+def _cosine(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.3f}"

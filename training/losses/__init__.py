@@ -8,7 +8,8 @@ have: the parts add up.
 
 from training.losses.adversarial import DOMAIN_LOSSES, binary_cross_entropy, discriminator_loss, least_squares
 from training.losses.cross_entropy import cross_entropy, soft_cross_entropy
-from training.losses.feature_distance import dominant_label, feature_distance
+from training.losses.feature_distance import feature_distance
+from training.losses.grids import labels_on
 from training.losses.regions import labelled_region, mean_over, region_of
 from training.losses.regularisers import entropy, kld_to_uniform, minimum_entropy, self_information, soft_consistency
 
@@ -17,11 +18,11 @@ __all__ = [
     "binary_cross_entropy",
     "cross_entropy",
     "discriminator_loss",
-    "dominant_label",
     "entropy",
     "feature_distance",
     "kld_to_uniform",
     "labelled_region",
+    "labels_on",
     "least_squares",
     "mean_over",
     "minimum_entropy",

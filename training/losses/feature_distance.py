@@ -1,24 +1,8 @@
 """Feature distance to the ImageNet encoder on things (DAFormer, CVPR 2022, section 3.4)."""
 
-import tensorflow as tf
 from keras import ops
 
-from training.losses.regions import IGNORE, mean_over
-
-
-def dominant_label(label, size, classes: int, least_share: float = 0.75):
-    """The class that fills most of each cell of a coarser grid: int32 `[batch, *size]`.
-
-    255 where even that class has less than `least_share` of the cell; ignored pixels are of no class.
-
-    Args:
-        label: integer `[batch, height, width]`, 254 and 255 = ignored.
-        size: int32 `[2]`, height and width of the grid, not larger than the label's; it need not divide them.
-    """
-    pixels = tf.one_hot(tf.cast(label, tf.int32), classes)
-    shares = tf.image.resize(pixels, size, method="area")
-    dominant = tf.argmax(shares, axis=-1, output_type=tf.int32)
-    return tf.where(tf.reduce_max(shares, axis=-1) >= least_share - 1e-6, dominant, IGNORE)
+from training.losses.regions import mean_over
 
 
 def feature_distance(features, frozen, mask):

@@ -142,7 +142,8 @@ class OnlineTeacher(MeanTeacherTraining):
             source_view = predict_view(self.seen, batch["source"], self.loss_stride, self.needs)
             masked_view = predict_view(self.seen, batch["masked"], 1) if "masked" in self.needs else None
         mixed_view = predict_view(self.seen, mixed, 1, self.needs)
-        mixed_view = replace(mixed_view, pasted=mixed["pasted"], **_of_teacher(teacher["target"]))
+        of_target = {"target_frame": teacher["target"]["region"], **_of_teacher(teacher["target"])}
+        mixed_view = replace(mixed_view, pasted=mixed["pasted"], **of_target)
         source_view = replace(source_view, **_of_teacher(teacher.get("source")))
         if "frozen_levels" in self.needs:
             levels = self.frozen(batch["source"]["image"], training=False)["levels"]

@@ -27,6 +27,8 @@ class View:
     teacher_levels: as `levels`, the mean teacher's on the images of `teacher_probs`, no gradient.
     frozen_levels: as `levels`, those of the encoder as ImageNet left it, no gradient.
     pasted: bool `[batch, height, width]`, of mixed images: the pixels that are the source's.
+    target_frame: float32 `[batch, height, width]`, of mixed images: 1 where the whole target image has a picture, also
+        where something is pasted; 0 beyond its frame.
     scores: float32 `[batch, ?, ?, 1]`, a discriminator's output for the logits.
     """
 
@@ -41,6 +43,7 @@ class View:
     teacher_levels: list | None = None
     frozen_levels: list | None = None
     pasted: tf.Tensor | None = None
+    target_frame: tf.Tensor | None = None
     scores: tf.Tensor | None = None
     counts: dict[str, tf.Tensor] | None = None
 

@@ -10,15 +10,14 @@ from dataclasses import fields
 from keras import ops
 
 from models.replicas import shares
-from training.data.classes import LabelSpace
 from training.losses import (
     DOMAIN_LOSSES,
     cross_entropy,
-    dominant_label,
     entropy,
     feature_distance,
     kld_to_uniform,
     labelled_region,
+    labels_on,
     minimum_entropy,
     region_of,
     soft_consistency,
@@ -26,7 +25,9 @@ from training.losses import (
 )
 from training.losses.adversarial import SOURCE
 from training.losses.regions import REGIONS
+from training.methods.contrast import PixelContrastTerm, PrototypeContrastTerm
 from training.methods.step import Step
+from training.methods.term import Term, TermContext
 from training.settings import (
     Consistency,
     FeatureDistance,
@@ -34,36 +35,10 @@ from training.settings import (
     Masked,
     MinimumEntropy,
     Mrkld,
+    PixelContrast,
+    PrototypeContrast,
     RegionRegularisation,
 )
-
-
-class Term:
-    """One summand of a method's loss.
-
-    name: of its metric.
-    weight: in the sum.
-    needs: fields of `View` that the method fills only on demand, domains other than the source, "pseudo_labels"
-        (labels of the target); a method that does not provide one of them refuses the term.
-    setting: the setting that asked for the term, for messages; empty if the stage always has it.
-    variables: what it keeps from step to step and moves in `__call__` (prototypes, queues), equal on all replicas.
-    splits: it is a sum over pixels, divided by a number that does not depend on predictions, so that its values for the
-        parts of a batch add up to that of the whole. A term that does not split is refused with `accumulate` above 1.
-    """
-
-    name: str
-    weight: float
-    needs: tuple[str, ...] = ()
-    setting: str = ""
-    variables: tuple = ()
-    splits: bool = True
-
-    def take_label_space(self, space: LabelSpace) -> None:
-        """Told once, before the first step, which classes there are."""
-
-    def __call__(self, step: Step):
-        """The value, a float32 scalar; of one share of the global batch (replica, part) what it adds to the value."""
-        raise TypeError(f"{type(self).__name__} must define __call__(step)")
 
 
 def labelled_pixels(step: Step):
@@ -211,7 +186,7 @@ class MinimumEntropyTerm(Term):
 class FeatureDistanceTerm(Term):
     """DAFormer's feature distance on the things of the source, on the encoder's last map.
 
-    least_share: see `losses.dominant_label`.
+    least_share: see `losses.labels_on`.
     """
 
     name = "feature_distance"
@@ -222,13 +197,13 @@ class FeatureDistanceTerm(Term):
     def __init__(self, weight: float, least_share: float = 0.75):
         self.weight, self.least_share = weight, least_share
 
-    def take_label_space(self, space):
-        self.things = space.things
+    def build(self, context):
+        self.things = context.space.things
 
     def __call__(self, step):
         view = step.source
         features, frozen, classes = view.levels[-1], view.frozen_levels[-1], view.logits.shape[-1]
-        label = dominant_label(view.label, ops.shape(features)[1:3], classes, self.least_share)
+        label = labels_on(view.label, ops.shape(features)[1:3], classes, self.least_share)
         is_thing = sum(ops.cast(ops.equal(label, thing), "float32") for thing in self.things)
         return feature_distance(features, frozen, is_thing)
 
@@ -281,14 +256,17 @@ TERMS: dict[type, Callable[..., list[Term]]] = {
     MinimumEntropy: lambda settings: [MinimumEntropyTerm(settings.weight)],
     FeatureDistance: lambda settings: [FeatureDistanceTerm(settings.weight, settings.least_share)],
     Masked: lambda settings: [MaskedTerm(settings)],
+    PrototypeContrast: lambda settings: [PrototypeContrastTerm(settings)],
+    PixelContrast: lambda settings: [PixelContrastTerm(settings)],
 }
 """By the type of a part of `Losses`: its settings -> its terms."""
 
 
-def terms_of(losses: Losses, space: LabelSpace | None = None) -> list[Term]:
+def terms_of(losses: Losses, context: TermContext | None = None) -> list[Term]:
     """The terms of `losses` in the order of its fields; a part that is None has none.
 
-    space: the classes; without it the terms can be asked what they need, but not be computed.
+    Args:
+        context: the terms are built with it; None: they can be checked, and not computed.
     """
     terms = []
     for field in fields(losses):
@@ -296,7 +274,7 @@ def terms_of(losses: Losses, space: LabelSpace | None = None) -> list[Term]:
         if settings is not None:
             for term in TERMS[type(settings)](settings):
                 term.setting = f"losses.{field.name}"
-                if space is not None:
-                    term.take_label_space(space)
+                if context is not None:
+                    term.build(context)
                 terms.append(term)
     return terms

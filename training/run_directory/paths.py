@@ -202,6 +202,9 @@ class RunDirectory:
     def translation_picture(self) -> Path:
         return self.report / "translation.png"
 
+    def contrast_picture(self, stage: str) -> Path:
+        return self.report / f"contrast_{stage}.png"
+
     def digests(self, stage: str) -> Path:
         return self.checkpoints / f"{stage}.sha256"
 

@@ -13,9 +13,9 @@ from training.data.sampling import SampleOrder
 from training.errors import UserError
 from training.methods.adversarial import AdversarialTraining
 from training.methods.optimizers import Adam
-from training.methods.terms import CrossEntropyTerm, terms_of
+from training.methods.terms import CrossEntropyTerm, TermContext, terms_of
 from training.progress import console
-from training.settings import Alignment, Experiment
+from training.settings import Alignment, Experiment, Schedule
 from training.stages.balanced_orders import balanced_order
 from training.stages.fitting import train_stage
 from training.stages.stage import Run, Stage
@@ -75,7 +75,7 @@ class AlignmentStage(Stage):
         order, figures = balanced_order(run, settings.sampler, self.number)
         # 2. Training.
         set_batch_norm(run.network, schedule.batch_norm)
-        method = alignment_method(run, settings)
+        method = alignment_method(run, settings, schedule)
         head, seed, last = head_variables(run.network), run.experiment.seed, self.number * self.steps
         kept = {
             "lasting": run.directory.lasting(run.previous(self).name) if self.number > 1 else None,
@@ -100,12 +100,13 @@ class AlignmentStage(Stage):
         return side_by_side(source=source_stream(run, schedule, first, order=order), target=target)
 
 
-def alignment_method(run: Run, settings: Alignment) -> AdversarialTraining:
+def alignment_method(run: Run, settings: Alignment, schedule: Schedule) -> AdversarialTraining:
     """The `train_step` of alignment, with a discriminator that starts at random."""
+    context = TermContext(run.network, run.domains.label_space, run.experiment.seed, schedule.steps)
     return AdversarialTraining(
         run.network,
         new_discriminator(run, settings),
-        [CrossEntropyTerm("source"), *terms_of(settings.losses, run.domains.label_space)],
+        [CrossEntropyTerm("source"), *terms_of(settings.losses, context)],
         settings.map,
         settings.loss,
         settings.weight,

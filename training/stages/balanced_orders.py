@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from training.data.sampling import Weighted
-from training.data.soft_balance import shown_shares, soft_balanced
+from training.data.soft_balance import draw_probabilities, image_ratios, shown_shares
 from training.distribution.devices import share_of_this_process
 from training.distribution.workers import workers_of
 from training.prediction.target_predictions import PREDICTION_BATCH, TargetPredictions
@@ -18,6 +18,8 @@ from training.progress import console
 from training.settings import SoftBalance
 from training.stages.orders import SHOWN, class_counts
 from training.stages.stage import Run
+
+EVEN = 1.5  # times: a smaller spread of the draws makes no difference that could be seen
 
 KEY = "soft_balance"
 """Of the figures of a stage: {class, the rarest first: {"pixels": share of the source's labelled pixels, "chosen":
@@ -41,13 +43,15 @@ def balanced_order(run: Run, sampler: SoftBalance | None, number: int) -> tuple[
         if number > 1:
             chosen = entropies.most_uncertain(_count_of(sampler, len(names)), among=chosen)
     # 2. The probability of each image.
-    order = _order(counts, chosen, sampler)
+    ratios = image_ratios(counts, chosen, sampler.exponent, sampler.unit)
+    order = Weighted(draw_probabilities(ratios, sampler.slope, sampler.shift))
     # 3. What becomes of the draws.
     earlier = _last_figures(run)
     alike = shown_shares(np.full(len(counts), 1 / len(counts)), counts)
     before = alike if earlier is None else np.array([earlier[name]["after"] for name in names])
     figures = _figures(counts, chosen, entropies, (before, shown_shares(order.probabilities, counts)), names)
     _say(figures, all_classes=sampler.classes == "all" or number == 1)
+    _say_spread(order, ratios)
     return order, {KEY: figures}
 
 
@@ -58,8 +62,9 @@ def kept_order(run: Run, part: np.ndarray) -> Weighted | None:
         return None
     counts, names = class_counts(run, "source"), run.domains.label_space.names
     chosen = np.array([figures[name]["chosen"] for name in names])
+    ratios = image_ratios(counts, chosen, alignment.sampler.exponent, alignment.sampler.unit)
     probabilities = np.zeros(len(counts))
-    probabilities[part] = _order(counts, chosen, alignment.sampler).probabilities[part]
+    probabilities[part] = draw_probabilities(ratios, alignment.sampler.slope, alignment.sampler.shift)[part]
     console.print("  the source's images are drawn as in the last round of alignment")
     return Weighted(probabilities / probabilities.sum())
 
@@ -76,10 +81,6 @@ def target_entropies(run: Run) -> ClassEntropies:
 def _count_of(sampler: SoftBalance, classes: int) -> int:
     """How many classes are chosen."""
     return -(-classes // 2) if sampler.classes == "half" else sampler.classes
-
-
-def _order(counts: np.ndarray, chosen: np.ndarray, sampler: SoftBalance) -> Weighted:
-    return Weighted(soft_balanced(counts, chosen, sampler.exponent, sampler.slope, sampler.shift, sampler.unit))
 
 
 def _last_figures(run: Run) -> dict[str, dict] | None:
@@ -126,3 +127,16 @@ def _say(figures: dict[str, dict], all_classes: bool) -> None:
     shown = [(name, found) for name, found in figures.items() if found["after"] > 0][:SHOWN]
     moved = ", ".join(f"{name} {found['before']:.1%} -> {found['after']:.1%}" for name, found in shown)
     console.print(f"  of the images drawn, these show the rarest classes: {moved}")
+
+
+def _say_spread(order: Weighted, ratios: np.ndarray) -> None:
+    """How far the draws are from even ones, and what would help where they hardly are."""
+    spread = order.probabilities.max() / order.probabilities.min()
+    console.print(f"  an image is drawn up to {spread:.1f} times as often as another")
+    if spread < EVEN and ratios.min() < ratios.max():
+        console.print(
+            f"  so the sampler does next to nothing: the ratios of these images are {ratios.min():.2f} to 1, half of "
+            f"them below {np.median(ratios):.2f}, where alignment.sampler.shift should be; a larger "
+            "alignment.sampler.slope tells them apart more sharply",
+            style="yellow",
+        )

@@ -24,9 +24,10 @@ from training.methods.class_mix import ClassMixer
 from training.methods.mean_teacher import decay_of, teacher_of
 from training.methods.online_labels import ONLINE_LABELS
 from training.methods.online_teacher import OnlineTeacher
-from training.methods.terms import CrossEntropyTerm, TeacherWeightTerm, terms_of
+from training.methods.terms import CrossEntropyTerm, TeacherWeightTerm, TermContext, terms_of
 from training.progress import console
 from training.settings import ClassMix, Experiment, Online, Schedule
+from training.stages.contrast_report import ContrastReport
 from training.stages.fitting import train_stage
 from training.stages.network import initial_network
 from training.stages.orders import counted_files, order_figures, showing, source_order
@@ -85,6 +86,8 @@ class OnlineStage(Stage):
         if self.first == 0 and self.settings.start == "imagenet":
             network.set_weights(initial_network(run.experiment, run.domains.label_space.count).get_weights())
         kept = run.directory.lasting(run.previous(self).name) if self.first > 0 else None
+        contrast = self.settings.losses.contrast
+        shown = contrast and ContrastReport(run, contrast, self.name)
         # 2. Training.
         set_batch_norm(network, schedule.batch_norm)
         method = online_method(run, self.settings, schedule)
@@ -104,7 +107,8 @@ class OnlineStage(Stage):
         network.set_weights(method.result_weights())
         run.follow_target(schedule)
         drawn = order_figures({"source": order}, run.domains.label_space.names) if self.first == 0 else {}
-        return {"student_scores": student_scores, **drawn}
+        contrasted = {"contrast": shown.figures(method)} if shown else {}
+        return {"student_scores": student_scores, **drawn, **contrasted}
 
     @property
     def _is_pictured(self) -> bool:
@@ -114,8 +118,8 @@ class OnlineStage(Stage):
         return self.first == 0 or self.last == self.schedule.steps or self.last - length < middle <= self.last
 
     def files(self, run: Run) -> list[Path]:
-        counted = counted_files(run.directory, self.settings.rare_class_sampling)
-        return [*counted, run.directory.mixing_picture(self.name)]
+        pictures = [run.directory.mixing_picture(self.name), run.directory.contrast_picture(self.name)]
+        return [*counted_files(run.directory, self.settings.rare_class_sampling), *pictures]
 
 
 def online_method(run: Run, settings: Online, schedule: Schedule) -> OnlineTeacher:
@@ -131,7 +135,7 @@ def online_method(run: Run, settings: Online, schedule: Schedule) -> OnlineTeach
         frozen.trainable = False
     masker = None if losses.masked is None else BlockMasker(losses.masked, _seed(run))
     terms = [CrossEntropyTerm("source", over_all=True), CrossEntropyTerm("mixed", over_all=True), TeacherWeightTerm()]
-    terms += terms_of(losses, space)
+    terms += terms_of(losses, TermContext(network, space, _seed(run), schedule.steps))
     return OnlineTeacher(
         network,
         teacher_of(network),

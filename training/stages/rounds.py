@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from models.batch_norm import set_batch_norm
 from models.heads import head_variables
-from training.data.classes import LabelSpace
 from training.data.copy_paste import HardClassPaste
 from training.data.donors import hard_classes
 from training.data.input_pipeline import Views, load_frame, side_by_side
@@ -23,7 +22,7 @@ from training.evaluation.panels import write_pasting
 from training.methods.mean_teacher import MeanTeacherTraining, decay_of, teacher_of
 from training.methods.method import Method
 from training.methods.self_training import SelfTraining, SoftLabeller
-from training.methods.terms import CrossEntropyTerm, SoftCrossEntropyTerm, terms_of
+from training.methods.terms import CrossEntropyTerm, SoftCrossEntropyTerm, TermContext, terms_of
 from training.prediction.label_images import (
     LabelledImages,
 )
@@ -116,11 +115,12 @@ class RoundStage(Stage):
             network.set_weights(lasting["student"])
         # 3. Training.
         set_batch_norm(network, self.schedule.batch_norm)
-        space, kept = run.domains.label_space, {"setting": "data.schedules.rounds"}
+        context = TermContext(network, run.domains.label_space, self.seed_in(run), self.schedule.steps)
+        kept = {"setting": "data.schedules.rounds"}
         if adaptation.adversarial_term is None:
-            method = round_method(network, adaptation, data, self.schedule.steps, soft, space)
+            method = round_method(network, adaptation, data, self.schedule.steps, soft, context)
         else:
-            method, more = adversarial_round(run, self, round_terms(adaptation, True, space))
+            method, more = adversarial_round(run, self, round_terms(adaptation, True, context))
             kept |= more
         orders = round_orders(run, self, labelled)
         make_stream = round_streams(run, self, labelled, orders)
@@ -137,6 +137,10 @@ class RoundStage(Stage):
             run.follow_target(self.schedule)
         return figures
 
+    def seed_in(self, run: Run) -> int:
+        """Of the target's stream; the source's is one less."""
+        return 1000 * run.experiment.seed + 2 * self.number + 1
+
     def files(self, run: Run) -> list[Path]:
         directory = run.directory
         prior = [directory.spatial_prior] if self.number == 1 else []
@@ -150,7 +154,7 @@ def source_share_of(adaptation: Rounds, data: Data) -> SourceShare | None:
     return adaptation.source_share or (everything if data.keep_source else None)
 
 
-def round_terms(adaptation: Rounds, with_source: bool, space: LabelSpace | None = None) -> list:
+def round_terms(adaptation: Rounds, with_source: bool, context: TermContext | None = None) -> list:
     """The loss of a round as a sum of named terms.
 
     A recipe that does without the source (IAST, HIAST) has terms that are means over the target: where the data adds
@@ -163,7 +167,7 @@ def round_terms(adaptation: Rounds, with_source: bool, space: LabelSpace | None 
         else CrossEntropyTerm("target", weight, own_mean)
     )
     source = [CrossEntropyTerm("source", own_mean=own_mean)] if with_source else []
-    return [*source, target, *terms_of(adaptation.losses, space)]
+    return [*source, target, *terms_of(adaptation.losses, context)]
 
 
 def round_method(
@@ -172,10 +176,10 @@ def round_method(
     data: Data,
     steps: int,
     soft: SoftLabeller | None,
-    space: LabelSpace | None = None,
+    context: TermContext | None = None,
 ) -> Method:
     """The `train_step` of a round: plain self-training, or with a mean teacher that starts as the student is now."""
-    terms = round_terms(adaptation, source_share_of(adaptation, data) is not None, space)
+    terms = round_terms(adaptation, source_share_of(adaptation, data) is not None, context)
     teaching = adaptation.mean_teacher
     if teaching is None:
         return SelfTraining(network, terms, data.loss_stride, soft)
@@ -223,12 +227,11 @@ def round_streams(
     """`make_stream(first_step, share)`: batches with a target and perhaps a source part, a function of seed, round and
     step alone. orders: see `round_orders`."""
     domains, adaptation, data, schedule = run.domains, stage.settings, run.experiment.data, stage.schedule
-    seed, number = run.experiment.seed, stage.number
     # Crops around rare classes, where the recipe mines them.
     mine = adaptation.mining.probability if labelled.rare_classes else 0.0
     augmentation = augmentation_of(schedule, data, mine, labelled.rare_classes)
     # Hard classes of other target images are pasted in before the augmentation; the report shows some of them.
-    target_seed = 1000 * seed + 2 * number + 1
+    target_seed = stage.seed_in(run)
     paste = _copy_paste(adaptation, labelled, target_seed)
     if paste is not None:
         picture = run.directory.pasting_picture(stage.name)

@@ -9,10 +9,10 @@ from training.data.sampling import Weighted
 from training.data.soft_balance import (
     amounts,
     draw_probabilities,
+    image_ratios,
     image_scores,
     sampling_rates,
     shown_shares,
-    soft_balanced,
     unit_probabilities,
 )
 
@@ -55,7 +55,8 @@ def test_without_the_ratio_all_images_would_be_drawn_alike():
     """Why step 3 is there: p(x) is tiny, the map is made for ratios."""
     scores = of_images()
     np.testing.assert_allclose(sampling_rates(scores), sampling_rates(0), rtol=0.1)
-    drawn = draw_probabilities(of_images(1, 2))
+    scores = of_images(1, 2)
+    drawn = draw_probabilities(scores / scores.max())
     assert drawn[2] / drawn[3] == pytest.approx(5.02, abs=0.01)
     assert sampling_rates(1) / sampling_rates(0) == pytest.approx(5.02, abs=0.01)
 
@@ -77,10 +78,12 @@ def test_what_holds_for_any_counts(counts, exponent, chosen):
         scores = image_scores(found, unit_probabilities(found.sum(axis=0), exponent), exponent, chosen)
         assert scores.min() >= 0
         assert (scores[~(counts[:, chosen] > 0).any(axis=1)] == 0).all()
-        drawn = draw_probabilities(scores)
+        ratios = image_ratios(counts, chosen, exponent, unit)
+        np.testing.assert_allclose(ratios * scores.max(), scores)
+        assert ratios.max() in (0, 1)
+        drawn = draw_probabilities(ratios)
         assert drawn.sum() == pytest.approx(1)
         assert drawn.max() / drawn.min() < 11
-        np.testing.assert_array_equal(soft_balanced(counts, chosen, exponent, unit=unit), drawn)
         Weighted(drawn)
         # Larger scores are never drawn less often.
         assert (np.diff(drawn[np.argsort(scores, kind="stable")]) >= -1e-15).all()
@@ -108,7 +111,7 @@ def test_a_pixel_of_a_rarer_class_in_the_place_of_a_commoner_one_counts_more(exp
 
 def test_the_exponent_one_makes_all_images_alike():
     counts = np.random.default_rng(0).integers(1, 100, (8, 4))
-    np.testing.assert_allclose(soft_balanced(counts, exponent=1.0), 1 / 8)
+    np.testing.assert_allclose(draw_probabilities(image_ratios(counts, exponent=1.0)), 1 / 8)
 
 
 def test_images_instead_of_pixels():
@@ -121,14 +124,14 @@ def test_images_instead_of_pixels():
 
 
 def test_where_no_image_shows_a_chosen_class_all_are_drawn_alike():
-    assert soft_balanced(np.array([[4, 0], [3, 0]]), np.array([False, True])).tolist() == [0.5, 0.5]
-    assert soft_balanced(np.zeros((2, 3), int)).tolist() == [0.5, 0.5]
+    assert draw_probabilities(image_ratios(np.array([[4, 0], [3, 0]]), np.array([False, True]))).tolist() == [0.5, 0.5]
+    assert draw_probabilities(image_ratios(np.zeros((2, 3), int))).tolist() == [0.5, 0.5]
 
 
 def test_images_of_a_rare_chosen_class_are_drawn_more_often():
     counts = np.array([[88, 10, 2], *[[60, 40, 0]] * 9, *[[100, 0, 0]] * 10])
-    alike, among_all = np.full(20, 0.05), soft_balanced(counts)
-    chosen = soft_balanced(counts, np.array([False, True, True]))
+    alike, among_all = np.full(20, 0.05), draw_probabilities(image_ratios(counts))
+    chosen = draw_probabilities(image_ratios(counts, np.array([False, True, True])))
     before, balanced, guided = (shown_shares(drawn, counts)[2] for drawn in (alike, among_all, chosen))
     assert guided > balanced > before == pytest.approx(0.05)
     assert shown_shares(chosen, counts)[0] == pytest.approx(1)

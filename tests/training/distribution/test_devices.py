@@ -17,7 +17,7 @@ from training.stages.plan import check_batches, plan
 
 ROOT = Path(__file__).resolve().parents[3]
 REPLICAS = ROOT / "tests" / "training" / "methods" / "replicas.py"
-METHODS = ("source", "self_training", "mean_teacher", "adversarial")
+METHODS = ("source", "self_training", "mean_teacher", "adversarial", "pixel_contrast", "prototype_contrast")
 
 
 def assert_same_training(file: Path, replicas: int) -> None:

@@ -201,3 +201,22 @@ def test_a_miou_that_does_not_exist_is_none(tmp_path, summary, label_space):
     terminal = io.StringIO()
     print_summary(summary, Console(file=terminal, width=100), tmp_path / "report.md")
     assert re.search(r"mIoU +│ +none │ +none", terminal.getvalue())
+
+
+def test_stages_with_pixel_contrast_show_cosines_queues_and_their_map(summary):
+    sides = [{"intra": 0.5, "inter": 0.25}, {"intra": None, "inter": 0.125}]
+    contrast = {
+        "before": {"source": sides[0], "target": sides[1]},
+        "after": {"source": {"intra": 0.75, "inter": 0.1}, "target": sides[0]},
+        "queue_fill": {"road": 1.0, "car": 0.031},
+    }
+    first, last = summary["stages"][0], {**summary["stages"][-1], "contrast": contrast}
+    text = report_text({**summary, "stages": [first, last]}, {}, [], False)
+    assert f"| {last['title']} | 0.500 → 0.750 | 0.250 → 0.100 | — → 0.500 | 0.125 → 0.250 |" in text
+    assert "road 100 %, car 3 %" in text
+    assert f"(contrast_{last['stage']}.png)" in text
+    without = report_text(
+        {**summary, "stages": [{**last, "contrast": {**contrast, "queue_fill": None}}]}, {}, [], False
+    )
+    assert "Queues" not in without
+    assert "Pixel contrast" not in report_text(summary, {}, [], False)

@@ -35,7 +35,9 @@ def batches(strong: bool = False):
         label = target["label"].numpy()
         label[:2, 1:] = 255
         label[3, 8:, 8:] = 254
-        target = {**target, "label": tf.constant(label), "weak": target["image"]}
+        position = tf.range(4 * number, 4 * number + 4, dtype=tf.int64)
+        source = {**source, "position": position}
+        target = {**target, "label": tf.constant(label), "weak": target["image"], "position": position}
         if strong:
             target["image"] = 255.0 - 0.8 * target["image"]
         yield {"source": source, "target": target}
@@ -60,6 +62,7 @@ def methods(in_parts: bool = False) -> dict:
     from models.batch_norm import set_batch_norm
     from models.discriminator import build_discriminator
     from tests.training.methods.tiny import CLASSES, optimizer_for, tiny_network
+    from tests.training.methods.tiny_contrast import contrast_method, some_prototype_contrast
     from training.methods.adversarial import AdversarialTraining
     from training.methods.mean_teacher import MeanTeacherTraining, teacher_of
     from training.methods.optimizers import Adam, build_optimizer
@@ -73,7 +76,7 @@ def methods(in_parts: bool = False) -> dict:
         SoftCrossEntropyTerm,
         TeacherConsistencyTerm,
     )
-    from training.settings import Optimizer
+    from training.settings import Optimizer, PixelContrast
 
     def network(dropout=0.0):
         made = tiny_network(batch_norm=True, dropout=0.0 if in_parts else dropout)
@@ -118,7 +121,13 @@ def methods(in_parts: bool = False) -> dict:
         method.compile(optimizer=optimizer, accumulate=accumulate, discriminator_optimizer=Adam(0.002))
         return method
 
+    def contrast(settings):
+        method = contrast_method(settings)
+        return lambda: compiled(method(), 0.2, name="sgd")
+
     return {
+        "pixel_contrast": (contrast(PixelContrast(grid=4, pixels=100)), {}),
+        "prototype_contrast": (contrast(some_prototype_contrast()), {}),
         "source": (source, {}),
         "self_training": (self_training, {}),
         "mean_teacher": (mean_teacher, {"strong": True}),

@@ -1,6 +1,6 @@
 """Terms: settings become terms in order, a method refuses what it cannot compute, and views carry what terms need."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -15,13 +15,22 @@ from training.methods.self_training import SelfTraining
 from training.methods.source_training import SourceTraining
 from training.methods.step import Step, View, predict_domains
 from training.methods.terms import TERMS, CrossEntropyTerm, Term, labelled_pixels, terms_of
-from training.settings import Consistency, Losses, MinimumEntropy, Mrkld, RegionRegularisation
+from training.settings import (
+    Consistency,
+    Losses,
+    MinimumEntropy,
+    Mrkld,
+    PixelContrast,
+    PrototypeContrast,
+    RegionRegularisation,
+)
 
-EVERY_LOSS = Losses(Mrkld(0.1), RegionRegularisation(0.2, 0.3), Consistency(0.4, "all"), MinimumEntropy(0.5))
+LABELLED_LOSSES = Losses(Mrkld(0.1), RegionRegularisation(0.2, 0.3), Consistency(0.4, "all"), MinimumEntropy(0.5))
+EVERY_LOSS = replace(LABELLED_LOSSES, contrast=PrototypeContrast(weight=0.6))
 
 
 def test_settings_become_terms_in_the_order_of_the_fields():
-    assert {type(getattr(EVERY_LOSS, field.name)) for field in fields(Losses)} == set(TERMS)
+    assert {type(getattr(EVERY_LOSS, field.name)) for field in fields(Losses)} | {PixelContrast} == set(TERMS)
     terms = terms_of(EVERY_LOSS)
     assert [(term.setting, term.name, term.weight) for term in terms] == [
         ("losses.mrkld", "mrkld_target", 0.1),
@@ -29,6 +38,7 @@ def test_settings_become_terms_in_the_order_of_the_fields():
         ("losses.regions", "entropy_ignored_target", 0.3),
         ("losses.consistency", "consistency_all_target", 0.4),
         ("losses.minimum_entropy", "minimum_entropy_target", 0.5),
+        ("losses.contrast", "contrast", 0.6),
     ]
     assert terms_of(Losses()) == []
 
@@ -38,6 +48,7 @@ def test_settings_become_terms_in_the_order_of_the_fields():
     [
         (SelfTraining, Losses(consistency=Consistency()), "losses.consistency needs adaptation.mean_teacher=on"),
         (AdversarialTraining, Losses(mrkld=Mrkld()), "losses.mrkld needs the pseudo-labels of adaptation: alignment"),
+        (MeanTeacherTraining, EVERY_LOSS, "losses.contrast needs an adaptation of the kind Online: self-training"),
         (SourceTraining, Losses(minimum_entropy=MinimumEntropy()), "losses.minimum_entropy needs target: supervised"),
     ],
 )
@@ -50,7 +61,7 @@ def test_a_method_refuses_a_loss_that_it_cannot_compute(method, losses, words):
 def test_what_is_refused_is_refused_before_a_network_is_compiled():
     with pytest.raises(UserError, match=r"losses\.consistency needs adaptation\.mean_teacher=on"):
         SelfTraining(tiny_network(), terms_of(Losses(consistency=Consistency())))
-    MeanTeacherTraining.check_terms(terms_of(EVERY_LOSS))
+    MeanTeacherTraining.check_terms(terms_of(LABELLED_LOSSES))
 
 
 class FeatureTerm(Term):

@@ -1,0 +1,63 @@
+"""What a loss term is."""
+
+from dataclasses import dataclass
+
+import keras
+
+from models.catalogue import NETWORKS
+from models.levels import encoder_levels
+from training.data.classes import LabelSpace
+from training.methods.step import Step
+
+
+@dataclass(frozen=True)
+class TermContext:
+    """What a term may know of the training that it takes part in.
+
+    space: the classes that the network tells apart. seed: of the stage, for what the term draws. steps: of the whole
+    training, for what changes over time.
+    """
+
+    network: keras.Model
+    space: LabelSpace
+    seed: int
+    steps: int
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return self.space.count
+
+    @property
+    def level_channels(self) -> int:
+        """Channels of all levels of the encoder together."""
+        return sum(level.shape[-1] for level in encoder_levels(self.network, NETWORKS[self.network.name].backbone))
+
+
+class Term:
+    """One summand of a method's loss.
+
+    name: of its metric.
+    weight: in the sum.
+    needs: fields of `View` that the method fills only on demand, domains other than the source, "pseudo_labels"
+        (labels of the target); a method that does not provide one of them refuses the term.
+    setting: the setting that asked for the term, for messages; empty if the stage always has it.
+    variables: what it keeps from step to step and moves in `__call__` (prototypes, queues), equal on all replicas.
+        They are made in `build`.
+    splits: it is a sum over pixels, divided by a number that does not depend on predictions, so that its values for the
+        parts of a batch add up to that of the whole. A term that does not split is refused with `accumulate` above 1.
+    """
+
+    name: str
+    weight: float
+    needs: tuple[str, ...] = ()
+    setting: str = ""
+    variables: tuple = ()
+    splits: bool = True
+
+    def build(self, context: TermContext) -> None:
+        """Take over what it needs of its training; called once, before the first step. Most terms need nothing."""
+
+    def __call__(self, step: Step):
+        """The value, a float32 scalar; of one share of the global batch (replica, part) what it adds to the value."""
+        raise TypeError(f"{type(self).__name__} must define __call__(step)")
