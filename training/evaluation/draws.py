@@ -65,7 +65,7 @@ def draws_chart(path: Path, rounds: Sequence[Mapping[str, Any]], space: LabelSpa
         axes.set_xticks(range(shares.shape[1]), ["alike", *(_short(entry["stage"]) for entry in rounds)])
         for (row, column), share in np.ndenumerate(shares):
             chosen = column > 0 and rounds[column - 1]["classes"][names[row]]["chosen"]
-            colour = "white" if abs(changes[row, column]) > 0.75 * _MOST else canvas.INK
+            colour = "white" if abs(changes[row, column]) > 0.6 * _MOST else canvas.INK
             text = f"{100 * share:.1f}" + (" •" if chosen else "")
             axes.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
         axes.set_title("Drawn images that show each class, %")
