@@ -31,7 +31,9 @@ def test_recipe_trains_end_to_end(recipe, tmp_path):
     assert len(labelling) == (1 if isinstance(adaptation, Rounds) else 0)
     assert online == (["online_2", "online_3"] if isinstance(adaptation, Online) else [])
     first = ["statistics"] if RECIPES[recipe].adaptation or RECIPES[recipe].alignment else []
-    first += ["alignment"] if RECIPES[recipe].alignment else []
+    alignment = RECIPES[recipe].alignment
+    rounds = 0 if alignment is None else alignment.rounds
+    first += ["alignment"] if rounds == 1 else [f"alignment_{number}" for number in range(1, rounds + 1)]
     assert names == [*first, *labelling, *online]
     assert 0 <= summary["after"]["miou"] <= 100
     assert set(summary["after"]["per_class_iou"]) >= {"road", "bicycle"}

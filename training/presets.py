@@ -113,6 +113,12 @@ _HIAST_ON_STREETS = (
     "data.schedules.rounds.optimizer.learning_rate=2e-3",
 )
 
+_UPLR_ON_STREETS = (
+    "data.schedules.alignment.steps=130",  # per round, of three: the job shall end in 15 minutes
+    "alignment.sampler.shift=0.6",  # the median ratio of these images, which all show many classes: with 0.2 and 10 one
+    "alignment.sampler.slope=20",  # is drawn at most 1.14 times as often as another, which no figure shows
+)
+
 
 def _streets(style: str, split: str, count: int) -> Domain:
     return Domain(reader="streetsim", style=style, split=split, count=count)
@@ -272,6 +278,19 @@ _IAST_AS_PUBLISHED = (
     "data.schedules.rounds.batch_size=8",
 )  # GTA5, twice
 _HIAST_AS_PUBLISHED = (*_AS_PUBLISHED, "data.schedules.rounds.steps=8000", "data.schedules.rounds.batch_size=6")
+# UPLR published no schedule. That of AdaptSegNet, which it builds on: 120,000 steps of alignment, in three rounds, and
+# BDL's as many of self-training, one image of each domain a step.
+_UPLR_AS_PUBLISHED = tuple(
+    f"data.schedules.{name}.{setting}"
+    for name, steps in (("alignment", 40_000), ("rounds", 120_000))
+    for setting in (
+        f"steps={steps}",
+        "batch_size=1",
+        "optimizer.name=sgd",
+        "optimizer.learning_rate=2.5e-4",  # ten times as much for the head
+        "optimizer.schedule=poly",
+    )
+)
 _PUBLISHED = [name for name, pair in DATA.items() if pair.schedules["rounds"] is PAPER_ROUND]
 
 SUITED: dict[tuple[str, str], tuple[str, ...]] = {
@@ -282,6 +301,9 @@ SUITED: dict[tuple[str, str], tuple[str, ...]] = {
     ("hiast", "streetsim_camvid"): _HIAST_ON_SMALL_DATA,
     **{("hiast", name): _HIAST_AS_PUBLISHED for name in _PUBLISHED},
     **{("iast", name): _IAST_AS_PUBLISHED for name in _PUBLISHED},
+    ("uplr", "streetsim"): _UPLR_ON_STREETS,
+    ("uplr", "streetsim_dusk"): _UPLR_ON_STREETS,
+    **{("uplr", name): _UPLR_AS_PUBLISHED for name in _PUBLISHED},
     ("iast", "synthia_cityscapes"): (*_IAST_AS_PUBLISHED, "alignment.weight=0.001"),
 }
 """What `with_overrides` applies before the user's own."""

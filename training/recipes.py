@@ -10,9 +10,12 @@ from training.settings import (
     ClassBalanced,
     Consistency,
     CopyPaste,
+    EntropyMixture,
+    Fda,
     FeatureDistance,
     GlobalThreshold,
     InstanceAdaptive,
+    KeptAdversary,
     LabelEntropy,
     Losses,
     Masked,
@@ -26,6 +29,7 @@ from training.settings import (
     Recipe,
     RegionRegularisation,
     Rounds,
+    SoftBalance,
     SourceShare,
     SpatialPrior,
     WarmUp,
@@ -45,6 +49,7 @@ DAFORMER = (
     "Segmentation, CVPR 2022"
 )
 MIC = "Hoyer et al., MIC: Masked Image Consistency for Context-Enhanced Domain Adaptation, CVPR 2023"
+UPLR = "Wang et al., Uncertainty-aware Pseudo Label Refinery for Domain Adaptive Semantic Segmentation, ICCV 2021"
 PGPC = (
     "Xiang et al., Pseudolabel guided pixels contrast for domain adaptive semantic segmentation, "
     "Scientific Reports 14, 2024"
@@ -181,13 +186,28 @@ RECIPES: dict[str, Recipe] = {
             learning_rate_decay=HIAST_DECAY,
         ),
     ),
+    "uplr": Recipe(
+        paper=UPLR,
+        published="GTA5 -> Cityscapes 52.6, SYNTHIA 48.0 / 54.6 (DeepLab-v2 ResNet-101)",
+        translation=Fda(),  # in the place of CycleGAN's images of BDL, which the paper trained on: --translated-root
+        alignment=Alignment(loss="bce", weight=0.001, rounds=3, sampler=SoftBalance(classes="half")),
+        adaptation=Rounds(
+            rounds=1,
+            selector=EntropyMixture(),
+            source_share=SourceShare(share=1.0, step=0.0, maximum=1.0),
+            adversarial_term=KeptAdversary(),
+            domain_means=True,
+        ),
+    ),
     "dacs": Recipe(
         paper=DACS,
+        measured="34.8",
         published="GTA5 -> Cityscapes 52.1, SYNTHIA 48.3 / 54.8 (DeepLab-v2 ResNet-101)",
         adaptation=Online(),
     ),
     "daformer": Recipe(
         paper=DAFORMER,
+        measured="36.9",
         published="GTA5 -> Cityscapes 68.3, SYNTHIA 60.9 / 67.4 (MiT-B5)",
         adaptation=Online(rare_class_sampling=RareClassSampling(), losses=Losses(feature_distance=FeatureDistance())),
     ),

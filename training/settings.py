@@ -476,6 +476,22 @@ class Losses:
 
 
 @dataclass(frozen=True)
+class SoftBalance:
+    """UPLR (ICCV 2021): source images of rare classes, or of those that the target is least certain of, are drawn more.
+
+    `training/data/soft_balance.py` has the formulas. Of the constants the paper prints the 0.1 of the map alone; slope
+    and shift are those of the loss that it took the map from (Distribution-Balanced Loss, ECCV 2020).
+    """
+
+    classes: Count | Literal["all", "half"] = "all"  # all (SR); or so many, or half of them, in each round those that
+    # the target is least certain of (TGAA), in the first round all
+    exponent: Fraction = 0.5  # of the classes' frequencies: 1 = images are drawn alike, 0 = classes are
+    slope: Positive = 10.0
+    shift: Fraction = 0.2
+    unit: Literal["pixel", "image"] = "pixel"  # what a class' frequency counts
+
+
+@dataclass(frozen=True)
 class Alignment:
     """A discriminator pulls the output maps of the target towards those of the source, after the warm-up.
 
@@ -490,7 +506,9 @@ class Alignment:
     discriminator_beta_2: Annotated[float, Interval(ge=0, lt=1)] = 0.99  # AdaptSeg, AdvEnt; IAST, HIAST: 0.999, which
     # their published pairs have
     first_kernel: Annotated[int, Interval(ge=1, le=16)] = 4  # of the discriminator: 3 in IAST, 4 in AdaptSeg and HIAST
-    rounds: RoundCount = 1  # each is a stage; discriminator and optimisers go on from one to the next
+    rounds: RoundCount = 1  # each is a stage of the schedule's steps; discriminator and optimisers go on from one to
+    # the next, and the learning rate falls over all of them
+    sampler: SoftBalance | None = None  # of the source's images; rounds of self-training keep the last one
     losses: Losses = Losses()
 
 
@@ -508,6 +526,17 @@ class Watch:
 
 
 @dataclass(frozen=True)
+class KeptAdversary:
+    """The adversarial term in rounds of self-training (BDL, CVPR 2019; UPLR's last step).
+
+    Map, loss and discriminator are those of the recipe's alignment, whose discriminator goes on; without alignment
+    AdaptSeg's.
+    """
+
+    weight: Weight | None = None  # None: that of the alignment
+
+
+@dataclass(frozen=True)
 class Rounds:
     """Rounds of labelling the target and training on it (CBST, CRST, IAST, HIAST)."""
 
@@ -522,9 +551,12 @@ class Rounds:
     class_mix: ClassMix | None = None  # source pixels are pasted into the target: the source must take part
     mean_teacher: MeanTeacher | None = None
     strong_views: bool = False  # the student sees the target through HIAST's strong augmentation
+    adversarial_term: KeptAdversary | None = None
+    domain_means: bool = False  # the cross-entropy is a mean over each domain's labelled pixels (BDL, UPLR), not over
+    # those of both together (CBST); so in any case where source_share is off
     losses: Losses = Losses()
     target_weight: Weight = 1.0  # of the pseudo-labels beside the source's labels, 1 as published: of a pixel, or of
-    # the mean where each domain has its own (recipes that publish no source part); 0 = the control without labels
+    # the mean where each domain has its own (`domain_means`); 0 = the control without labels
     learning_rate_decay: Positive = 1.0  # factor on the learning rate from one round to the next
 
 

@@ -2,11 +2,13 @@
 
     python tests/benchmarks/ablation.py --out RUNS --seeds 0 1 2
     python tests/benchmarks/ablation.py --out RUNS --method daformer --seeds 0 1 2
+    python tests/benchmarks/ablation.py --out RUNS --method uplr --seeds 0 1 2
     python tests/benchmarks/ablation.py --out RUNS --data streetsim_camvid --target-root PHOTOS
 
 Options that it does not know go to training/run.py. The first step is trained once per seed, and all that follows goes
 on from where it ended, whatever the watch thinks of it: HIAST from the adversarial warm-up, DAFormer, with PGPC's
-contrast and MIC's masked images behind its own parts, from the source model. Finished runs are not repeated and stopped
+contrast and MIC's masked images behind its own parts, and UPLR from the source model. Each of UPLR's steps aligns as
+long; where images are drawn by their classes, a third table has the draws. Finished runs are not repeated and stopped
 ones are continued: the same command goes on where it was.
 """
 
@@ -69,6 +71,19 @@ ABLATIONS = {
         },
         hard=("pole", "light", "sign", "rider", "train", "motor", "bicycl"),
     ),
+    "uplr": Ablation(
+        recipe="uplr",
+        shared="source",
+        steps={
+            "source only": ("translation=off", "alignment=off", "adaptation=off"),
+            "+ AA": ("translation=off", "alignment.sampler=off", "adaptation=off"),
+            "+ IT": ("alignment.sampler=off", "adaptation=off"),
+            "+ SR": ("alignment.sampler.classes=all", "adaptation=off"),
+            "+ TGAA": ("adaptation=off",),
+            "+ UPST": (),
+        },
+        hard=("light", "rider", "train", "motor", "bicycl"),
+    ),
 }
 
 
@@ -89,6 +104,9 @@ def main(argv: list[str] | None = None) -> int:
             shared = shared or ["--warm-start", str(model_of(run, ablation.shared))]
             summaries[step].append(outcome(ablation, step, json.loads((run / "report" / "summary.json").read_text())))
     print(step_table(ablation, summaries), class_table(ablation, summaries), sep="\n\n")
+    drawn = draws_table(ablation, summaries)
+    if drawn:
+        print("", drawn, sep="\n")
     return 0
 
 
@@ -141,6 +159,23 @@ def class_table(ablation: Ablation, summaries: dict[str, list[dict]]) -> str:
     for name in means[0]:
         cells = " | ".join(f"{mean[name]:.1f}" if name in mean else "" for mean in means)
         lines.append(f"| {f'**{name}**' if is_hard(ablation, name) else name} | {cells} |")
+    return "\n".join(lines)
+
+
+def draws_table(ablation: Ablation, summaries: dict[str, list[dict]]) -> str | None:
+    """The share of the source's images drawn in the last round of alignment that show each class, the rarest class
+    first, mean of the seeds; None where no step draws them by their classes."""
+    balanced = {step: [run.get("soft_balance") for run in runs] for step, runs in summaries.items()}
+    balanced = {step: rounds for step, rounds in balanced.items() if all(rounds)}
+    if not balanced:
+        return None
+    lines = [f"| % of the images drawn | alike | {' | '.join(balanced)} |", "|---|--:|" + "--:|" * len(balanced)]
+    first = next(iter(balanced.values()))[0][0]["classes"]
+    for name in first:
+        means = [statistics.mean(rounds[-1]["classes"][name]["after"] for rounds in runs) for runs in balanced.values()]
+        shown = f"**{name}**" if is_hard(ablation, name) else name
+        cells = " | ".join(f"{100 * share:.1f}" for share in (first[name]["before"], *means))
+        lines.append(f"| {shown} | {cells} |")
     return "\n".join(lines)
 
 

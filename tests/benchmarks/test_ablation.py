@@ -15,7 +15,7 @@ def parts(adaptation) -> tuple[bool, ...]:
     return tuple(map(bool, switches))
 
 
-HIAST, DAFORMER = ablation.ABLATIONS["hiast"], ablation.ABLATIONS["daformer"]
+HIAST, DAFORMER, UPLR = (ablation.ABLATIONS[name] for name in ("hiast", "daformer", "uplr"))
 
 
 def experiment(step: str, given=(), of=HIAST):
@@ -41,6 +41,34 @@ def test_each_step_of_daformer_adds_one_part():
         for each, loss in zip(others, losses, strict=True)
     ]
     assert [sum(each) for each in parts] == [0, 1, 2, 3, 4]
+
+
+def test_each_step_of_uplr_adds_one_part():
+    first, *aligned = (experiment(step, of=UPLR).recipe for step in UPLR.steps)
+    assert not first.adapts
+    parts = [
+        (
+            recipe.translation is not None,
+            recipe.alignment.sampler is not None,
+            recipe.alignment.sampler is not None and recipe.alignment.sampler.classes == "half",
+            recipe.adaptation is not None,
+        )
+        for recipe in aligned
+    ]
+    assert [sum(each) for each in parts] == [0, 1, 2, 3, 4]
+    assert {recipe.alignment.rounds for recipe in aligned} == {3}
+
+
+def test_the_draws_of_each_step_are_beside_its_scores():
+    def run(*shares: float) -> dict:
+        rounds = [{"classes": {"train": {"before": 0.1, "after": share}}} for share in shares]
+        return {"soft_balance": rounds}
+
+    summaries = {"+ IT": [{"soft_balance": []}, {}], "+ SR": [run(0.2, 0.3), run(0.2, 0.5)]}
+    drawn = ablation.draws_table(UPLR, summaries)
+    assert drawn.splitlines()[0] == "| % of the images drawn | alike | + SR |"
+    assert drawn.splitlines()[2] == "| **train** | 10.0 | 40.0 |"
+    assert ablation.draws_table(HIAST, {"+ IAS": [{}]}) is None
 
 
 @pytest.mark.parametrize("step", HIAST.steps)

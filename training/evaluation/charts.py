@@ -7,6 +7,7 @@ from typing import Any
 from training.data.classes import LabelSpace
 from training.evaluation import curves, plots, tables
 from training.evaluation.confusion import Confusion
+from training.evaluation.draws import draws_chart
 from training.evaluation.mixture_chart import mixture_chart
 
 
@@ -37,6 +38,9 @@ def write_charts(
             more_is_better=False,
         )
     charts |= _stages_charts(folder, summary["stages"], summary, label_space)
+    balanced = summary.get("soft_balance")
+    if balanced:
+        charts["draws"] = draws_chart(folder / "draws.png", balanced, label_space)
     logged = curves.read_metrics(metrics) if metrics is not None and metrics.exists() else {}
     if logged:
         charts["training"] = curves.training_curves(folder / "training.png", logged)

@@ -35,8 +35,7 @@ def read_metrics(path: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
 def training_curves(path: Path, metrics: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]) -> Path:
     """One small chart a loss term, the stages one after the other, a thin line where a stage begins."""
     names = list(dict.fromkeys(name for stage in metrics.values() for name in stage))
-    lengths = [max(points[-1][0] for points in stage.values()) for stage in metrics.values()]
-    starts = dict(zip(metrics, np.cumsum([0, *lengths]), strict=False))
+    starts, end = _starts(metrics)
     columns = 2 if len(names) > 1 else 1
     with canvas.style():
         figure = canvas.figure(4.8 * columns, 0.3 + 2.0 * -(-len(names) // columns))
@@ -45,16 +44,31 @@ def training_curves(path: Path, metrics: Mapping[str, Mapping[str, Sequence[tupl
             for stage, curves in metrics.items():
                 steps, values = zip(*curves.get(name, [(np.nan, np.nan)]), strict=True)
                 mark = "." if len(steps) < 5 else None
-                axes.plot(np.array(steps) + starts[stage], values, color=_BLUE, linewidth=1.5, marker=mark)
-            for start in list(starts.values())[1:]:
-                axes.axvline(start, color="#bbbbbb", linewidth=0.8, zorder=0)
+                axes.plot(np.array(steps) + starts[stage][0], values, color=_BLUE, linewidth=1.5, marker=mark)
+            for start, done in list(starts.values())[1:]:
+                axes.axvline(start + done, color="#bbbbbb", linewidth=0.8, zorder=0)
             axes.set_title(name.replace("_", " "))
-            axes.set_xlim(0, sum(lengths))
+            axes.set_xlim(0, end)
             axes.grid(axis="y")
         for axes in grid[len(names) :]:
             axes.remove()
         figure.supxlabel(f"step ({', '.join(stage.replace('_', ' ') for stage in metrics)})", fontsize=9)
         return canvas.save(figure, path)
+
+
+def _starts(metrics) -> tuple[dict[str, tuple[int, int]], int]:
+    """Where step 0 of each stage lies on a common axis and how many steps it left out, as a part that goes on from the
+    one before; and where the axis ends."""
+    starts: dict[str, tuple[int, int]] = {}
+    start = end = last = 0
+    kind = ""
+    for stage, curves in metrics.items():
+        logged = [step for points in curves.values() for step, _ in points]
+        goes_on = kind == stage.rpartition("_")[0] and min(logged) > last
+        start, done = (start, last) if goes_on else (end, 0)
+        kind, last = stage.rpartition("_")[0], max(logged)
+        starts[stage], end = (start, done), start + last
+    return starts, end
 
 
 def threshold_chart(path: Path, trajectories: Mapping[str, np.ndarray], space: LabelSpace) -> Path:

@@ -22,6 +22,8 @@ None or left out, and so is its part of the report.
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
 * rare_class_sampling: [{stage (its title), domain, classes {name, the rarest first: {pixels (share of the labelled
   pixels), images (with enough of it), drawn (share of the images that are drawn for it)}}}], one for each domain
+* soft_balance: [{stage (its title), classes {name, the rarest first: see `KEY` in `stages/balanced_orders.py`}}], one
+  for each round of alignment that draws the source's images so
 * chosen (name of the stage whose model is the result; none of `stages` = that before adaptation), watch [sentences]
 * seconds, seconds_per_stage {stage: seconds}, peak_rss_bytes
 """
@@ -42,6 +44,7 @@ import numpy as np
 from training.data.classes import LabelSpace
 from training.evaluation import charts, tables
 from training.evaluation.confusion import Confusion
+from training.evaluation.draws import draws_section
 from training.files.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -127,6 +130,7 @@ def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels:
         *_label_free_section(summary, pictures),
         *_stages_section(summary, pictures),
         *_sampling_section(summary),
+        *draws_section(summary.get("soft_balance"), _picture(pictures, "draws", "Draws of each class, round by round")),
         *_confusion_section(pictures),
         *_training_section(pictures),
         *_pictures_section(panels, legend),

@@ -30,7 +30,7 @@ DISCRIMINATOR_INPUTS = {"softmax": tf.nn.softmax, "self_information": self_infor
 class AdversarialTraining(Method):
     """Batches: `{"source": {"image", "label"}, "target": {"image", "label"}}`.
 
-    Of the target's label only the size is used.
+    Of the target's label only the size is used, if no term asks for pseudo-labels.
 
     Args:
         discriminator: see `models.discriminator.build_discriminator`.
@@ -38,6 +38,7 @@ class AdversarialTraining(Method):
         discriminator_input: "softmax" or "self_information".
         loss: "lsgan" or "bce".
         weight: of the adversarial term.
+        keep_optimizer: the segmenter's optimiser lasts too: for a training that is cut into stages.
 
     Raises:
         ValueError: an unknown input or loss.
@@ -56,12 +57,13 @@ class AdversarialTraining(Method):
         loss: str = "lsgan",
         weight: float = 0.05,
         loss_stride: int = 1,
+        keep_optimizer: bool = False,
     ):
         if discriminator_input not in DISCRIMINATOR_INPUTS:
             names = ", ".join(DISCRIMINATOR_INPUTS)
             raise ValueError(f"no discriminator input {discriminator_input!r}: choose from {names}")
         super().__init__(network, [*terms, AdversarialTerm(weight, loss)], loss_stride)
-        self.discriminator = discriminator
+        self.discriminator, self.keep_optimizer = discriminator, keep_optimizer
         self.as_map, self.domain_loss = DISCRIMINATOR_INPUTS[discriminator_input], DOMAIN_LOSSES[loss]
         self.trackers.append(keras.metrics.Mean("discriminator"))
 
@@ -86,9 +88,10 @@ class AdversarialTraining(Method):
 
     @property
     def lasting_variables(self) -> dict[str, list]:
-        """The discriminator and its optimiser: a further round of alignment continues with both."""
+        """The discriminator and its optimiser: further rounds continue with both."""
         return {
             **super().lasting_variables,
+            **({"optimizer": self.optimizer.variables} if self.keep_optimizer else {}),
             "discriminator": self.discriminator.weights,
             "discriminator_optimizer": self.discriminator_optimizer.variables,
         }
@@ -119,3 +122,10 @@ class AdversarialTraining(Method):
         count = len(self.trained_variables)
         super().descend(gradients[:count])
         self.discriminator_optimizer.apply(over_replicas(gradients[count:]), self.discriminator.trainable_variables)
+
+
+class AdversarialSelfTraining(AdversarialTraining):
+    """A round of self-training that keeps the adversarial term (BDL, CVPR 2019; UPLR): the target has pseudo-labels."""
+
+    title = "self-training with the adversarial term"
+    provides = AdversarialTraining.provides | frozenset({"pseudo_labels"})

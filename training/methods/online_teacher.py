@@ -108,7 +108,7 @@ class OnlineTeacher(MeanTeacherTraining):
 
         "mixed": {"image" float32 `[b, H, W, 3]`, "label" int32, "weight" float32, "pasted" bool, each `[b, h, w]` on
         the grid of the loss, "position"}. "teacher": {"target": {"probs", "levels", "label", "weight", "region"},
-        "source": {"probs", "levels"} where a term needs the teacher's levels}; "levels" only where it does.
+        "source": {"probs", "levels"} where a term needs the teacher's levels}.
         """
         source, target = batch["source"], batch["target"]
         # The teacher labels the target.

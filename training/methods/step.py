@@ -96,8 +96,8 @@ def predict_view(network, domain, stride: int, needs=frozenset()) -> View:
         features=outputs["features"] if "features" in needs else None,
         levels=outputs["levels"] if "levels" in needs else None,
         positions=domain.get("position"),
-        pasted=thin_label(domain["pasted"], stride) if "pasted" in domain else None,
         counts=domain.get("counts"),
+        pasted=thin_label(domain["pasted"], stride) if "pasted" in domain else None,
     )
 
 

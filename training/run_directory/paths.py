@@ -16,7 +16,7 @@ checkpoints/        of each finished stage NAME (see `training/stages/plan.py`)
                       partial/NAME-STEP.npz     all that moves, at the last two checkpoints
                       partial.sha256            their digests
 spatial_prior.npy   counted in round 1
-class_counts_*.npy  labelled pixels of each image and class, for rare class sampling
+class_counts_*.npy  labelled pixels of each image and class, for rare class and soft-balance sampling
 pseudo_labels/      round_N/*.png with manifest.json
 report/             report.md, summary.json, per_class_iou.csv, pictures
 final.weights.h5    the chosen round

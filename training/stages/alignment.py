@@ -1,16 +1,22 @@
 """Adversarial alignment: a discriminator pulls the target's output maps to the source's (AdaptSeg, AdvEnt, IAST)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
 
 from models.batch_norm import set_batch_norm
 from models.discriminator import build_discriminator
 from models.heads import head_variables
 from training.data.input_pipeline import side_by_side
+from training.data.sampling import SampleOrder
+from training.errors import UserError
 from training.methods.adversarial import AdversarialTraining
 from training.methods.optimizers import Adam
 from training.methods.terms import CrossEntropyTerm, TermContext, terms_of
 from training.progress import console
 from training.settings import Alignment, Experiment, Schedule
+from training.stages.balanced_orders import balanced_order
 from training.stages.fitting import train_stage
 from training.stages.stage import Run, Stage
 from training.stages.streams import source_stream, stream_of
@@ -19,36 +25,41 @@ LATER_ROUNDS = 600  # keeps the streams of alignment rounds after the first apar
 
 
 def stages(part: Alignment, experiment: Experiment) -> tuple[Stage, ...]:
-    """One stage per round of alignment."""
-    schedule = experiment.data.schedules["alignment"]
-    if part.rounds == 1:
-        return (_stage("alignment", "Alignment", "of the adversarial alignment", schedule, part, 1),)
-    numbers = range(1, part.rounds + 1)
+    """One stage per round of alignment; together they are one training, cut into parts."""
+    steps = experiment.data.schedules["alignment"].steps
+    schedule = replace(experiment.data.schedules["alignment"], steps=part.rounds * steps)
+    one, common = part.rounds == 1, {"schedule": schedule, "way": "by adversarial alignment", "settings": part}
     return tuple(
-        _stage(f"alignment_{n}", f"Alignment round {n}", f"of alignment round {n}", schedule, part, n) for n in numbers
-    )
-
-
-def _stage(name: str, title: str, phrase: str, schedule: Schedule, part: Alignment, number: int) -> Stage:
-    return AlignmentStage(
-        name=name,
-        title=title,
-        phrase=phrase,
-        schedule=schedule,
-        way="by adversarial alignment",
-        settings=part,
-        number=number,
+        AlignmentStage(
+            name="alignment" if one else f"alignment_{number}",
+            title="Alignment" if one else f"Alignment round {number}",
+            phrase="of the adversarial alignment" if one else f"of alignment round {number}",
+            number=number,
+            steps=steps,
+            **common,
+        )
+        for number in range(1, part.rounds + 1)
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlignmentStage(Stage):
-    """One round; the discriminator and its optimiser go on from the round before."""
+    """One round of so many steps; the schedule is of all rounds.
+
+    Discriminator and optimisers go on from the round before.
+    """
 
     settings: Alignment
     number: int
+    steps: int
 
     def check(self) -> None:
+        sampler = self.settings.sampler
+        if sampler is not None and sampler.classes != "all" and self.settings.rounds == 1:
+            raise UserError(
+                f"alignment.sampler.classes is {sampler.classes}, and the first round of alignment draws for all "
+                "classes: set alignment.rounds=2 or more, or alignment.sampler.classes=all"
+            )
         AdversarialTraining.check_terms(terms_of(self.settings.losses), self.schedule.accumulate)
 
     def skipped(self, run: Run) -> str | None:
@@ -58,41 +69,57 @@ class AlignmentStage(Stage):
         return None
 
     def run(self, run: Run) -> dict:
-        schedule = self.schedule
-        console.print(f"{self.title}: {schedule.steps} steps", style="bold")
+        settings, schedule = self.settings, self.schedule
+        console.print(f"{self.title}: {self.steps} steps", style="bold")
+        # 1. The order of the source's images, for which the network as it is tells what it is uncertain of.
+        order, figures = balanced_order(run, settings.sampler, self.number)
+        # 2. Training.
         set_batch_norm(run.network, schedule.batch_norm)
-        method = alignment_method(run, self.settings, schedule)
-        optimizer = Adam(self.settings.discriminator_learning_rate, 0.9, self.settings.discriminator_beta_2)
-        head, seed = head_variables(run.network), run.experiment.seed
+        method = alignment_method(run, settings, schedule)
+        head, seed, last = head_variables(run.network), run.experiment.seed, self.number * self.steps
         kept = {
             "lasting": run.directory.lasting(run.previous(self).name) if self.number > 1 else None,
-            "discriminator_optimizer": optimizer,
+            "part": (last - self.steps, last),
+            "discriminator_optimizer": discriminator_optimizer(settings),
             "setting": "data.schedules.alignment",
         }
-        train_stage(method, schedule, self.name, self._streams(run), run.directory, head, seed, **kept)
+        train_stage(method, schedule, self.name, self._streams(run, order), run.directory, head, seed, **kept)
+        # 3. Statistics of the target; what the next round goes on with.
         run.follow_target(schedule)
         run.save_lasting(method, self)
-        return {}
+        return figures
 
-    def _streams(self, run: Run):
+    def files(self, run: Run) -> list[Path]:
+        return [] if self.settings.sampler is None else [run.directory.class_counts("source")]
+
+    def _streams(self, run: Run, order: SampleOrder | None):
         """`make_stream(first_step, share)`: batches of the labelled source and the unlabelled target."""
         schedule = self.schedule
         first = 1000 * run.experiment.seed + (LATER_ROUNDS + 2 * self.number if self.number > 1 else 0)
         target = stream_of(run.domains.target, run.experiment.data, schedule, first + 1)
-        return side_by_side(source=source_stream(run, schedule, first), target=target)
+        return side_by_side(source=source_stream(run, schedule, first, order=order), target=target)
 
 
 def alignment_method(run: Run, settings: Alignment, schedule: Schedule) -> AdversarialTraining:
     """The `train_step` of alignment, with a discriminator that starts at random."""
-    space, seed = run.domains.label_space, run.experiment.seed
-    discriminator = build_discriminator(space.count, first_kernel=settings.first_kernel, seed=seed)
-    context = TermContext(run.network, space, seed, schedule.steps)
+    context = TermContext(run.network, run.domains.label_space, run.experiment.seed, schedule.steps)
     return AdversarialTraining(
         run.network,
-        discriminator,
+        new_discriminator(run, settings),
         [CrossEntropyTerm("source"), *terms_of(settings.losses, context)],
         settings.map,
         settings.loss,
         settings.weight,
         run.experiment.data.loss_stride,
+        keep_optimizer=settings.rounds > 1,
     )
+
+
+def new_discriminator(run: Run, settings: Alignment) -> keras.Model:
+    """It starts at random, by the seed of the run."""
+    classes, seed = run.domains.label_space.count, run.experiment.seed
+    return build_discriminator(classes, first_kernel=settings.first_kernel, seed=seed)
+
+
+def discriminator_optimizer(settings: Alignment) -> Adam:
+    return Adam(settings.discriminator_learning_rate, 0.9, settings.discriminator_beta_2)

@@ -108,7 +108,8 @@ class OnlineStage(Stage):
         order = source_order(run, self.settings.rare_class_sampling)
         streams = online_streams(run, self.settings, schedule, order)
         make_stream = side_by_side(**streams)
-        head, seed, part = head_variables(network), run.experiment.seed, Part("online", self.first, self.last)
+        head, seed = head_variables(network), run.experiment.seed
+        part = Part("online", self.first, self.last)
         options = {"lasting": kept, "part": part, "setting": "data.schedules.online"}
         train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, **options)
         # 3. Pictures of what it has mixed.

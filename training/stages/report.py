@@ -20,6 +20,7 @@ from training.prediction.label_files import MANIFEST_NAME, read_fitted
 from training.prediction.predictor import Predictor, enlarge
 from training.progress import console
 from training.run_directory.paths import RunDirectory
+from training.stages.balanced_orders import KEY as BALANCED
 from training.stages.stage import Run, Stage
 
 PANELS = 6
@@ -61,6 +62,7 @@ def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
             if stage.name in stages and stage.scored and stage is not run.baseline
         ],
         "rare_class_sampling": _sampled(run, stages),
+        "soft_balance": _balanced(run, stages),
         "chosen": chosen,
         "watch": _watch_sentences(run, stages, chosen),
         "seconds": sum(figures["seconds"] for figures in stages.values()),
@@ -91,6 +93,12 @@ def _sampled(run: Run, stages: dict[str, dict]) -> list[dict]:
         for domain, classes in stages.get(stage.name, {}).get("rare_class_sampling", {}).items():
             last[domain] = {"stage": stage.title, "domain": domain, "classes": classes}
     return list(last.values())
+
+
+def _balanced(run: Run, stages: dict[str, dict]) -> list[dict]:
+    """How each round of alignment drew the source's images, where it did so by their classes."""
+    balanced = [stage for stage in run.plan if BALANCED in stages.get(stage.name, {})]
+    return [{"stage": stage.title, "classes": stages[stage.name][BALANCED]} for stage in balanced]
 
 
 def _stage_summary(stage: Stage, figures: dict) -> dict:

@@ -40,6 +40,8 @@ from training.settings import (
     Schedule,
     SourceShare,
 )
+from training.stages.adversarial_rounds import adversarial_round, check_adversarial
+from training.stages.balanced_orders import kept_order
 from training.stages.fitting import train_stage
 from training.stages.orders import counted_files, order_figures, showing, source_order, target_order
 from training.stages.round_labels import RoundLabels, label_round
@@ -103,6 +105,9 @@ class RoundStage(Stage):
                 "adaptation.class_mix pastes source pixels into target images, and no source image takes part in the "
                 "rounds of this recipe: set adaptation.source_share=on or data.keep_source=True"
             )
+        if self.settings.adversarial_term is not None:
+            check_adversarial(self.settings, self.source_share is not None, self.schedule.accumulate)
+            return
         method = SelfTraining if self.settings.mean_teacher is None else MeanTeacherTraining
         method.check_terms(terms_of(self.settings.losses), self.schedule.accumulate)
 
@@ -120,13 +125,16 @@ class RoundStage(Stage):
         # 3. Training.
         set_batch_norm(network, self.schedule.batch_norm)
         context = TermContext(network, run.domains.label_space, self.seed_in(run), self.schedule.steps)
-        method = round_method(network, adaptation, data, self.schedule.steps, soft, context)
+        kept = {"setting": "data.schedules.rounds"}
+        if adaptation.adversarial_term is None:
+            method = round_method(network, adaptation, data, self.schedule.steps, soft, context)
+        else:
+            method, more = adversarial_round(run, self, round_terms(adaptation, True, context))
+            kept |= more
         orders = round_orders(run, self, labelled)
         make_stream = round_streams(run, self, labelled, orders)
         head, seed = head_variables(network), run.experiment.seed
-        train_stage(
-            method, self.schedule, self.name, make_stream, run.directory, head, seed, setting="data.schedules.rounds"
-        )
+        train_stage(method, self.schedule, self.name, make_stream, run.directory, head, seed, **kept)
         # 4. The student is kept and scored as it is; the teacher takes its place as the result.
         drawn = order_figures(orders, run.domains.label_space.names)
         figures = {**labelled.figures, **_pasted_classes(adaptation, labelled.found), **drawn}
@@ -161,7 +169,7 @@ def round_terms(adaptation: Rounds, with_source: bool, context: TermContext | No
     A recipe that does without the source (IAST, HIAST) has terms that are means over the target: where the data adds
     the source all the same, it gets a mean of its own.
     """
-    weight, own_mean = adaptation.target_weight, adaptation.source_share is None
+    weight, own_mean = adaptation.target_weight, adaptation.source_share is None or adaptation.domain_means
     target = (
         SoftCrossEntropyTerm(weight, own_mean)
         if selector_class(adaptation.selector.kind).gives_soft_labels
@@ -181,7 +189,7 @@ def round_method(
 ) -> Method:
     """The `train_step` of a round: plain self-training, or with a mean teacher that starts as the student is now.
 
-    context: its seed is that of what the step draws, too; None, where nothing is trained: 0.
+    context: of the terms; its seed is that of what the step draws, ClassMix' classes and the hidden blocks.
     """
     terms = round_terms(adaptation, source_share_of(adaptation, data) is not None, context)
     seed = 0 if context is None else context.seed
@@ -222,13 +230,17 @@ def source_part(count: int, share: SourceShare, data: Data, number: int) -> np.n
 
 
 def round_orders(run: Run, stage: RoundStage, labelled: RoundLabels) -> dict[str, SampleOrder | None]:
-    """The order of the images that are drawn in a round: "source" where it takes part, "target" (None: all alike)."""
+    """The order of the images that are drawn in a round: "source" where it takes part, "target" (None: all alike).
+
+    Where the recipe asks for nothing else, the source's is that of the last round of alignment.
+    """
     sampling, domains = stage.settings.rare_class_sampling, run.domains
     of_target = sampling if sampling is not None and sampling.domains == "both" else None
     orders = {"target": target_order(labelled.found, of_target)}
     if stage.source_share is not None:
         part = source_part(len(domains.source), stage.source_share, run.experiment.data, stage.number)
-        orders["source"] = source_order(run, sampling, part)
+        kept = kept_order(run, part) if sampling is None else None
+        orders["source"] = kept or source_order(run, sampling, part)
     return orders
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from training.data.classes import LABEL_SPACES
-from training.evaluation.curves import kept_share_chart, read_metrics, threshold_chart, training_curves
+from training.evaluation.curves import _starts, kept_share_chart, read_metrics, threshold_chart, training_curves
 
 SPACE = LABEL_SPACES["camvid11"]
 METRICS = """stage,step,metric,value
@@ -27,6 +27,22 @@ def test_a_step_that_was_logged_twice_counts_once(tmp_path):
     metrics = read_metrics(tmp_path / "metrics.csv")
     assert metrics["source"]["cross_entropy_source"] == [(25, 2.0), (50, 0.5)]
     assert list(metrics["round_1"]) == ["cross_entropy_source", "cross_entropy_target"]
+    assert drawn(training_curves(tmp_path / "training.png", metrics)) > 0.005
+
+
+def test_parts_of_one_training_follow_each_other_without_a_gap(tmp_path):
+    """Rounds begin at step 0 each; parts of one training go on with the steps of the part before."""
+    logged = {"source": 900, "alignment_1": 130, "alignment_2": 260, "round_1": 300, "round_2": 300}
+    metrics = {stage: {"loss": [(last - 30, 1.0), (last, 0.5)]} for stage, last in logged.items()}
+    starts, end = _starts(metrics)
+    assert starts == {
+        "source": (0, 0),
+        "alignment_1": (900, 0),
+        "alignment_2": (900, 130),
+        "round_1": (1160, 0),
+        "round_2": (1460, 0),
+    }
+    assert end == 1760
     assert drawn(training_curves(tmp_path / "training.png", metrics)) > 0.005
 
 

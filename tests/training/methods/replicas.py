@@ -40,7 +40,8 @@ def batches(strong: bool = False):
         target = {**target, "label": tf.constant(label), "weak": target["image"], "position": position}
         if strong:
             target["image"] = 255.0 - 0.8 * target["image"]
-        yield {"source": source, "target": target}
+        position = {"position": tf.range(4, dtype=tf.int64) + 4 * number}
+        yield {"source": {**source, **position}, "target": {**target, **position}}
 
 
 def stream_of(share, **views):
@@ -132,22 +133,19 @@ def methods(in_parts: bool = False) -> dict:
         method = MeanTeacherTraining(student, teacher_of(student), terms, decay=0.9, labels=labels, **drawn)
         return compiled(method, accumulate, 0.2, name="sgd")
 
-    def online(labels):
-        def make(accumulate):
-            student, masker = network(), BlockMasker(Masked(block=0.25), 0)
-            terms = [CrossEntropyTerm(domain, over_all=True) for domain in ("source", "mixed")]
-            terms += [TeacherWeightTerm(), MaskedTerm(Masked()), MinimumEntropyTerm(0.1)]
-            mixer = ClassMixer(ClassMix(), 0)
-            method = OnlineTeacher(student, teacher_of(student), terms, labels(), mixer, ramped(0.9), masker=masker)
-            return compiled(method, accumulate, 0.2, name="sgd")
+    def online(labels, accumulate):
+        student, masker = network(), BlockMasker(Masked(block=0.25), 0)
+        terms = [CrossEntropyTerm(domain, over_all=True) for domain in ("source", "mixed")]
+        terms += [TeacherWeightTerm(), MaskedTerm(Masked()), MinimumEntropyTerm(0.1)]
+        mixer = ClassMixer(ClassMix(), 0)
+        method = OnlineTeacher(student, teacher_of(student), terms, labels, mixer, ramped(0.9), masker=masker)
+        return compiled(method, accumulate, 0.2, name="sgd")
 
-        return make
+    def thresholds(accumulate):
+        return online(ThresholdedLabels(RunningThresholds(beta=0.5), CLASSES), accumulate)
 
-    def thresholds():
-        return ThresholdedLabels(RunningThresholds(beta=0.5), CLASSES)
-
-    def pooled():
-        return ImageWeights(ImageConfidence(threshold=0.5, pooled="batch"), CLASSES)
+    def pooled(accumulate):
+        return online(ImageWeights(ImageConfidence(threshold=0.5, pooled="batch"), CLASSES), accumulate)
 
     def adversarial(accumulate):
         student, discriminator = network(), build_discriminator(CLASSES, channels=4)
@@ -159,18 +157,21 @@ def methods(in_parts: bool = False) -> dict:
 
     def contrast(settings):
         method = contrast_method(settings)
-        return lambda: compiled(method(), 0.2, name="sgd")
+        return lambda accumulate: compiled(method(), accumulate, 0.2, name="sgd")
 
-    return {
+    whole = {
         "pixel_contrast": (contrast(PixelContrast(grid=4, pixels=100)), {}),
         "prototype_contrast": (contrast(some_prototype_contrast()), {}),
+    }
+    return {
+        **({} if in_parts else whole),
         "source": (source, {}),
         "self_training": (self_training, {}),
         "mean_teacher": (mean_teacher, {"strong": True}),
         "adversarial": (adversarial, {}),
         "pasted": (pasted, {"strong": True}),
-        "online_thresholds": (online(thresholds), {}),
-        "online_pooled": (online(pooled), {}),
+        "online_thresholds": (thresholds, {}),
+        "online_pooled": (pooled, {}),
     }
 
 

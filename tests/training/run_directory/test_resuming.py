@@ -22,6 +22,11 @@ RARE_CLASSES = (
     "adaptation.rare_class_sampling.domains=both",
 )
 
+BALANCED = (
+    *("uplr", "alignment.rounds=2", "alignment.sampler.classes=1", "alignment.sampler.slope=20"),
+    *("adaptation.selector.least_pixels=20",),
+)
+
 
 ONLINE = (
     *("mic", "watch.every=3", "watch.stop=False", "adaptation.weighting=RunningThresholds"),
@@ -65,8 +70,9 @@ def kill_in_metrics(monkeypatch, stage: str, step: int) -> None:
         (ADVERSARIAL, ["partial.sha256", ("alignment", 4)]),
         (ONLINE, [("online_3", 2), "online_3-0000002.npz", "online_3.lasting.npz", ("online_5", 4), "state.json"]),
         (RARE_CLASSES, ["class_counts_source.npy", ("source", 4), ("round_1", 4)]),
+        (BALANCED, ["class_counts_source.npy", ("alignment_2", 8), ("round_1", 4)]),
     ],
-    ids=["mean_teacher", "adversarial", "online", "rare_classes"],
+    ids=["mean_teacher", "adversarial", "online", "rare_classes", "balanced"],
 )
 def test_killed_again_and_again_it_ends_as_the_one_that_was_not(start, tmp_path, recipe, places):
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -1,0 +1,78 @@
+"""How often soft-balance sampling draws images of each class, round by round: a table and a picture."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.data.classes import LabelSpace
+from training.evaluation import canvas, tables
+
+MARK = " *"
+_MOST = 1.0  # powers of two that the darkest colour stands for
+
+
+def draws_section(rounds: Sequence[Mapping[str, Any]] | None, picture: Sequence[str]) -> list[str]:
+    """Of the report: how often images of each class were drawn; nothing where no round is balanced."""
+    if not rounds:
+        return []
+    told = (
+        "Of the source's images that a round draws, the share that shows each class, the rarest class first. Images "
+        "are drawn for the marked classes (*): all, or those that the target is least certain of, by the mean entropy "
+        "of the pixels that are predicted as the class (0: certain, 1: all classes equally likely)."
+    )
+    return ["## Soft-balance sampling", told, draws_table(rounds), *picture]
+
+
+def draws_table(rounds: Sequence[Mapping[str, Any]]) -> str:
+    """Per class, the rarest first: the share of the drawn images that show it, before the rounds and in each.
+
+    rounds: `soft_balance` of the summary. Where a round measured it, the mean entropy follows in brackets.
+    """
+    rows = []
+    for name, first in rounds[0]["classes"].items():
+        cells = [_cell(entry["classes"][name]) for entry in rounds]
+        rows.append((name, tables.percent(first["pixels"], 3), tables.percent(first["before"]), *cells))
+    titles = [entry["stage"].lower() for entry in rounds]
+    return tables.markdown_table(("class", "of the labelled pixels", "drawn alike", *titles), rows)
+
+
+def _cell(figures: Mapping[str, Any]) -> str:
+    """Share, mark and entropy of one class in one round."""
+    share = tables.percent(figures["after"]) + (MARK if figures["chosen"] else "")
+    if figures["predicted"] is None:
+        return share
+    return f"{share} ({'lost' if figures['entropy'] is None else tables.number(figures['entropy'], 3)})"
+
+
+def draws_chart(path: Path, rounds: Sequence[Mapping[str, Any]], space: LabelSpace) -> Path:
+    """The same as a picture: one row per class, the rarest above, one column per round.
+
+    The colour says how the share has changed against images drawn alike: blue = more often. A dot marks the classes
+    that images are drawn for.
+    """
+    names = list(rounds[0]["classes"])
+    alike = np.array([rounds[0]["classes"][name]["before"] for name in names])
+    drawn = np.array([[entry["classes"][name]["after"] for name in names] for entry in rounds])
+    shares = np.column_stack([alike, drawn.T])
+    changes = np.log2(np.maximum(shares, 1e-9) / np.maximum(alike, 1e-9)[:, None])
+    with canvas.style():
+        figure = canvas.figure(2.6 + 0.95 * shares.shape[1], 1.2 + 0.27 * len(names))
+        axes = figure.subplots()
+        axes.imshow(changes, cmap="RdBu", vmin=-_MOST, vmax=_MOST, aspect="auto", alpha=0.8)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_xticks(range(shares.shape[1]), ["alike", *(_short(entry["stage"]) for entry in rounds)])
+        for (row, column), share in np.ndenumerate(shares):
+            chosen = column > 0 and rounds[column - 1]["classes"][names[row]]["chosen"]
+            colour = "white" if abs(changes[row, column]) > 0.6 * _MOST else canvas.INK
+            text = f"{100 * share:.1f}" + (" •" if chosen else "")
+            axes.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
+        axes.set_title("Drawn images that show each class, %")
+        axes.set_xlabel("blue: more often than alike, red: less; •: images are drawn for the class", fontsize=8.5)
+        return canvas.save(figure, path)
+
+
+def _short(title: str) -> str:
+    """A column's title: "Alignment round 2" -> "round 2"."""
+    return title.lower().removeprefix("alignment ")

@@ -1,0 +1,61 @@
+"""Rounds of self-training that keep the adversarial term of alignment (BDL, CVPR 2019; UPLR, ICCV 2021)."""
+
+from dataclasses import replace
+
+from training.errors import UserError
+from training.methods.adversarial import AdversarialSelfTraining
+from training.methods.terms import Term, terms_of
+from training.pseudo_labels import selector_class
+from training.run_directory.checkpoint import lasting_groups
+from training.settings import Alignment, KeptAdversary, Recipe, Rounds
+from training.stages.alignment import discriminator_optimizer, new_discriminator
+from training.stages.stage import Run, Stage
+
+ADAPTSEG = Alignment(map="softmax", loss="bce", weight=0.001)
+"""Whose constants the term has in a recipe without alignment."""
+
+
+def check_adversarial(adaptation: Rounds, with_source: bool, accumulate: int) -> None:
+    """Refuse rounds that cannot keep the term.
+
+    Raises:
+        UserError: a teacher, ClassMix, soft labels, no source, or a loss that cannot be computed beside it.
+    """
+    term = "adaptation.adversarial_term"
+    for other in ("mean_teacher", "class_mix"):
+        if getattr(adaptation, other) is not None:
+            raise UserError(f"{term} and adaptation.{other} cannot be computed together: set one of them off")
+    if selector_class(adaptation.selector.kind).gives_soft_labels:
+        raise UserError(
+            f"{term} and the soft labels of the selector {adaptation.selector.kind} cannot be computed together: set "
+            f"{term}=off, or another adaptation.selector"
+        )
+    if not with_source:
+        raise UserError(
+            f"{term} compares the target's maps with the source's, and no source image takes part in the rounds of "
+            f"this recipe: set adaptation.source_share=on, or {term}=off"
+        )
+    AdversarialSelfTraining.check_terms(terms_of(adaptation.losses), accumulate)
+
+
+def adversary_of(recipe: Recipe, term: KeptAdversary) -> Alignment:
+    """Map, loss, weight and discriminator of the term."""
+    alignment = recipe.alignment or ADAPTSEG
+    return alignment if term.weight is None else replace(alignment, weight=term.weight)
+
+
+def adversarial_round(run: Run, stage: Stage, terms: list[Term]) -> tuple[AdversarialSelfTraining, dict]:
+    """The `train_step` of a round that keeps the term, and what `train_stage` takes beside it.
+
+    terms: of the round. The discriminator and its optimiser go on from the stage before, where that has them.
+    """
+    settings = adversary_of(run.experiment.recipe, stage.settings.adversarial_term)
+    choice = (settings.map, settings.loss, settings.weight, run.experiment.data.loss_stride)
+    method = AdversarialSelfTraining(run.network, new_discriminator(run, settings), terms, *choice)
+    path = run.directory.lasting(run.previous(stage).name)
+    asked = {"discriminator", "discriminator_optimizer", *(term.name for term in terms if term.variables)}
+    goes_on = path.is_file() and asked <= lasting_groups(path)
+    return method, {
+        "lasting": path if goes_on else None,
+        "discriminator_optimizer": discriminator_optimizer(settings),
+    }
