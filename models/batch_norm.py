@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.generators import restart_generators
+from models.generators import generator_states, restart_generators
 from models.replicas import over_replicas, replica_number, replicas
 
 STATISTICS = ("train", "batch", "frozen")
@@ -153,7 +153,11 @@ class StatisticsEstimator:
         self.forward = tf.function(forward, input_signature=[images], autograph=False)
 
     def take(self, batches) -> None:
-        """The statistics of `batches`: iterable of float32 `[b, h, w, 3]` in [0, 255]; every batch weighs the same."""
+        """The statistics of `batches`: iterable of float32 `[b, h, w, 3]` in [0, 255]; every batch weighs the same.
+
+        Nothing else of the model changes.
+        """
+        generators = [(state, state.numpy()) for state in generator_states(self.model)]
         restart_generators(self.model, 0)  # with dropout, too, the result depends on the images alone
         policies = [(layer.statistics, layer.momentum) for layer in self.layers]
         for layer in self.layers:
@@ -167,6 +171,8 @@ class StatisticsEstimator:
             value.assign(total / max(count, 1))
         for layer, policy in zip(self.layers, policies, strict=True):
             layer.statistics, layer.momentum = policy
+        for state, value in generators:
+            state.assign(value)
 
 
 def checked_statistics(statistics: str) -> str:

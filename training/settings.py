@@ -471,7 +471,7 @@ class Losses:
     consistency: Consistency | None = None  # needs a mean teacher
     minimum_entropy: MinimumEntropy | None = None
     feature_distance: FeatureDistance | None = None  # needs ImageNet weights
-    masked: Masked | None = None  # needs a mean teacher
+    masked: Masked | None = None  # needs a mean teacher; in rounds labels and weights are as by ImageConfidence
     contrast: PrototypeContrast | PixelContrast | None = None  # needs an adaptation of the kind Online
 
 
@@ -548,6 +548,7 @@ class Rounds:
     rare_class_sampling: RareClassSampling | None = None
     image_selection: ImageSelection | None = None
     copy_paste: CopyPaste | None = None
+    class_mix: ClassMix | None = None  # source pixels are pasted into the target: the source must take part
     mean_teacher: MeanTeacher | None = None
     strong_views: bool = False  # the student sees the target through HIAST's strong augmentation
     adversarial_term: KeptAdversary | None = None

@@ -33,7 +33,7 @@ def write_data(root: Path) -> None:
 
 def options(root: Path, recipe: str, *settings: str) -> list[str]:
     """The command line of a run on that data, with a checkpoint every second step."""
-    schedule = [f"data.schedules.{name}.{key}" for name in ("warm_up", "alignment", "rounds")
+    schedule = [f"data.schedules.{name}.{key}" for name in ("warm_up", "alignment", "rounds", "online")
                 for key in ("steps=5", "checkpoint_every=2", "batch_size=2")]  # fmt: skip
     roots = {"source": root / "source", "target": root / "target" / "images", "eval": root / "eval"}
     return [

@@ -21,7 +21,14 @@ class BlockMasker:
         self.settings, self.seed = settings, seed
 
     def hidden(self, image, positions):
-        """`image` float32 `[batch, height, width, 3]` in [0, 255] with the mean colour in the place of some blocks."""
+        """`image` with ImageNet's mean colour, 0 after normalisation, in the place of some blocks; its shape and type.
+
+        Blocks begin at the upper left corner; those of the right and lower edge are cut off.
+
+        Args:
+            image: float32 `[batch, height, width, 3]` in [0, 255].
+            positions: int64 `[batch]`.
+        """
         height, width = image.shape[1:3]
         side = max(1, round(self.settings.block * width))
         rows, columns = -(-height // side), -(-width // side)

@@ -1,10 +1,12 @@
 """Self-training with a mean teacher (HIAST, TPAMI 2025, section 4.4).
 
 1. Draw a target batch in two pixel-aligned views, weak (geometry only) and strong (colours changed too), which share
-   this round's pseudo-labels; draw a labelled source batch too where the method uses one.
-2. The student predicts the source and the strong view, each in a forward pass of its own in training mode.
-3. The teacher predicts the weak view in inference mode, without gradient; skipped if no term needs it. Where batch-norm
+   this round's pseudo-labels; draw a labelled source batch too where the method uses one. With ClassMix, source pixels
+   are pasted into both views and the labels, see `class_mix.py`.
+2. The teacher predicts the weak view in inference mode, without gradient; skipped if no term needs it. Where batch-norm
    is trained, it normalises with the statistics of the weak views: the student's moving ones are of strong views.
+3. The student predicts the source and the strong view, each in a forward pass of its own in training mode; and the
+   strong view with hidden blocks, where a term needs it (MIC, CVPR 2023).
 4. Sum the terms: hard labels on the confident pixels, entropy and the teacher's soft-max on the ignored ones.
 5. Descend: the optimiser moves the student's weights, not the teacher's.
 6. Update the teacher: trained weights by `teacher = decay * teacher + (1 - decay) * student`, batch-norm statistics and
@@ -19,10 +21,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.batch_norm import batch_norm_layers
+from models.batch_norm import batch_norm_layers, moving_statistics_kept
+from training.losses.regions import OUTSIDE
+from training.methods.block_mask import BlockMasker
+from training.methods.class_mix import ClassMixer
 from training.methods.method import Method
+from training.methods.online_labels import OnlineLabels
 from training.methods.self_training import SoftLabeller
-from training.methods.step import Step, on_grid_of, predict_domains
+from training.methods.step import Step, View, on_grid_of, predict_domains, predict_view, thin_label
 from training.settings import MeanTeacher
 
 Decay = float | Callable[[tf.Tensor], tf.Tensor]
@@ -33,13 +39,16 @@ class MeanTeacherTraining(Method):
     """Batches: `{"source": {"image", "label"}, "target": {"image", "weak", "label"}}`; "source" may be left out.
 
     `image` is the strong view, `weak` the weak one, both float32 `[b, h, w, 3]` in [0, 255]. Pixels beyond the
-    frame belong to no region.
+    frame belong to no region. Where `mixer` or `masker` draw, the domains have "position" too, int64 `[b]`.
 
     Args:
         teacher: a copy of the network, see `teacher_of`; its weights follow the student's.
         terms: as in `Method`; one that needs the teacher and has weight 0 is left out, and so is the teacher's pass.
         decay: of the teacher's moving average, per step, see `decay_of`.
         soft_labeller: LRENT's soft labels, recomputed on the weak view.
+        mixer: pastes source pixels into the target; the batches then have "source".
+        masker, labels: hide blocks of the target and label them by the teacher's prediction of the weak view; both
+            where a term needs "masked".
 
     Raises:
         ValueError: a teacher that is not a copy of the network.
@@ -47,7 +56,7 @@ class MeanTeacherTraining(Method):
     """
 
     title = "self-training with a mean teacher"
-    provides = Method.provides | frozenset({"target", "pseudo_labels", "soft_label", "teacher_probs"})
+    provides = Method.provides | frozenset({"target", "pseudo_labels", "soft_label", "teacher_probs", "masked"})
 
     def __init__(
         self,
@@ -57,11 +66,15 @@ class MeanTeacherTraining(Method):
         decay: Decay = 0.999,
         loss_stride: int = 1,
         soft_labeller: SoftLabeller | None = None,
+        mixer: ClassMixer | None = None,
+        masker: BlockMasker | None = None,
+        labels: OnlineLabels | None = None,
     ):
         _check_teacher(network, teacher)
-        used = [term for term in terms if term.weight or "teacher_probs" not in term.needs]
+        used = [term for term in terms if term.weight or not {"teacher_probs", "masked"} & set(term.needs)]
         super().__init__(network, used, loss_stride)
         self.teacher, self.decay, self.soft_labeller = teacher, decay, soft_labeller
+        self.mixer, self.masker, self.labels = mixer, masker, labels
         self.teacher.trainable = False
         for layer in batch_norm_layers(teacher):
             layer.statistics = "batch" if layer.statistics == "train" else layer.statistics
@@ -78,12 +91,46 @@ class MeanTeacherTraining(Method):
     def result_weights(self) -> list[np.ndarray]:
         return self.teacher.get_weights()
 
+    def prepared(self, batch) -> dict:
+        """The batch, perhaps mixed, with "teacher_probs" and "masked" where terms need them."""
+        batch = batch if self.mixer is None else self.mixer.pasted(batch)
+        if not {"teacher_probs", "masked"} & self.needs:
+            return batch
+        target = batch["target"]
+        label = thin_label(target["label"], self.loss_stride)
+        probs = self.predict_with_teacher(target["weak"], label)
+        prepared = {**batch, "teacher_probs": probs}
+        return prepared | ({"masked": self._masked(target, label, probs)} if "masked" in self.needs else {})
+
+    def _masked(self, target, label, probs) -> dict:
+        """The strong view with hidden blocks; labels and weights by the teacher, of pasted pixels their own."""
+        pasted = thin_label(target["pasted"], self.loss_stride) if "pasted" in target else tf.zeros_like(label, tf.bool)
+        region = tf.cast((label != OUTSIDE) & ~pasted, tf.float32)
+        taught, weight = self.labels(probs, region)
+        own = pasted | (label == OUTSIDE)
+        taught = tf.where(own, tf.cast(label, tf.int32), taught)
+        return self.with_hidden_blocks(target["image"], target["position"], taught, tf.where(pasted, 1.0, weight))
+
+    def with_hidden_blocks(self, image, position, label, weight) -> dict:
+        """A domain of a batch, for `masked_view`; label int32 and weight float32 are on the grid of the loss."""
+        hidden = self.masker.hidden(image, position)
+        return {"image": hidden, "label": label, "weight": weight, "position": position}
+
     def forward(self, batch) -> Step:
+        """Of a prepared batch."""
         step = predict_domains(self.seen, batch, self.loss_stride, self.needs)
-        weak, label = batch["target"]["weak"], step.target.label
-        soft_label = self.soft_labeller(weak, label) if self.soft_labeller else None
-        teacher_probs = self.predict_with_teacher(weak, label) if "teacher_probs" in self.needs else None
-        return replace(step, target=replace(step.target, soft_label=soft_label, teacher_probs=teacher_probs))
+        weak, view = batch["target"].get("weak"), step.target
+        soft_label = self.soft_labeller(weak, view.label, view.pasted) if self.soft_labeller else None
+        teacher_probs = batch["teacher_probs"] if "teacher_probs" in self.needs else None
+        view = replace(view, soft_label=soft_label, teacher_probs=teacher_probs)
+        return replace(step, target=view, masked=self.masked_view(batch))
+
+    def masked_view(self, batch) -> View | None:
+        """What the student sees of the images with hidden blocks, where a term needs them."""
+        if "masked" not in self.needs:
+            return None
+        with moving_statistics_kept():
+            return predict_view(self.seen, batch["masked"], 1)
 
     def predict_with_teacher(self, weak, label):
         """The teacher's soft-max on the grid of `label`: float32 `[batch, height, width, classes]`."""

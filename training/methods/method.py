@@ -154,7 +154,8 @@ class Method(keras.Model):
         prepared = self.prepared(batch)
         if self.accumulate == 1:
             return self.gradients_of(prepared)
-        counts = count_regions(batch, self.loss_stride)
+        # Of the domains that came in the batch: their labels, changed perhaps, are not on the grid of the loss yet.
+        counts = count_regions({name: prepared[name] for name in batch}, self.loss_stride)
         of_part = lambda part: self.gradients_of(with_counts(part, counts))  # noqa: E731
         return sum_over_parts(of_part, prepared, self.accumulate, len(self.trackers), self.descended_variables)
 

@@ -19,6 +19,7 @@ import keras
 import tensorflow as tf
 
 from models.batch_norm import moving_statistics_kept
+from models.generators import generator_states
 from models.levels import with_levels
 from training.losses.regions import OUTSIDE
 from training.methods.block_mask import BlockMasker
@@ -26,7 +27,7 @@ from training.methods.class_mix import MASKED_COLOURS, ClassMixer
 from training.methods.mean_teacher import Decay, MeanTeacherTraining
 from training.methods.method import Method
 from training.methods.online_labels import OnlineLabels
-from training.methods.step import Step, on_grid_of, predict_view, thin_label
+from training.methods.step import Step, View, on_grid_of, predict_view, thin_label
 
 
 class OnlineTeacher(MeanTeacherTraining):
@@ -37,11 +38,11 @@ class OnlineTeacher(MeanTeacherTraining):
     Args:
         network, teacher, decay, loss_stride: as in `MeanTeacherTraining`.
         terms: with `CrossEntropyTerm("mixed", over_all=True)` among them.
-        labels: from the teacher's soft-max to labels and weights.
+        labels: from the teacher's soft-max to labels and weights, of mixed images and of those with hidden blocks.
         mixer: draws the classes that are pasted, and the colours.
         target_weight: factor of the weights of the teacher's labels; 0 = the control without them.
-        mixes: False: nothing is pasted.
-        frozen: the network as ImageNet left it, where a term needs `frozen_levels`.
+        mixes: False: nothing is pasted; the colours change all the same.
+        frozen: the network as ImageNet left it, where a term needs "frozen_levels".
         masker: hides blocks of the target, where a term needs "masked".
 
     Raises:
@@ -68,10 +69,10 @@ class OnlineTeacher(MeanTeacherTraining):
         frozen: keras.Model | None = None,
         masker: BlockMasker | None = None,
     ):
-        super().__init__(network, teacher, terms, decay, loss_stride)
-        self.labels, self.mixer, self.target_weight, self.mixes = labels, mixer, target_weight, mixes
+        super().__init__(network, teacher, terms, decay, loss_stride, mixer=mixer, masker=masker, labels=labels)
+        self.target_weight, self.mixes = target_weight, mixes
         self.teaching = with_levels(teacher) if "teacher_levels" in self.needs else teacher
-        self.frozen, self.masker = frozen and with_levels(frozen), masker
+        self.frozen = frozen and with_levels(frozen)
 
     @property
     def resumable_variables(self) -> list:
@@ -79,30 +80,35 @@ class OnlineTeacher(MeanTeacherTraining):
 
     @property
     def lasting_variables(self) -> dict[str, list]:
-        """Everything that moves: the next part of the stage goes on as if there were no parts."""
-        moved = {"teacher": self.teacher.weights, "optimizer": self.optimizer.variables}
-        return {**super().lasting_variables, **moved, "labels": list(self.labels.variables)}
+        """Everything that moves: the next part of the training goes on as if there were no parts."""
+        return {
+            **super().lasting_variables,
+            "teacher": self.teacher.weights,
+            "generators": [state for network in self.networks for state in generator_states(network)],
+            "optimizer": self.optimizer.variables,
+            "labels": list(self.labels.variables),
+        }
 
     def train_step(self, batch):
         self.move_teacher(self.optimizer.iterations)
         return Method.train_step(self, batch)
 
     def prepared(self, batch) -> dict:
-        prepared = self.mixed(batch)
+        """What `mixed` gives, with "masked" where a term needs it; the labels' variables move."""
+        prepared, position = self.mixed(batch), batch["target"]["position"]
         taught = prepared["teacher"]["target"]
         self.labels.follow(taught["probs"], taught["region"])
-        return prepared | ({"masked": self.masked(batch["target"], taught)} if "masked" in self.needs else {})
-
-    def masked(self, target, taught) -> dict:
-        """Target images with changed colours and hidden blocks, with the teacher's labels and weights."""
-        position = target["position"]
-        image = self.masker.hidden(self.mixer.recoloured(target["image"], position, MASKED_COLOURS), position)
-        return {"image": image, "label": taught["label"], "weight": taught["weight"], "position": position}
+        if "masked" in self.needs:
+            image = self.mixer.recoloured(batch["target"]["image"], position, MASKED_COLOURS)
+            prepared["masked"] = self.with_hidden_blocks(image, position, taught["label"], taught["weight"])
+        return prepared
 
     def mixed(self, batch) -> dict:
-        """The batch with "mixed": {"image", "label", "weight", "position", "pasted"} and the teacher's predictions.
+        """The batch with "mixed" and "teacher", what the teacher says; no variable moves.
 
-        Label, weight and pasted are on the grid of the loss.
+        "mixed": {"image" float32 `[b, H, W, 3]`, "label" int32, "weight" float32, "pasted" bool, each `[b, h, w]` on
+        the grid of the loss, "position"}. "teacher": {"target": {"probs", "levels", "label", "weight", "region"},
+        "source": {"probs", "levels"} where a term needs the teacher's levels}.
         """
         source, target = batch["source"], batch["target"]
         # The teacher labels the target.
@@ -110,7 +116,7 @@ class OnlineTeacher(MeanTeacherTraining):
         taught = self.taught(target["image"], target_label)
         region = tf.cast(target_label != OUTSIDE, tf.float32)
         label, weight = self.labels(taught["probs"], region)
-        label = tf.where(region > 0, label, OUTSIDE)
+        label, weight = tf.where(region > 0, label, OUTSIDE), self.target_weight * weight
         # Image, label and weight are mixed by one mask.
         mask = self.mixer.mask(source["label"], source["position"]) & self.mixes
         thin_mask = thin_label(mask, self.loss_stride)
@@ -119,11 +125,11 @@ class OnlineTeacher(MeanTeacherTraining):
         mixed = {
             "image": self.mixer.recoloured(image, source["position"]),
             "label": tf.where(thin_mask, source_label, label),
-            "weight": tf.where(thin_mask, 1.0, self.target_weight * weight),
+            "weight": tf.where(thin_mask, 1.0, weight),
             "position": source["position"],
             "pasted": thin_mask,
         }
-        teacher = {"target": {**taught, "label": label, "weight": self.target_weight * weight, "region": region}}
+        teacher = {"target": {**taught, "label": label, "weight": weight, "region": region}}
         if "teacher_levels" in self.needs:
             teacher["source"] = self.taught(source["image"], source_label)
         return {**batch, "mixed": mixed, "teacher": teacher}
@@ -137,19 +143,27 @@ class OnlineTeacher(MeanTeacherTraining):
 
     def forward(self, batch) -> Step:
         """Of a prepared batch."""
-        teacher, mixed = batch["teacher"], batch["mixed"]
+        teacher, taught = batch["teacher"], _of_teacher(batch["teacher"]["target"])
+        # The moving statistics follow the mixed images alone.
         with moving_statistics_kept():
-            source_view = predict_view(self.seen, batch["source"], self.loss_stride, self.needs)
-            masked_view = predict_view(self.seen, batch["masked"], 1) if "masked" in self.needs else None
-        mixed_view = predict_view(self.seen, mixed, 1, self.needs)
-        of_target = {"target_frame": teacher["target"]["region"], **_of_teacher(teacher["target"])}
-        mixed_view = replace(mixed_view, pasted=mixed["pasted"], **of_target)
-        source_view = replace(source_view, **_of_teacher(teacher.get("source")))
+            source = predict_view(self.seen, batch["source"], self.loss_stride, self.needs)
+            target = self._target_view(batch, taught) if "target" in self.needs else None
+        masked = self.masked_view(batch)
+        mixed = predict_view(self.seen, batch["mixed"], 1, self.needs)
+        mixed = replace(mixed, target_frame=teacher["target"]["region"], **taught)
+        source = replace(source, **_of_teacher(teacher.get("source")))
         if "frozen_levels" in self.needs:
             levels = self.frozen(batch["source"]["image"], training=False)["levels"]
-            source_view = replace(source_view, frozen_levels=[tf.stop_gradient(level) for level in levels])
-        return Step(source=source_view, mixed=mixed_view, masked=masked_view)
+            source = replace(source, frozen_levels=[tf.stop_gradient(level) for level in levels])
+        return Step(source=source, target=target, mixed=mixed, masked=masked)
+
+    def _target_view(self, batch, taught) -> View:
+        """The target's images before mixing, with the teacher's labels."""
+        view = predict_view(self.seen, batch["target"], self.loss_stride, self.needs)
+        of_teacher = batch["teacher"]["target"]
+        return replace(view, label=of_teacher["label"], weight=of_teacher["weight"], **taught)
 
 
 def _of_teacher(taught: Mapping | None) -> dict:
+    """The fields of a `View` that the teacher fills."""
     return {} if taught is None else {"teacher_probs": taught["probs"], "teacher_levels": taught.get("levels")}

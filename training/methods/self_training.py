@@ -1,6 +1,7 @@
 """One round of self-training: real labels on the source, pseudo-labels on the target (CBST, CRST).
 
-1. Draw a source batch with labels and a target batch with this round's pseudo-labels (255 = not selected).
+1. Draw a source batch with labels and a target batch with this round's pseudo-labels (255 = not selected). With
+   ClassMix, source pixels are pasted into the target images and their labels, see `class_mix.py`.
 2. Predict each in a forward pass of its own: trained batch-norm normalises one domain at a time, and its moving
    statistics, which predictions use, follow the target's.
 3. LRENT only: a copy of the network from before the round predicts the target crops, their colours unchanged, without
@@ -14,6 +15,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from training.methods.class_mix import ClassMixer
 from training.methods.method import Method
 from training.methods.step import Step, on_grid_of, predict_domains
 
@@ -32,10 +34,20 @@ class SoftLabeller:
         self.log_thresholds = tf.constant(thresholds, tf.float32)[None, None, None]
         self.log_thresholds = tf.math.log(self.log_thresholds)
 
-    def __call__(self, image, label):
+    def __call__(self, image, label, pasted=None):
+        """The soft labels on the grid of `label`: float32 `[b, h, w, classes]`, no gradient.
+
+        Args:
+            image: float32 `[b, height, width, 3]`, colours unchanged.
+            label: integer `[b, h, w]`.
+            pasted: bool `[b, h, w]`, pixels of the source, whose soft label is their `label`; None = there are none.
+        """
         logits = on_grid_of(label, self.network(image, training=False)["logits"])
         log_probs = ops.log_softmax(logits, axis=-1)
-        return tf.stop_gradient(ops.softmax((log_probs - self.log_thresholds) / self.alpha, axis=-1))
+        soft = tf.stop_gradient(ops.softmax((log_probs - self.log_thresholds) / self.alpha, axis=-1))
+        if pasted is None:
+            return soft
+        return tf.where(pasted[..., None], tf.one_hot(tf.cast(label, tf.int32), soft.shape[-1]), soft)
 
 
 class SelfTraining(Method):
@@ -43,18 +55,33 @@ class SelfTraining(Method):
 
     "source" may be left out (IAST). LRENT's target has "weak" too, the view without changes of colour, from which the
     soft labels are made.
+
+    Args:
+        network, terms, loss_stride: as in `Method`.
+        soft_labeller: of LRENT.
+        mixer: pastes source pixels into the target; the batches then have "source", and its "position".
     """
 
     title = "self-training without a mean teacher"
     provides = Method.provides | frozenset({"target", "pseudo_labels", "soft_label"})
 
-    def __init__(self, network, terms, loss_stride: int = 1, soft_labeller: SoftLabeller | None = None):
+    def __init__(
+        self,
+        network: keras.Model,
+        terms,
+        loss_stride: int = 1,
+        soft_labeller: SoftLabeller | None = None,
+        mixer: ClassMixer | None = None,
+    ):
         super().__init__(network, terms, loss_stride)
-        self.soft_labeller = soft_labeller
+        self.soft_labeller, self.mixer = soft_labeller, mixer
+
+    def prepared(self, batch) -> dict:
+        return batch if self.mixer is None else self.mixer.pasted(batch)
 
     def forward(self, batch) -> Step:
         step = predict_domains(self.seen, batch, self.loss_stride, self.needs)
         if self.soft_labeller is None:
             return step
-        soft_label = self.soft_labeller(batch["target"]["weak"], step.target.label)
+        soft_label = self.soft_labeller(batch["target"]["weak"], step.target.label, step.target.pasted)
         return replace(step, target=replace(step.target, soft_label=soft_label))

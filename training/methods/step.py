@@ -84,8 +84,8 @@ def predict_view(network, domain, stride: int, needs=frozenset()) -> View:
     """The view of one domain by a forward pass in training mode.
 
     Args:
-        domain: `{"image": float32 [b, h, w, 3], "label": uint8 [b, h, w]}`; "weight", float32 `[b, h, w]`,
-            "position", int64 `[b]`, and "counts" (see `View`), where the batch has them.
+        domain: `{"image": float32 [b, h, w, 3], "label": uint8 [b, h, w]}`; "weight", float32 `[b, h, w]`, "pasted",
+            bool `[b, h, w]`, "position", int64 `[b]`, and "counts" (see `View`), where the batch has them.
         needs: what the terms need; features and levels are kept only if they are among it.
     """
     label, outputs = thin_label(domain["label"], stride), network(domain["image"], training=True)
@@ -97,6 +97,7 @@ def predict_view(network, domain, stride: int, needs=frozenset()) -> View:
         levels=outputs["levels"] if "levels" in needs else None,
         positions=domain.get("position"),
         counts=domain.get("counts"),
+        pasted=thin_label(domain["pasted"], stride) if "pasted" in domain else None,
     )
 
 

@@ -19,11 +19,12 @@ def check_adversarial(adaptation: Rounds, with_source: bool, accumulate: int) ->
     """Refuse rounds that cannot keep the term.
 
     Raises:
-        UserError: a teacher, soft labels, no source, or a loss that cannot be computed beside it.
+        UserError: a teacher, ClassMix, soft labels, no source, or a loss that cannot be computed beside it.
     """
     term = "adaptation.adversarial_term"
-    if adaptation.mean_teacher is not None:
-        raise UserError(f"{term} and adaptation.mean_teacher cannot be computed together: set one of them off")
+    for other in ("mean_teacher", "class_mix"):
+        if getattr(adaptation, other) is not None:
+            raise UserError(f"{term} and adaptation.{other} cannot be computed together: set one of them off")
     if selector_class(adaptation.selector.kind).gives_soft_labels:
         raise UserError(
             f"{term} and the soft labels of the selector {adaptation.selector.kind} cannot be computed together: set "

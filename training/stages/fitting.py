@@ -4,6 +4,7 @@ One loop for one device and for many (Keras' `fit` cannot train on several machi
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
@@ -25,6 +26,15 @@ from training.settings import Schedule
 from training.stages.memory_advice import need_of, sentence, tell
 
 LOG_EVERY = 25  # steps
+
+
+@dataclass(frozen=True)
+class Part:
+    """The steps `first` to `last` - 1 of a training called `whole`, which a run cuts into several stages."""
+
+    whole: str
+    first: int
+    last: int
 
 
 class _StageCallback(keras.callbacks.Callback):
@@ -74,7 +84,7 @@ def train_stage(
     head,
     seed: int,
     lasting: Path | None = None,
-    part: tuple[int, int] | None = None,
+    part: Part | None = None,
     setting: str = "data.schedules.STAGE",
     **compiled,
 ) -> None:
@@ -85,9 +95,10 @@ def train_stage(
         name: of the stage: its checkpoints and metrics carry it.
         make_stream: `make_stream(first_step, share)` gives a share's part of the batches from that step on.
         head: variables that learn with the head's multiple of the learning rate.
-        seed: of the run; the noise of dropout is a function of it, the name of the stage and the step.
+        seed: of the run; the noise of dropout is a function of it, the name of the stage (of a part: of the whole) and
+            the step.
         lasting: file of the variables that a stage before has kept for this one.
-        part: (first, last) of the schedule's steps that this stage makes, last not included; None = all.
+        part: which of the schedule's steps this stage makes; None = all.
         setting: where the schedule stands in the settings, for what is said about memory.
         compiled: what else the method's `compile` takes.
 
@@ -97,16 +108,17 @@ def train_stage(
     optimizer = build_optimizer(schedule.optimizer, schedule.steps, head, schedule.average_weights)
     optimizer.build(method.trained_variables)
     method.compile(optimizer=optimizer, accumulate=schedule.accumulate, jit_compile=False, **compiled)
+    part = part or Part(name, 0, schedule.steps)
+    # Random generators start anew in every stage: a run resumed between two stages draws what an unbroken one does.
+    # A later part goes on with their states, which are among the lasting variables.
+    for number, network in enumerate(method.networks):
+        restart_generators(network, seed, crc32(part.whole.encode()), number)
     if lasting is not None:
         load_lasting(lasting, method.lasting_variables)
-    # Random generators start anew in every stage: a run resumed between two stages draws what an unbroken one does.
-    for number, network in enumerate(method.networks):
-        restart_generators(network, seed, crc32(name.encode()), number)
-    first, last = part or (0, schedule.steps)
-    first_step = max(first, load_partial(directory, method, name))
+    first_step = max(part.first, load_partial(directory, method, name))
     forget_metrics_after(directory.metrics, directory.stages, name, first_step)
-    if first_step < last:
-        callback = _StageCallback(directory, name, last, first_step, schedule.checkpoint_every)
+    if first_step < part.last:
+        callback = _StageCallback(directory, name, part.last, first_step, schedule.checkpoint_every)
         share, needs = share_of_this_process(), []
         rows = share.replica_batch(schedule.batch_size, schedule.accumulate)
 
@@ -115,7 +127,7 @@ def train_stage(
             tell(needs[0])
 
         stream = make_stream(first_step, share)
-        stream = stream.take(last - first_step) if last < schedule.steps else stream
+        stream = stream.take(part.last - first_step) if part.last < schedule.steps else stream
         with out_of_memory_said(lambda: sentence(needs[0] if needs else None, name)):
             train(method, stream, callback, tell_need)
 

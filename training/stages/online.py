@@ -1,8 +1,8 @@
 """Online adaptation: a mean teacher labels every target batch (DACS, DAFormer, PGPC).
 
 The training has one schedule, and is cut into parts so that the watch can judge it on its way: each part is a stage of
-the run, which goes on with all variables of the part before, as if there were no cut. The best part by the watch is the
-result; a collapse ends the run.
+the run, which goes on with all variables of the part before, as if there were no cut. The watch judges student and
+teacher of each part. The best of all by the watch is the result; a collapse of both ends the run.
 """
 
 from collections.abc import Iterator
@@ -28,15 +28,17 @@ from training.methods.terms import CrossEntropyTerm, TeacherWeightTerm, TermCont
 from training.progress import console
 from training.settings import ClassMix, Experiment, Online, Schedule
 from training.stages.contrast_report import ContrastReport
-from training.stages.fitting import train_stage
+from training.stages.fitting import Part, train_stage
+from training.stages.judging import better_of, judge_network
 from training.stages.network import initial_network
 from training.stages.orders import counted_files, order_figures, showing, source_order
-from training.stages.stage import Run, Stage
+from training.stages.stage import JUDGED, Run, Stage
 from training.stages.streams import augmentation_of, source_stream, stream_of
 
 STREAMS = 800  # keeps the streams of online training apart from those of rounds and of alignment
 PARTS = 4  # of the training, where the recipe does not say how often the watch judges
 PICTURED = 4  # mixed images per picture
+CANDIDATES = ("student", "teacher")  # for the result of a part; on ties the later one
 
 
 def stages(part: Online, experiment: Experiment) -> tuple[Stage, ...]:
@@ -45,10 +47,11 @@ def stages(part: Online, experiment: Experiment) -> tuple[Stage, ...]:
     schedule = replace(schedule, average_weights=None)  # the teacher is an average already
     every = experiment.recipe.watch.every or -(-schedule.steps // PARTS)
     firsts = range(0, schedule.steps, every)
-    return tuple(_stage(part, schedule, first, min(first + every, schedule.steps)) for first in firsts)
+    margins = experiment.data.label_margins
+    return tuple(_stage(part, margins, schedule, first, min(first + every, schedule.steps)) for first in firsts)
 
 
-def _stage(part: Online, schedule: Schedule, first: int, last: int) -> Stage:
+def _stage(part: Online, margins: tuple, schedule: Schedule, first: int, last: int) -> Stage:
     return OnlineStage(
         name=f"online_{last}",
         title=f"Step {last}",
@@ -57,6 +60,7 @@ def _stage(part: Online, schedule: Schedule, first: int, last: int) -> Stage:
         way="by online self-training",
         ends_run=True,
         settings=part,
+        margins=margins,
         first=first,
         last=last,
     )
@@ -64,9 +68,13 @@ def _stage(part: Online, schedule: Schedule, first: int, last: int) -> Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineStage(Stage):
-    """The steps `first` to `last` - 1 of the training; the teacher is the result."""
+    """The steps `first` to `last` - 1 of the training; the result is the better of student and teacher by the watch.
+
+    margins: top, bottom, left, right: shares of the target's frames that are not labelled.
+    """
 
     settings: Online
+    margins: tuple[float, float, float, float]
     first: int
     last: int
 
@@ -76,6 +84,12 @@ class OnlineStage(Stage):
             raise UserError(
                 "adaptation.rare_class_sampling.domains is both, and online labels are not known before the images are "
                 "drawn: leave it at source; rounds have both"
+            )
+        top, bottom, left, right = self.margins
+        if max(top + bottom, left + right) >= 1:
+            raise UserError(
+                "data.label_margins (top, bottom, left, right) leave nothing of the target's frames to label: "
+                f"{self.margins} add up to a whole side; give smaller shares"
             )
         OnlineTeacher.check_terms(terms_of(self.settings.losses), self.schedule.accumulate)
 
@@ -95,20 +109,41 @@ class OnlineStage(Stage):
         streams = online_streams(run, self.settings, schedule, order)
         make_stream = side_by_side(**streams)
         head, seed = head_variables(network), run.experiment.seed
-        options = {"lasting": kept, "part": (self.first, self.last), "setting": "data.schedules.online"}
+        part = Part("online", self.first, self.last)
+        options = {"lasting": kept, "part": part, "setting": "data.schedules.online"}
         train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, **options)
-        # 3. Pictures, the figures of the student; the teacher takes its place as the result.
+        # 3. Pictures of what it has mixed.
         if self._is_pictured:
             picture = run.directory.mixing_picture(self.name)
             on_chief(lambda: write_mixing(picture, mixed_images(method, streams), run.domains.label_space))
+        # 4. Student and teacher are judged as they would predict; the better one is the result. What the next part goes
+        #    on with is kept: where statistics are trained, no step of it depends on the moving ones that change here.
+        run.follow_target(schedule)
         run.save_lasting(method, self)
-        run.follow_target(schedule)
-        student_scores = run.score(run.domains.evaluation, f"evaluating the student of {self.name}")
-        network.set_weights(method.result_weights())
-        run.follow_target(schedule)
+        figures = self._better_of(run, method.result_weights())
         drawn = order_figures({"source": order}, run.domains.label_space.names) if self.first == 0 else {}
         contrasted = {"contrast": shown.figures(method)} if shown else {}
-        return {"student_scores": student_scores, **drawn, **contrasted}
+        return {**figures, **drawn, **contrasted}
+
+    def _better_of(self, run: Run, teacher: list[np.ndarray]) -> dict:
+        """Give the network, which is the student, the weights of the better of both; the figures of both."""
+        network, weights, judged = run.network, {}, {}
+        for name in CANDIDATES:
+            if name == "teacher":
+                network.set_weights(teacher)
+                run.follow_target(self.schedule)
+            weights[name], judged[name] = network.get_weights(), judge_network(run, self, name)
+        result = better_of(judged)
+        network.set_weights(weights[result])
+        for name, judgement in judged.items():
+            taken = ", taken" if name == result else ""
+            console.print(f"  the {name}: label-free score {judgement.verdict.score:.3f}{taken}")
+        return {
+            "result": result,
+            "candidates": {name: judgement.figures for name, judgement in judged.items()},
+            "student_scores": judged["student"].scores,
+            JUDGED: judged[result],
+        }
 
     @property
     def _is_pictured(self) -> bool:

@@ -12,7 +12,6 @@ import importlib
 import time
 
 import keras
-import numpy as np
 
 from training.data.domains import load_domains
 from training.data.fixed_lists import with_fixed_lists
@@ -21,14 +20,15 @@ from training.distribution.memory import out_of_memory_predicting, out_of_memory
 from training.distribution.workers import chief_first, on_chief
 from training.errors import UserError
 from training.evaluation.tables import score_or_none
-from training.evaluation.watch import Observation, Verdict, chosen_stage, judge, observe
+from training.evaluation.watch import chosen_stage
 from training.prediction.target_predictions import PREDICTION_BATCH
 from training.progress import console
 from training.run_directory.paths import RunDirectory
 from training.settings import Experiment
+from training.stages.judging import judge_network
 from training.stages.network import build_network
 from training.stages.report import report_run
-from training.stages.stage import Run, Stage, trains_statistics
+from training.stages.stage import JUDGED, Run, Stage, trains_statistics
 from training.stages.statistics import StatisticsStage
 from training.stages.warm_start import warm_start_of
 
@@ -123,51 +123,14 @@ def _carry_out(run: Run, stage: Stage) -> None:
     figures = dict(stage.run(run))
     if stage.scored:
         on_chief(lambda: run.directory.save_weights(run.network, run.directory.weights(stage.name)))
-        figures["scores"] = run.score(run.domains.evaluation, f"evaluating {stage.name}")
-        figures["source_scores"] = _source_scores(run, stage)
-        figures["adapts"] = not stage.reference
-    on_chief(lambda: _record(run, stage, started, figures))
-
-
-def _source_scores(run: Run, stage: Stage) -> dict:
-    """Figures on the source; where the statistics are the target's, with those of the source in their place."""
-    dataset, title = run.domains.source_evaluation, f"evaluating {stage.name} on the source"
-    if stage is run.baseline or not run.takes_statistics:
-        return run.score(dataset, title)
-    weights = run.network.get_weights()
-    run.take_statistics(run.domains.source)
-    scores = run.score(dataset, title)
-    run.network.set_weights(weights)
-    return scores
-
-
-def _record(run: Run, stage: Stage, started: float, figures: dict) -> None:
-    """Let the watch judge the network as it stands, and write everything down."""
-    recipe = run.experiment.recipe
-    if recipe.adapts and stage.scored:
-        watched = (run.domains.target, run.size, recipe.watch.images)
-        source_miou = figures["source_scores"]["miou"]
-        observation = observe(run.predictor, run.second_view, *watched, source_miou=source_miou)
-        observation.save(run.directory.observation(stage.name))
-        figures["verdict"] = _verdict(run, stage, observation).as_json()
+        judgement = figures.pop(JUDGED, None) or judge_network(run, stage)
+        figures |= {**judgement.figures, "adapts": not stage.reference}
+        if judgement.observation is not None:
+            on_chief(lambda: judgement.observation.save(run.directory.observation(stage.name)))
     figures["seconds"] = time.monotonic() - started
-    run.directory.finish_stage(stage.name, figures, stage.files(run))
+    on_chief(lambda: run.directory.finish_stage(stage.name, figures, stage.files(run)))
     if figures.get("scores"):
-        console.print(f"  {stage.name}: mIoU {score_or_none(figures['scores']['miou'])}")
-
-
-def _verdict(run: Run, stage: Stage, observation: Observation) -> Verdict:
-    """Of one stage; one that learns from another model's labels is measured by that model's class shares."""
-    finished = [each for each in run.plan if each.name in run.directory.stages and each.scored]
-    earlier = {each.name: Observation.load(run.directory.observation(each.name)) for each in finished}
-    # The reference: the model before adaptation, or the same with the target's statistics.
-    references = [earlier[each.name] for each in finished if each.reference]
-    reference = observation if stage.reference or not references else references[-1]
-    previous = list(earlier.values())[-1] if earlier else observation
-    labeller = run.directory.stages[run.baseline.name].get("labeller") if stage.labelled else None
-    shares = np.array(labeller["shares"]) if labeller else None
-    names, limits = run.domains.label_space.names, run.experiment.recipe.watch
-    return judge(observation, previous, reference, run.domains.source_shares, names, limits, shares)
+        on_chief(lambda: console.print(f"  {stage.name}: mIoU {score_or_none(figures['scores']['miou'])}"))
 
 
 def _finish(run: Run) -> dict:

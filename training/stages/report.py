@@ -110,7 +110,7 @@ def _stage_summary(stage: Stage, figures: dict) -> dict:
     return {
         "stage": stage.name,
         "title": stage.title,
-        "phrase": stage.phrase,
+        "phrase": f"of the {figures['result']} {stage.phrase}" if "result" in figures else stage.phrase,
         "way": stage.way,
         **{key: figures[key] for key in kept if key in figures},
         "label_free_score": verdict["score"],
@@ -139,15 +139,21 @@ def _watch_sentences(run: Run, stages: dict[str, dict], chosen: str) -> list[str
     if not judged:
         return []
     verdicts = [(stage, stages[stage.name]["verdict"]) for stage in judged if not stage.reference]
+    titles = {stage.name: _judged_title(stage, stages[stage.name]) for stage in judged}
     said = [
-        f"{stage.title}: {'COLLAPSE: ' if verdict['collapse'] else ''}{verdict['sentence']}"
+        f"{titles[stage.name]}: {'COLLAPSE: ' if verdict['collapse'] else ''}{verdict['sentence']}"
         for stage, verdict in verdicts
     ]
-    title = next(stage.title for stage in judged if stage.name == chosen)
+    title = titles[chosen]
     taken = f"Taken: {title}, the best label-free score of what did not collapse"
     if chosen == run.baseline.name:
         taken += "; adaptation brought nothing that can be seen without labels"
     return [*said, taken]
+
+
+def _judged_title(stage: Stage, figures: dict) -> str:
+    """What the verdict on a stage is of, where its result is one of several networks."""
+    return f"{stage.title}, the {figures['result']}" if "result" in figures else stage.title
 
 
 def report_run(run: Run, chosen: str, peak: int) -> dict:

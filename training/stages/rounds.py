@@ -19,8 +19,11 @@ from training.distribution.shares import Share
 from training.distribution.workers import on_chief
 from training.errors import UserError
 from training.evaluation.panels import write_pasting
+from training.methods.block_mask import BlockMasker
+from training.methods.class_mix import ClassMixer
 from training.methods.mean_teacher import MeanTeacherTraining, decay_of, teacher_of
 from training.methods.method import Method
+from training.methods.online_labels import ImageWeights
 from training.methods.self_training import SelfTraining, SoftLabeller
 from training.methods.terms import CrossEntropyTerm, SoftCrossEntropyTerm, TermContext, terms_of
 from training.prediction.label_images import (
@@ -32,6 +35,7 @@ from training.settings import (
     CopyPaste,
     Data,
     Experiment,
+    ImageConfidence,
     Rounds,
     Schedule,
     SourceShare,
@@ -95,6 +99,11 @@ class RoundStage(Stage):
             raise UserError(
                 "adaptation.rare_class_sampling draws source images, and no source image takes part in the rounds of "
                 "this recipe: set adaptation.rare_class_sampling.domains=both, or adaptation.source_share=on"
+            )
+        if self.settings.class_mix is not None and self.source_share is None:
+            raise UserError(
+                "adaptation.class_mix pastes source pixels into target images, and no source image takes part in the "
+                "rounds of this recipe: set adaptation.source_share=on or data.keep_source=True"
             )
         if self.settings.adversarial_term is not None:
             check_adversarial(self.settings, self.source_share is not None, self.schedule.accumulate)
@@ -178,13 +187,27 @@ def round_method(
     soft: SoftLabeller | None,
     context: TermContext | None = None,
 ) -> Method:
-    """The `train_step` of a round: plain self-training, or with a mean teacher that starts as the student is now."""
+    """The `train_step` of a round: plain self-training, or with a mean teacher that starts as the student is now.
+
+    context: of the terms; its seed is that of what the step draws, ClassMix' classes and the hidden blocks.
+    """
     terms = round_terms(adaptation, source_share_of(adaptation, data) is not None, context)
-    teaching = adaptation.mean_teacher
-    if teaching is None:
-        return SelfTraining(network, terms, data.loss_stride, soft)
-    decay = decay_of(teaching, steps)
-    return MeanTeacherTraining(network, teacher_of(network), terms, decay, data.loss_stride, soft)
+    seed = 0 if context is None else context.seed
+    mixer = None if adaptation.class_mix is None else ClassMixer(adaptation.class_mix, seed)
+    if adaptation.mean_teacher is None:
+        return SelfTraining(network, terms, data.loss_stride, soft, mixer)
+    masked = adaptation.losses.masked
+    return MeanTeacherTraining(
+        network,
+        teacher_of(network),
+        terms,
+        decay_of(adaptation.mean_teacher, steps),
+        data.loss_stride,
+        soft,
+        mixer,
+        masker=None if masked is None else BlockMasker(masked, seed),
+        labels=ImageWeights(ImageConfidence(), network.output["logits"].shape[-1]),
+    )
 
 
 def soft_labeller(network, labelled: RoundLabels) -> SoftLabeller | None:

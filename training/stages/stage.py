@@ -21,6 +21,8 @@ from training.settings import Experiment, Schedule
 from training.stages.warm_start import WarmStart, open_labeller
 
 STATISTICS_BATCH = 16
+JUDGED = "judged"
+"""Key of the `judging.Judgement` of the result among the figures of a stage that has judged it itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ class Stage:
         return None
 
     def run(self, run: "Run") -> dict:
-        """Carry it out; its figures for state.json.
+        """Carry it out; its figures for state.json, and perhaps under `JUDGED` what its result is worth.
 
         The network has the weights of the stage before on entry, and the result of this one on return.
         """

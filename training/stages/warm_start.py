@@ -103,7 +103,7 @@ def _found(
     if labelled is None:
         raise UserError(
             f"--warm-start {path}: a model that is no run of {experiment.model.network} can only label for the "
-            f"rounds of a recipe, and '{experiment.names.get('recipe')}' has none: choose one that adapts, such as cbst"
+            f"rounds of a recipe, and '{experiment.names.get('recipe')}' has none: choose one with rounds, such as cbst"
         )
     file = weights if path.is_dir() else path
     return WarmStart(str(path), "labeller", str(file), _sha256(file), labelled, pixels=pixels)

@@ -74,6 +74,33 @@ def test_own_space_from_json(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("space", "names"),
+    [
+        ("camvid11", ["sign", "car", "pedestrian", "bicyclist"]),
+        ("robotcar9", ["person", "two-wheel", "vehicle", "traffic sign", "traffic light"]),
+        ("synthia16", ["traffic light", "traffic sign", "person", "rider", "car", "bus", "motorcycle", "bicycle"]),
+    ],
+)
+def test_things_are_paired_with_those_of_cityscapes(space, names):
+    space = LABEL_SPACES[space]
+    assert [space.names[thing] for thing in space.things] == names
+
+
+def test_things_of_an_own_space_are_those_named_or_paired_or_all(tmp_path):
+    def things(**content):
+        path = tmp_path / "mine.json"
+        path.write_text(json.dumps({"name": "mine", "names": ["yard", "crane", "car"], **content}))
+        return load_label_space(path).things
+
+    assert things() == (2,)
+    assert things(things=["crane"]) == (1,)
+    assert things(things=["car", "crane", "car"]) == (1, 2)
+    assert things(names=["yard", "crane"]) == (0, 1)
+    with pytest.raises(UserError, match="a list of some of the class names"):
+        things(things=["bus"])
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("{", "damaged or no JSON"),
@@ -87,6 +114,9 @@ def test_own_space_from_json(tmp_path):
         ({"names": ["a"], "raw_ids": [0]}, "raw_ids"),
         ({"names": ["a"], "from_cityscapes": [0] * 18}, "19 numbers"),
         ({"names": ["a"], "class_sets": {"some": [3]}}, "class_sets"),
+        ({"names": ["a"], "things": "a"}, "things"),
+        ({"names": ["a"], "things": []}, "things"),
+        ({"names": ["a"], "things": [0]}, "things"),
     ],
 )
 def test_contradictory_space_is_refused(tmp_path, content, message):

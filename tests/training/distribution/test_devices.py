@@ -17,7 +17,10 @@ from training.stages.plan import check_batches, plan
 
 ROOT = Path(__file__).resolve().parents[3]
 REPLICAS = ROOT / "tests" / "training" / "methods" / "replicas.py"
-METHODS = ("source", "self_training", "mean_teacher", "adversarial", "pixel_contrast", "prototype_contrast")
+METHODS = (
+    *("source", "self_training", "mean_teacher", "adversarial", "pixel_contrast", "prototype_contrast"),
+    *("pasted", "online_thresholds", "online_pooled"),
+)
 
 
 def assert_same_training(file: Path, replicas: int) -> None:
@@ -36,7 +39,8 @@ def assert_same_training(file: Path, replicas: int) -> None:
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_every_method_trains_on_two_devices_as_on_one(accumulate, tmp_path):
-    """20 steps: batch-norm, clipping that bites, average of weights, dropout, teacher, soft labels, discriminator.
+    """20 steps: batch-norm, clipping that bites, average of weights, dropout, teacher, soft labels, discriminator,
+    ClassMix, hidden blocks, labels online.
 
     With two parts on each device, too, it is the one pass over all rows on one device; without dropout and statistics.
     """

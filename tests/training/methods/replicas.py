@@ -40,7 +40,8 @@ def batches(strong: bool = False):
         target = {**target, "label": tf.constant(label), "weak": target["image"], "position": position}
         if strong:
             target["image"] = 255.0 - 0.8 * target["image"]
-        yield {"source": source, "target": target}
+        position = {"position": tf.range(4, dtype=tf.int64) + 4 * number}
+        yield {"source": {**source, **position}, "target": {**target, **position}}
 
 
 def stream_of(share, **views):
@@ -64,7 +65,11 @@ def methods(in_parts: bool = False) -> dict:
     from tests.training.methods.tiny import CLASSES, optimizer_for, tiny_network
     from tests.training.methods.tiny_contrast import contrast_method, some_prototype_contrast
     from training.methods.adversarial import AdversarialTraining
-    from training.methods.mean_teacher import MeanTeacherTraining, teacher_of
+    from training.methods.block_mask import BlockMasker
+    from training.methods.class_mix import ClassMixer
+    from training.methods.mean_teacher import MeanTeacherTraining, ramped, teacher_of
+    from training.methods.online_labels import ImageWeights, ThresholdedLabels
+    from training.methods.online_teacher import OnlineTeacher
     from training.methods.optimizers import Adam, build_optimizer
     from training.methods.self_training import SelfTraining, SoftLabeller
     from training.methods.source_training import SourceTraining
@@ -72,11 +77,13 @@ def methods(in_parts: bool = False) -> dict:
         ConfidentRegionKLDTerm,
         CrossEntropyTerm,
         IgnoredRegionEntropyTerm,
+        MaskedTerm,
         MinimumEntropyTerm,
         SoftCrossEntropyTerm,
         TeacherConsistencyTerm,
+        TeacherWeightTerm,
     )
-    from training.settings import Optimizer, PixelContrast
+    from training.settings import ClassMix, ImageConfidence, Masked, Optimizer, PixelContrast, RunningThresholds
 
     def network(dropout=0.0):
         made = tiny_network(batch_norm=True, dropout=0.0 if in_parts else dropout)
@@ -113,6 +120,33 @@ def methods(in_parts: bool = False) -> dict:
         # AdamW makes steps of roundings where a gradient is almost zero
         return compiled(method, accumulate, 0.2, name="sgd")
 
+    def pasted(accumulate):
+        student, masker = network(), BlockMasker(Masked(block=0.25), 0)
+        terms = [
+            CrossEntropyTerm("source"),
+            CrossEntropyTerm("target"),
+            TeacherConsistencyTerm(0.5),
+            MaskedTerm(Masked()),
+        ]
+        drawn = {"mixer": ClassMixer(ClassMix(), 0), "masker": masker}
+        labels = ImageWeights(ImageConfidence(threshold=0.5), CLASSES)
+        method = MeanTeacherTraining(student, teacher_of(student), terms, decay=0.9, labels=labels, **drawn)
+        return compiled(method, accumulate, 0.2, name="sgd")
+
+    def online(labels, accumulate):
+        student, masker = network(), BlockMasker(Masked(block=0.25), 0)
+        terms = [CrossEntropyTerm(domain, over_all=True) for domain in ("source", "mixed")]
+        terms += [TeacherWeightTerm(), MaskedTerm(Masked()), MinimumEntropyTerm(0.1)]
+        mixer = ClassMixer(ClassMix(), 0)
+        method = OnlineTeacher(student, teacher_of(student), terms, labels, mixer, ramped(0.9), masker=masker)
+        return compiled(method, accumulate, 0.2, name="sgd")
+
+    def thresholds(accumulate):
+        return online(ThresholdedLabels(RunningThresholds(beta=0.5), CLASSES), accumulate)
+
+    def pooled(accumulate):
+        return online(ImageWeights(ImageConfidence(threshold=0.5, pooled="batch"), CLASSES), accumulate)
+
     def adversarial(accumulate):
         student, discriminator = network(), build_discriminator(CLASSES, channels=4)
         terms = [CrossEntropyTerm("source"), MinimumEntropyTerm(0.1)]
@@ -132,6 +166,9 @@ def methods(in_parts: bool = False) -> dict:
         "self_training": (self_training, {}),
         "mean_teacher": (mean_teacher, {"strong": True}),
         "adversarial": (adversarial, {}),
+        "pasted": (pasted, {"strong": True}),
+        "online_thresholds": (thresholds, {}),
+        "online_pooled": (pooled, {}),
     }
 
 

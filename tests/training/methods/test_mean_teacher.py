@@ -84,7 +84,8 @@ def test_without_a_consistency_the_student_learns_as_in_self_training():
 def test_the_teacher_predicts_the_weak_view_in_inference_mode():
     network, teacher = tiny_network(batch_norm=True), teacher_of(tiny_network(1, batch_norm=True))
     data = both()
-    target = MeanTeacherTraining(network, teacher, hiast_terms(), loss_stride=2).forward(data).target
+    method = MeanTeacherTraining(network, teacher, hiast_terms(), loss_stride=2)
+    target = method.forward(method.prepared(data)).target
     logits = teacher(data["target"]["weak"], training=False)["logits"]
     np.testing.assert_allclose(target.teacher_probs, keras.ops.softmax(logits), atol=1e-6)
     assert target.teacher_probs.shape == (4, 8, 8, CLASSES)
@@ -123,7 +124,7 @@ def test_no_gradient_reaches_the_teacher():
     method = MeanTeacherTraining(network, teacher, hiast_terms())
     with tf.GradientTape() as tape:
         tape.watch([variable.value for variable in teacher.weights])
-        value = TeacherConsistencyTerm(1.0)(method.forward(both()))
+        value = TeacherConsistencyTerm(1.0)(method.forward(method.prepared(both())))
     assert all(gradient is None for gradient in tape.gradient(value, [variable.value for variable in teacher.weights]))
     assert not teacher.trainable_variables
 

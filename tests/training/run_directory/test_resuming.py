@@ -28,6 +28,12 @@ BALANCED = (
 )
 
 
+ONLINE = (
+    *("mic", "watch.every=3", "watch.stop=False", "adaptation.weighting=RunningThresholds"),
+    "adaptation.weighting.initial=0.4",
+)
+
+
 class Killed(BaseException):
     """Nothing of ours catches it, as nothing can catch SIGKILL."""
 
@@ -62,10 +68,11 @@ def kill_in_metrics(monkeypatch, stage: str, step: int) -> None:
     [
         (MEAN_TEACHER, ["recipe.json", "source-0000004.npz", "target2.png", ("round_1", 4), "state.json"]),
         (ADVERSARIAL, ["partial.sha256", ("alignment", 4)]),
+        (ONLINE, [("online_3", 2), "online_3-0000002.npz", "online_3.lasting.npz", ("online_5", 4), "state.json"]),
         (RARE_CLASSES, ["class_counts_source.npy", ("source", 4), ("round_1", 4)]),
         (BALANCED, ["class_counts_source.npy", ("alignment_2", 8), ("round_1", 4)]),
     ],
-    ids=["mean_teacher", "adversarial", "rare_classes", "balanced"],
+    ids=["mean_teacher", "adversarial", "online", "rare_classes", "balanced"],
 )
 def test_killed_again_and_again_it_ends_as_the_one_that_was_not(start, tmp_path, recipe, places):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
