@@ -17,7 +17,7 @@ from training.methods.terms import CrossEntropyTerm, TermContext, terms_of
 from training.progress import console
 from training.settings import Alignment, Experiment, Schedule
 from training.stages.balanced_orders import balanced_order
-from training.stages.fitting import train_stage
+from training.stages.fitting import Part, train_stage
 from training.stages.stage import Run, Stage
 from training.stages.streams import source_stream, stream_of
 
@@ -79,7 +79,7 @@ class AlignmentStage(Stage):
         head, seed, last = head_variables(run.network), run.experiment.seed, self.number * self.steps
         kept = {
             "lasting": run.directory.lasting(run.previous(self).name) if self.number > 1 else None,
-            "part": (last - self.steps, last),
+            "part": Part(self.name, last - self.steps, last),
             "discriminator_optimizer": discriminator_optimizer(settings),
             "setting": "data.schedules.alignment",
         }

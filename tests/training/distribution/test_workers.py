@@ -100,13 +100,16 @@ def test_two_workers_and_two_devices_label_and_score_as_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_workers_carry_out_a_whole_run(tmp_path):
+@pytest.mark.parametrize(
+    ("recipe", "before"), [("cbst", set()), ("uplr", {"translation", "alignment_1", "alignment_2", "alignment_3"})]
+)
+def test_two_workers_carry_out_a_whole_run(recipe, before, tmp_path):
     out = tmp_path / "run"
-    command = [RUN, "--recipe", "cbst", "--smoke", "--out", out, "--devices", "cpu"]
+    command = [RUN, "--recipe", recipe, "--smoke", "--out", out, "--devices", "cpu"]
     with workers(command, command) as processes:
         for process in processes:
             finish(process)
-    assert set(json.loads((out / "state.json").read_text())["stages"]) == {"source", "statistics", "round_1"}
+    assert set(json.loads((out / "state.json").read_text())["stages"]) == {"source", "statistics", "round_1", *before}
     assert (out / "report" / "report.md").is_file()
     assert (out / "model.onnx").is_file()
 
