@@ -33,7 +33,7 @@ def free_memory() -> int:
     free = psutil.virtual_memory().available
     for limit, used in CGROUPS:
         with contextlib.suppress(OSError, ValueError):  # no such group, or its limit is "max"
-            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
+            free = min(free, int(Path(limit).read_text(encoding="utf-8")) - int(Path(used).read_text(encoding="utf-8")))
     return max(free, 0)
 
 
