@@ -228,6 +228,10 @@ def checked(recipe: str, *settings: str) -> None:
         (("hiast", "adaptation.adversarial_term=on"), r"adversarial_term and adaptation\.mean_teacher cannot be"),
         (("lrent", "adaptation.adversarial_term=on"), "the soft labels of the selector label_entropy cannot be"),
         (
+            ("cbst", "adaptation.adversarial_term=on", "adaptation.class_mix=on"),
+            r"term and adaptation\.class_mix cannot",
+        ),
+        (
             ("iast", "adaptation.adversarial_term=on", "data.keep_source=False"),
             r"no source image takes part .* set adaptation\.source_share=on",
         ),
