@@ -12,6 +12,7 @@ from models.batch_norm import (
     moving_statistics_kept,
     set_batch_norm,
 )
+from models.generators import generator_states
 from models.layers import Dropout
 
 
@@ -166,6 +167,18 @@ def test_a_pass_can_leave_the_moving_statistics_to_another():
         np.testing.assert_array_equal(old, new)
     np.testing.assert_array_equal(normalised, model(images, training=True))
     assert not np.array_equal(before[2], model.get_weights()[2])
+
+
+def test_the_estimate_of_statistics_leaves_dropout_where_it_was():
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, BatchNormalization()(Dropout(0.5)(image)))
+    images = tf.ones((2, 4, 4, 3))
+    model(images, training=True)
+    before = [state.numpy() for state in generator_states(model)]
+    StatisticsEstimator(model).take([images])
+    assert before
+    for state, value in zip(generator_states(model), before, strict=True):
+        np.testing.assert_array_equal(state, value)
 
 
 def test_estimated_statistics_with_dropout_depend_on_the_images_alone():
