@@ -29,7 +29,7 @@ def test_recipe_trains_end_to_end(recipe, tmp_path):
     labelling = [name for name in names if name.startswith("round_")]
     online = [name for name in names if name.startswith("online_")]
     assert len(labelling) == (1 if isinstance(adaptation, Rounds) else 0)
-    assert online == (["online_2", "online_3"] if isinstance(adaptation, Online) else [])
+    assert online == (["online_3"] if isinstance(adaptation, Online) else [])
     first = ["statistics"] if RECIPES[recipe].adaptation or RECIPES[recipe].alignment else []
     alignment = RECIPES[recipe].alignment
     rounds = 0 if alignment is None else alignment.rounds

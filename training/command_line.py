@@ -327,7 +327,7 @@ def tiny(experiment: Experiment) -> Experiment:
     recipe = experiment.recipe
     if isinstance(adaptation, Rounds):
         recipe = replace(recipe, adaptation=replace(adaptation, rounds=1))
-    recipe = replace(recipe, watch=replace(recipe.watch, every=2))
+    recipe = replace(recipe, watch=replace(recipe.watch, every=3))
     return replace(experiment, data=data, recipe=recipe)
 
 

@@ -301,6 +301,7 @@ def test_in_parts_it_trains_as_at_once(start, small):
         np.testing.assert_allclose(in_parts, at_once, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_two_devices_draw_and_train_as_one(small):
     command = options(small, "uplr", *ONE_CLASS)
     figures, weights = [], []
