@@ -25,7 +25,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.recipes import finished
+from tests.benchmarks.recipes import finished, set_options
 from training.errors import UserError
 
 
@@ -133,7 +133,7 @@ def overrides(ablation: Ablation, step: str, given: list[str]) -> list[str]:
     names = [override.removeprefix("recipe.") for override in given]
     kept = [name for name in names if not any(name.startswith((f"{part}.", f"{part}=")) for part in switched_off)]
     values = [*kept, *ablation.steps[step]]
-    return ["--set", *values] if values else []
+    return set_options(values)
 
 
 def step_table(ablation: Ablation, summaries: dict[str, list[dict]]) -> str:

@@ -43,11 +43,11 @@ def main(argv: list[str] | None = None) -> int:
         for recipe in arguments.recipes:
             shared = [] if recipe == "oracle" else ["--warm-start", str(warm_up)]
             more = [*arguments.more, *shared]
-            finished(arguments.out / f"{recipe}-{seed}", recipe, seed, [*more, *overrides(arguments.set)])
+            finished(arguments.out / f"{recipe}-{seed}", recipe, seed, [*more, *set_options(arguments.set)])
             if arguments.controls and has_control(recipe):
                 control = control_of(recipe)
                 run = arguments.out / f"{recipe}{CONTROL}-{seed}"
-                finished(run, recipe, seed, [*more, *overrides([*arguments.set, *control])])
+                finished(run, recipe, seed, [*more, *set_options([*arguments.set, *control])])
     print(table(arguments.out, ["source_only", *arguments.recipes], arguments.seeds))
     if arguments.per_class:
         print("", per_class(arguments.out, ["source_only", *arguments.recipes], arguments.seeds), sep="\n")
@@ -66,7 +66,7 @@ def control_of(recipe: str) -> list[str]:
     return ["adaptation.target_weight=0", *(f"adaptation.losses.{name}=off" for name in others)]
 
 
-def overrides(values: list[str]) -> list[str]:
+def set_options(values: list[str]) -> list[str]:
     """The `--set` of a run."""
     return ["--set", *values] if values else []
 

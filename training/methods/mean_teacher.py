@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.batch_norm import batch_norm_layers, moving_statistics_kept
+from models.levels import with_levels
 from training.losses.regions import OUTSIDE
 from training.methods.block_mask import BlockMasker
 from training.methods.class_mix import ClassMixer
@@ -74,6 +75,7 @@ class MeanTeacherTraining(Method):
         used = [term for term in terms if term.weight or not {"teacher_probs", "masked"} & set(term.needs)]
         super().__init__(network, used, loss_stride)
         self.teacher, self.decay, self.soft_labeller = teacher, decay, soft_labeller
+        self.teaching = with_levels(teacher) if "teacher_levels" in self.needs else teacher
         self.mixer, self.masker, self.labels = mixer, masker, labels
         self.teacher.trainable = False
         for layer in batch_norm_layers(teacher):
@@ -124,8 +126,14 @@ class MeanTeacherTraining(Method):
 
     def predict_with_teacher(self, weak, label):
         """The teacher's soft-max on the grid of `label`: float32 `[batch, height, width, classes]`."""
-        logits = on_grid_of(label, self.teacher(weak, training=False)["logits"])
-        return tf.stop_gradient(tf.nn.softmax(logits))
+        return self.taught(weak, label)["probs"]
+
+    def taught(self, image, label) -> dict:
+        """The teacher's soft-max on the grid of `label`, and its levels where a term needs them; no gradient."""
+        outputs = self.teaching(image, training=False)
+        probs = tf.nn.softmax(on_grid_of(label, outputs["logits"]))
+        levels = {"levels": [tf.stop_gradient(level) for level in outputs["levels"]]} if "levels" in outputs else {}
+        return {"probs": tf.stop_gradient(probs), **levels}
 
     def train_step(self, batch):
         logs = super().train_step(batch)

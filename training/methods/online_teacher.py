@@ -27,7 +27,7 @@ from training.methods.class_mix import MASKED_COLOURS, ClassMixer
 from training.methods.mean_teacher import Decay, MeanTeacherTraining
 from training.methods.method import Method
 from training.methods.online_labels import OnlineLabels
-from training.methods.step import Step, View, on_grid_of, predict_view, thin_label
+from training.methods.step import Step, View, predict_view, thin_label
 
 
 class OnlineTeacher(MeanTeacherTraining):
@@ -71,7 +71,6 @@ class OnlineTeacher(MeanTeacherTraining):
     ):
         super().__init__(network, teacher, terms, decay, loss_stride, mixer=mixer, masker=masker, labels=labels)
         self.target_weight, self.mixes = target_weight, mixes
-        self.teaching = with_levels(teacher) if "teacher_levels" in self.needs else teacher
         self.frozen = frozen and with_levels(frozen)
 
     @property
@@ -133,13 +132,6 @@ class OnlineTeacher(MeanTeacherTraining):
         if "teacher_levels" in self.needs:
             teacher["source"] = self.taught(source["image"], source_label)
         return {**batch, "mixed": mixed, "teacher": teacher}
-
-    def taught(self, image, label) -> dict:
-        """The teacher's soft-max on the grid of `label`, and its levels where a term needs them; no gradient."""
-        outputs = self.teaching(image, training=False)
-        probs = tf.nn.softmax(on_grid_of(label, outputs["logits"]))
-        levels = {"levels": [tf.stop_gradient(level) for level in outputs["levels"]]} if "levels" in outputs else {}
-        return {"probs": tf.stop_gradient(probs), **levels}
 
     def forward(self, batch) -> Step:
         """Of a prepared batch."""
