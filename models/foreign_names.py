@@ -34,7 +34,7 @@ class NamingScheme:
     source: `(network, layer) -> Source | None` by their names here; None where such a file has nothing for the layer.
     block: regular expression of what begins the name of a tensor in one of the backbone's blocks.
     adapted: changes tensors before they are taken, for another normalisation of images.
-    note: a sentence for the user. refusal: why such weights cannot serve although the architecture's name is the same.
+    epsilon: of the batch-norms. note: a sentence for the user. refusal: why such weights cannot serve although the architecture's name is the same.
     """
 
     title: str
@@ -43,6 +43,7 @@ class NamingScheme:
     source: Callable[[str, str], Source | None] = lambda network, layer: None
     block: str = r"(?!)"
     adapted: Callable[[Tensors], Tensors] = lambda tensors: tensors
+    epsilon: float = 1e-5  # PyTorch's own
     note: str = ""
     refusal: str = ""
 
@@ -200,6 +201,24 @@ def for_signed_images(tensors: Tensors) -> Tensors:
     return tensors | {name: value.astype(np.float32) for name, value in changed.items()}
 
 
+# EfficientNet-Lite as converted from TensorFlow's checkpoints. By part of our layer's name.
+LITE_PARTS = {
+    "expand_conv": "_expand_conv",
+    "expand_bn": "_bn0",
+    "depthwise_conv": "_depthwise_conv",
+    "depthwise_bn": "_bn1",
+    "project_conv": "_project_conv",
+    "project_bn": "_bn2",
+}
+LITE_STEM = {"stem_conv": Source("_conv_stem"), "stem_bn": Source("_bn0")}
+LITE_LAYER = re.compile(r"block_(?P<block>\d+)_(?P<part>\w+)")
+
+
+def efficientnet_lite(network: str, layer: str) -> Source | None:
+    found = LITE_LAYER.fullmatch(layer)
+    return Source(f"_blocks.{found['block']}.{LITE_PARTS[found['part']]}") if found else LITE_STEM.get(layer)
+
+
 SCHEMES = (
     NamingScheme(
         title="a Mix Transformer in Hugging Face's names",
@@ -231,6 +250,14 @@ SCHEMES = (
         adapted=for_signed_images,
         note="The backbone computes what timm's does, but for a grid that lies up to one cell further down and right "
         "where sizes are even, and for the border, where timm pads with its mean colour",
+    ),
+    NamingScheme(
+        title="an EfficientNet-Lite in the names of efficientnet_pytorch",
+        backbone="efficientnet_lite",
+        landmark="_blocks.0._depthwise_conv.weight",
+        source=efficientnet_lite,
+        block=r"_blocks\.\d+\.",
+        epsilon=1e-3,  # TensorFlow's
     ),
     NamingScheme(
         title="a ResNet in torchvision's and timm's names",

@@ -7,6 +7,7 @@
 """
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,6 @@ from models.loaded_weights import LoadedWeights, WeightsError, first_line, layer
 
 SUFFIX = ".safetensors"
 PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
-EPSILON = 1e-5  # PyTorch's, of batch-norm
 # By the variable's name in Keras: the tensor's in PyTorch.
 TENSORS = {
     "kernel": "weight",
@@ -139,7 +139,7 @@ def found_for(model: keras.Model, scheme: NamingScheme, tensors: Tensors) -> Fou
             found.missing.append(layer.name)
             continue
         found.used |= set(names)
-        values = converted(layer, source, [tensors[name] for name in names])
+        values = converted(layer, source, [tensors[name] for name in names], scheme.epsilon)
         pairs = [(value.shape, tuple(weight.shape)) for value, weight in zip(values, layer.weights, strict=True)]
         differing = [pair for pair in pairs if pair[0] != pair[1]]
         if differing:
@@ -149,11 +149,11 @@ def found_for(model: keras.Model, scheme: NamingScheme, tensors: Tensors) -> Fou
     return found
 
 
-def converted(layer: keras.Layer, source: Source, values: list[np.ndarray]) -> list[np.ndarray]:
+def converted(layer: keras.Layer, source: Source, values: list[np.ndarray], epsilon: float) -> list[np.ndarray]:
     """The tensors of one module, in the order and the layout of the layer's variables."""
     parts = [part_of(value, source) for value in values]
     if isinstance(layer, keras.layers.BatchNormalization):
-        return with_epsilon(parts, layer.epsilon)
+        return with_epsilon(parts, epsilon, layer.epsilon)
     return [in_keras_order(layer, value) for value in parts]
 
 
@@ -164,11 +164,11 @@ def part_of(value: np.ndarray, source: Source) -> np.ndarray:
     return np.split(value, source.parts, axis=source.axis)[source.part]
 
 
-def with_epsilon(values: list[np.ndarray], epsilon: float) -> list[np.ndarray]:
-    """Gamma, beta, mean, variance for a layer with another epsilon than PyTorch's: gamma makes up for it."""
+def with_epsilon(values: list[np.ndarray], there: float, here: float) -> list[np.ndarray]:
+    """Gamma, beta, mean, variance for a layer with another epsilon than the file's network: gamma makes up for it."""
     gamma, beta, mean, variance = values
-    if epsilon != EPSILON:
-        gamma = (gamma * np.sqrt((variance + epsilon) / (variance + EPSILON))).astype(np.float32)
+    if here != there:
+        gamma = (gamma * np.sqrt((variance + here) / (variance + there))).astype(np.float32)
     return [gamma, beta, mean, variance]
 
 
@@ -227,14 +227,10 @@ def is_pickle(path: Path) -> bool:
 
 
 def conversion(path: Path) -> str:
-    """The sentence that refuses a pickle: how to make a safetensors file of it, where PyTorch is."""
-    target = path.with_suffix(SUFFIX).name
-    first = f'import torch, safetensors.torch; state = torch.load("{path.name}", map_location="cpu", weights_only=True)'
-    second = (
-        "safetensors.torch.save_file({name: value.clone().contiguous() for name, value in "
-        f'state.get("state_dict", state).items()}}, "{target}")'
-    )
+    """The sentence that refuses a pickle, with the command that makes a safetensors file of it."""
+    target = path.with_suffix(SUFFIX)
     return (
-        f"{path} is a pickle of PyTorch, which can run code when it is read: where torch and safetensors are, convert "
-        f"it with these two lines of Python, `{first}` and `{second}`, then pass the new file"
+        f"{path} is a pickle of PyTorch, which can run code when it is read: take its tensors out with `python "
+        f"models/convert_torch.py {shlex.quote(str(path))} {shlex.quote(str(target))}`, which runs nothing of it, then "
+        "pass the new file"
     )

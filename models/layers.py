@@ -4,7 +4,7 @@ import functools
 
 import keras
 import tensorflow as tf
-from keras import layers
+from keras import initializers, layers
 
 from models.batch_norm import BatchNormalization
 from models.replicas import replica_number, replicas
@@ -184,6 +184,10 @@ def standardised(image):
     scale = [1 / d for d in deviation]
     offset = [-m / d for m, d in zip(mean, deviation, strict=True)]
     return layers.Rescaling(scale, offset=offset, dtype="float32", name="normalise")(image)
+
+
+def fan_out() -> initializers.Initializer:
+    return initializers.VarianceScaling(2.0, mode="fan_out", distribution="untruncated_normal")
 
 
 def convolution(x, filters: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1, name: str):

@@ -19,6 +19,8 @@ LEVELS: dict[str, tuple[str, ...]] = {
     "resnet50": tuple(name.format(last=6) for name in RESNET_LEVELS),
     "resnet101": tuple(name.format(last=23) for name in RESNET_LEVELS),
     **{f"mit_b{size}": ("stage1_norm", "stage2_norm", "stage3_norm", "stage4_norm") for size in range(6)},
+    "efficientnet_lite0": ("block_2_add", "block_4_add", "block_10_add", "block_15_project_bn"),
+    "efficientnet_lite2": ("block_3_add", "block_6_add", "block_14_add", "block_20_project_bn"),
     "vgg16": ("block2_pool", "block3_pool", "block4_pool", "fc2"),
     "wide_resnet38": ("level_3_3_add", "level_4_6_add", "level_5_3_add", "final_relu"),
 }

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import initializers, layers
 
-from models.layers import Dropout, PaddedToLeast, image_input, standardised
+from models.layers import Dropout, PaddedToLeast, fan_out, image_input, standardised
 
 HEADS = (1, 2, 5, 8)
 REDUCTIONS = (8, 4, 2, 1)  # of keys and values, along each axis
@@ -106,10 +106,6 @@ def normalised(x, epsilon: float = EPSILON, *, name: str):
 def drop_path(x, rate: float, *, name: str):
     """Stochastic depth (Huang et al., ECCV 2016): in training a share `rate` of the images passes the branch by."""
     return Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x) if rate else x
-
-
-def fan_out() -> initializers.Initializer:
-    return initializers.VarianceScaling(2.0, mode="fan_out", distribution="untruncated_normal")
 
 
 @keras.saving.register_keras_serializable("streetshift")

