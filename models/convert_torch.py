@@ -104,7 +104,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
     except TorchFileError as error:
         raise TorchFileError(f"{path} cannot be converted: {error}") from error
     except OSError as error:
-        raise TorchFileError(f"{path} cannot be read ({error.strerror}): pass a .pth, .pt, .bin or .whl file") from error
+        raise TorchFileError(f"{path} cannot be read ({error.strerror}): pass a file of torch.save") from error
     except Exception as error:  # a damaged pickle can end in any of them
         raise TorchFileError(
             f"{path} is not a whole file of torch.save ({type(error).__name__}): download or save it again"

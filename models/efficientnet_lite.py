@@ -1,8 +1,8 @@
 """EfficientNet-Lite (Tan and Le, ICML 2019; Lite: tensorflow/tpu, 2020): EfficientNet for small devices and 8 bits.
 
-Against EfficientNet: no squeeze-and-excitation, ReLU6 in place of swish, and a stem that is not scaled. Keras Applications
-and keras-cv have none of them. Padding is TensorFlow's "same" and images are `(v - 127) / 128`, as in training of the
-released weights. Stochastic depth and the classifier with its 1x1 convolution of 1280 channels are left out.
+Against EfficientNet: no squeeze-and-excitation, ReLU6 in place of swish, and a stem that is not scaled. Neither Keras
+Applications nor keras-cv has one. Padding is TensorFlow's "same" and images are `(v - 127) / 128`, as in the training
+of the released weights. Stochastic depth and the classifier with its 1x1 convolution of 1280 channels are left out.
 """
 
 import math

@@ -33,8 +33,8 @@ class NamingScheme:
     landmark: a tensor that every such file has; what stands before it is a prefix, see `foreign_weights.unprefixed`.
     source: `(network, layer) -> Source | None` by their names here; None where such a file has nothing for the layer.
     block: regular expression of what begins the name of a tensor in one of the backbone's blocks.
-    adapted: changes tensors before they are taken, for another normalisation of images.
-    epsilon: of the batch-norms. note: a sentence for the user. refusal: why such weights cannot serve although the architecture's name is the same.
+    adapted: changes tensors before they are taken, for another normalisation of images. epsilon: of the batch-norms.
+    note: a sentence for the user. refusal: why such weights cannot serve although the architecture's name is the same.
     """
 
     title: str

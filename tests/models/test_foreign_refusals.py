@@ -1,11 +1,16 @@
 """Files that do not fit are refused in one sentence, and the network stays as it was."""
 
+import shlex
+
 import numpy as np
 import pytest
 
+from models.convert_torch import main
 from models.foreign_names import AUTHORS_PARTS, MODULE_PARTS, PUBLISHED_PARTS
 from models.segmenter import build_segmenter
+from models.weights import load_weights
 from tests.models.foreign_files import File, bottlenecks, mit_file, mobilenet_file, published_file, refused
+from tests.models.torch_file import TorchWriter
 
 SCHEMES = pytest.mark.parametrize(
     "parts", [PUBLISHED_PARTS, MODULE_PARTS, AUTHORS_PARTS], ids=["published", "modules", "authors"]
@@ -91,11 +96,12 @@ def test_numbers_that_are_not_finite_are_refused(network, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mit_b0.pth", "pytorch_model.bin", "weights"])
-def test_a_pickle_is_refused_with_the_lines_that_convert_it(network, tmp_path, name):
+def test_a_pickle_is_refused_with_the_command_that_converts_it(network, tmp_path, monkeypatch, name):
     path = tmp_path / name
-    path.write_bytes(b"PK\x03\x04 and so on")
-    lines = refused(network, path, "is a pickle of PyTorch").split("`")[1::2]
-    for line in lines:
-        compile(line, name, "exec")
-    assert f'torch.load("{name}", map_location="cpu", weights_only=True)' in lines[0]
-    assert lines[1].endswith(f'"{path.with_suffix(".safetensors").name}")')
+    path.write_bytes(TorchWriter(monkeypatch).zipped(mit_file(AUTHORS_PARTS).tensors))
+    (command,) = refused(network, path, "is a pickle of PyTorch").split("`")[1::2]
+    python, script, *arguments = shlex.split(command)
+    assert (python, script) == ("python", "models/convert_torch.py")
+    assert main(arguments) == 0
+    report = load_weights(network, path.with_suffix(".safetensors"))
+    assert (report.kind, report.unexpected) == ("backbone", ())
