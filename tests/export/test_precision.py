@@ -113,11 +113,11 @@ def bottlenecks():
     return network, to_onnx(network)
 
 
-@pytest.mark.parametrize(("precision", "agreement"), [("fp32", 0.9999), ("fp16", 0.97), ("int8", 0.75)])
+@pytest.mark.parametrize(("precision", "agreement"), [("fp32", 0.9999), ("int8", 0.75)])
 def test_bottlenecks_agree_at_odd_sizes(bottlenecks, streets, precision, agreement):
     network, model = bottlenecks
     converted = with_precision(model, precision, streets)
     parity = measured_parity(Predictor(network), session_of(converted), [streets[0][1:, 3:], streets[1][:33, :51]])
     assert parity.agreement >= agreement
-    assert precision != "fp32" or parity.difference < 1e-3
-    assert converted.ByteSize() < {"fp32": 1, "fp16": 0.55, "int8": 0.35}[precision] * model.ByteSize() + 1
+    assert precision == "int8" or parity.difference < 1e-3
+    assert precision == "fp32" or converted.ByteSize() < 0.35 * model.ByteSize()
