@@ -1,12 +1,14 @@
-"""Size and parity of every network at every precision, as a Markdown table.
+"""Size, time and parity of every network at every precision, as a Markdown table.
 
     python tests/benchmarks/export_table.py                      # all networks, at random weights
+    python tests/benchmarks/export_table.py --networks compact segformer_mit_b0       # single lines of it
     python tests/benchmarks/export_table.py --runs RUN RUN       # those of finished runs, with the mIoU
 
 Neither size nor the difference of float32 depends on what was learned. What 8 bits cost does: read it off a run. Random
-weights tell less, and nothing where one class takes all pixels (hence the number of classes among Keras' labels); with
-the batch-norm statistics of real frames a deep random network multiplies every rounding a thousandfold and tells
-nothing either. Each network has a process of its own, for its memory.
+weights tell less, and nothing where one class takes all pixels (hence the number of classes among Keras' labels, on the
+error stream); with the batch-norm statistics of real frames a deep random network multiplies every rounding a
+thousandfold and tells nothing either. Time is the processor's, of one thread. Each network has a process of its own,
+for its memory.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -25,11 +28,21 @@ from training.distribution.memory import peak_memory
 CLASSES = 19
 SIZE = (128, 256)
 CALIBRATION, CHECKED = 8, 4  # frames
-HEAD = ("weights", "precision", "MB", "largest logit difference", "of", "equal labels", "classes", "mIoU")
+TIMED, TIMED_SIZE, ROUNDS = ("fp32", "int8"), (256, 512), 9
+HEAD = (
+    "network",
+    "million parameters",
+    "MB at fp32, fp16, int8",
+    "ms at fp32, int8",
+    "fp32: logits differ by, equal labels",
+    "equal labels at fp16",
+    "at int8",
+    "mIoU at fp32, fp16, int8",
+)
 
 
 def print_random(name: str) -> None:
-    """The lines of a network at random weights."""
+    """The line of a network at random weights."""
     from tests.export.networks import lively_network
     from training.data.streetsim import STYLES, render
 
@@ -37,11 +50,11 @@ def print_random(name: str) -> None:
         [render(STYLES["city"], seed, index, SIZE)[0] for index in range(count)]
         for seed, count in ((1, CALIBRATION), (2, CHECKED))
     )
-    print_lines(f"{name}, random", lively_network(name, CLASSES), calibration, checked)
+    print_line(f"`{name}`", lively_network(name, CLASSES), calibration, checked)
 
 
 def print_run(folder: Path) -> None:
-    """The lines of a run's final network: parity on labelled images of its target where there are any."""
+    """The line of a run's final network: parity on labelled images of its target where there are any."""
     from export.frames import checking_frames, evaluation_images
     from training.prediction.trained_model import load_trained
 
@@ -51,12 +64,12 @@ def print_run(folder: Path) -> None:
         calibration, _ = checking_frames(experiment, trained.label_space, "int8")
         dataset = evaluation_images(experiment)
     checked = calibration if dataset is None else [dataset.read_image(index) for index in range(CHECKED)]
-    title = f"{trained.network.name}, run {folder.name}"
-    print_lines(title, trained.network, calibration, checked[:CHECKED], dataset, experiment.data.size)
+    title = f"`{trained.network.name}`, run {folder.name}"
+    print_line(title, trained.network, calibration, checked[:CHECKED], dataset, experiment.data.size)
 
 
-def print_lines(title, network, calibration, checked, dataset=None, size=SIZE) -> None:
-    """One line of the table for each precision."""
+def print_line(title, network, calibration, checked, dataset=None, size=SIZE) -> None:
+    """The line of one network."""
     import numpy as np
 
     from export.frames import parity_frames
@@ -66,21 +79,50 @@ def print_lines(title, network, calibration, checked, dataset=None, size=SIZE) -
     from training.prediction.predictor import Predictor
 
     frames = parity_frames(checked)  # odd sizes among them
+    parities, scores, sizes, times = {}, {}, [], {}
     with exact_float32():
         model, predictor = to_onnx(network), Predictor(network)
-        labels = [network(frame[None])["logits"].numpy().argmax(-1).ravel() for frame in frames]
-        classes = len(np.unique(np.concatenate(labels)))
         for precision in PRECISIONS:
             converted = with_precision(model, precision, calibration)
             session = session_of(converted)
-            parity = measured_parity(predictor, session, frames)
-            scores = compared_scores(predictor, session, dataset, size)
-            cells = (
-                title, precision, f"{converted.ByteSize() / 1e6:.1f}", f"{parity.difference:.1e}",
-                f"{parity.largest_logit:.1f}", f"{parity.agreement:.3%}", str(classes),
-                "-" if scores is None else f"{scores.onnx:.2f} ({scores.onnx - scores.keras:+.2f})",
-            )  # fmt: skip
-            print(f"| {' | '.join(cells)} |", flush=True)
+            sizes.append(f"{converted.ByteSize() / 1e6:.1f}")
+            parities[precision] = measured_parity(predictor, session, frames)
+            scores[precision] = compared_scores(predictor, session, dataset, size)
+            if precision in TIMED:
+                times[precision] = milliseconds(converted)
+        labels = [network(frame[None])["logits"].numpy().argmax(-1).ravel() for frame in frames]
+    exact = parities["fp32"]
+    cells = (
+        title,
+        f"{network.count_params() / 1e6:.2f}",
+        ", ".join(sizes),
+        ", ".join(f"{times[precision]:.0f}" for precision in TIMED),
+        f"{exact.difference:.1e} of {exact.largest_logit:.1f}, {exact.agreement:.3%}",
+        f"{parities['fp16'].agreement:.3%}",
+        f"{parities['int8'].agreement:.3%}",
+        ", ".join(f"{score.onnx:.2f}" for score in scores.values() if score is not None),
+    )
+    print(f"| {' | '.join(cells)} |", flush=True)
+    classes = len(np.unique(np.concatenate(labels)))
+    print(f"{classes} classes among the labels of {title}", file=sys.stderr)
+
+
+def milliseconds(model) -> float:
+    """Median processor time of one thread for one image to labels and confidence, with ONNX Runtime."""
+    import numpy as np
+    import onnxruntime
+
+    from training.data.streetsim import STYLES, render
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    image, times = render(STYLES["city"], 3, 0, TIMED_SIZE)[0][None], []
+    for _ in range(1 + ROUNDS):  # the first fills caches
+        start = time.process_time()
+        session.run(["labels", "confidence"], {"image": image})
+        times.append(time.process_time() - start)
+    return 1000 * float(np.median(times[1:]))
 
 
 def main() -> None:
