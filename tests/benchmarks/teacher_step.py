@@ -2,12 +2,15 @@
 
     python tests/benchmarks/teacher_step.py --network compact --size 128x256 --batch 8
     python tests/benchmarks/teacher_step.py --network deeplab_v3plus_mobilenet_v2 --size 240x320 --batch 4 --threads 1
+    python tests/benchmarks/teacher_step.py --network deeplab_v2_mobilenet_v2 --batch 4 --torch-python TORCH/bin/python
 
 Both train on the same batches of source and target images of the embedded streets: `SelfTraining` with CBST's terms;
 the mean teacher with all of HIAST's, its teacher's pass and its moving average. Timed in turns as in `train_step.py`.
 The teacher's step shall take at most 1.45 times the plain one's. Online: DACS' step, with the teacher's labels and
 ClassMix in it; with hidden blocks too, a third pass of the student; the same with rare class sampling, which is work of
-the input alone. The input of each is timed alone: weak views only, and HIAST's weak and strong views after copy-paste.
+the input alone; and without changes of colour, with moving batch-norm statistics: that is PyTorch's step too
+(`torch_step.py`). The input of each is timed alone: weak views only, and HIAST's weak and strong views after
+copy-paste.
 """
 
 import pathlib
@@ -15,12 +18,15 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
+from contextlib import ExitStack
+
 import tyro
 
 from tests.benchmarks.train_step import (
     STEPS_A_TURN,
+    Arguments,
+    TorchSteps,
     Turn,
-    Workload,
     compiled_step,
     pipeline_seconds,
     report,
@@ -28,17 +34,20 @@ from tests.benchmarks.train_step import (
 )
 
 MASKED = "adaptation.losses.masked=on"
+PLAIN = "dacs, colours kept"
+COLOURS_KEPT = ("adaptation.class_mix.jitter_probability=0", "adaptation.class_mix.blur_probability=0")
 RECIPES = {
     "plain step": ("cbst",),
     "teacher's step": ("hiast",),
     "dacs": ("dacs",),
+    PLAIN: ("dacs", *COLOURS_KEPT, "data.schedules.online.batch_norm=train"),
     "dacs, masked": ("dacs", MASKED),
     "dacs, masked, rare classes": ("dacs", MASKED),
 }
 """By the name of a step: the recipe and what is set."""
 
 
-def step_of(recipe: tuple[str, ...], arguments: Workload, space):
+def step_of(recipe: tuple[str, ...], arguments: Arguments, space):
     """The `train_step` of a recipe's adaptation."""
     from types import SimpleNamespace
 
@@ -62,7 +71,7 @@ def step_of(recipe: tuple[str, ...], arguments: Workload, space):
     return compiled_step(method, stage.optimizer)
 
 
-def streams(arguments: Workload):
+def streams(arguments: Arguments):
     """By name of the step, `steps -> tf.data.Dataset`: its batches, with the streets' true labels for selected ones."""
     import numpy as np
 
@@ -98,9 +107,17 @@ def streams(arguments: Workload):
     }
 
 
+def torch_steps(arguments: Arguments, space) -> TorchSteps:
+    from models.segmenter import build_segmenter
+    from training.command_line import experiment_of, parse
+
+    data = experiment_of(parse(["--recipe", "dacs", "--size", arguments.size])).data
+    return TorchSteps(arguments, data, build_segmenter(arguments.network, space.count), "online")
+
+
 def main(argv: list[str] | None = None) -> int:
     about = "Compare the steps of HIAST and online teachers with a plain self-training step, and each with its input."
-    arguments = tyro.cli(Workload, args=argv, description=about, config=(tyro.conf.FlagCreatePairsOff,))
+    arguments = tyro.cli(Arguments, args=argv, description=about, config=(tyro.conf.FlagCreatePairsOff,))
     arguments.start_tensorflow()
     space, stream_of = streams(arguments)
     print(f"{arguments.network}, batch {arguments.batch} and {arguments.batch}, {arguments.size}, "
@@ -110,10 +127,15 @@ def main(argv: list[str] | None = None) -> int:
         step, batches = step_of(recipe, arguments, space), list(stream_of[name](STEPS_A_TURN))
         turns[name] = lambda step=step, batches=batches: timed(step, batches)
         timed(step, batches[:1])
-    seconds = [{name: turn() for name, turn in turns.items()} for _ in range(arguments.turns)]
+    with ExitStack() as stack:
+        if arguments.torch_python is not None:
+            torch = torch_steps(arguments, space)
+            stack.callback(torch.close)
+            turns |= {f"dacs, {name}": turn for name, turn in torch.turns().items()}
+        seconds = [{name: turn() for name, turn in turns.items()} for _ in range(arguments.turns)]
     medians = report(seconds, arguments.batch, "plain step")
-    for name, median in medians.items():
-        pipeline = pipeline_seconds(stream_of[name](60))
+    for name in RECIPES:
+        pipeline, median = pipeline_seconds(stream_of[name](60)), medians[name]
         print(f"input of the {name}: {1000 * pipeline:.1f} ms per batch alone, {pipeline / median:.2f} of the step")
     return 0
 

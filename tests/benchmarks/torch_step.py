@@ -1,14 +1,17 @@
-"""The training step of the two DeepLab-v2 networks in plain PyTorch, for `train_step.py --torch-python`.
+"""The training step of the two DeepLab-v2 networks in plain PyTorch, for `--torch-python` of `train_step.py` and, with
+an online teacher (DACS), of `teacher_step.py`.
 
 Runs in an environment of its own that needs PyTorch alone. It builds the network, with the layers, strides, dilations
 and head of `models/`, says what it built, and makes a turn of steps of a variant whenever it is asked for one:
 
-    <- {"parameters": 2062220, "logits": [4, 19, 8, 16], "torch": "2.14.1", "layout": "channels last"}
+    <- {"parameters": 2062220, "logits": [4, 19, 8, 16], "torch": "2.14.1", "layout": "channels last",
+        "modes": ["eager", "compiled"]}
     -> eager
     <- [0.1234, 0.2345]                                 (seconds per step, on the clock and of the processor)
 """
 
 import argparse
+import copy
 import json
 import sys
 import time
@@ -18,6 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 IGNORE = 255
+CONFIDENT, DECAY = 0.968, 0.999  # of DACS: a teacher's sure pixel, and what remains of the teacher in a step
 # (expansion, channels, blocks, stride): MobileNetV2 1.0 (CVPR 2018, table 2), up to its last bottleneck
 BOTTLENECKS = (
     (1, 16, 1, 1),
@@ -141,21 +145,27 @@ class Step:
         image = 255 * torch.rand(options.batch, 3, height, width)
         self.image = image.contiguous(memory_format=LAYOUTS[layout])
         thin = slice(options.loss_stride // 2, None, options.loss_stride)
-        self.label = torch.randint(0, options.classes, (options.batch, height, width))[:, thin, thin].contiguous()
-        self.loss = torch.compile(self.cross_entropy) if compiled else self.cross_entropy
+        self.whole_label = torch.randint(0, options.classes, (options.batch, height, width))
+        self.thin, self.label = thin, self.whole_label[:, thin, thin].contiguous()
+        self.loss = torch.compile(self.losses) if compiled else self.losses
         plain = [value for value in network.parameters() if value.ndim == 1]
         decayed = [value for value in network.parameters() if value.ndim > 1]
         groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
         self.clip_norm = options.clip_norm
 
-    def cross_entropy(self, image, label):
-        logits = functional.interpolate(self.network(image), size=label.shape[1:], mode="bilinear", align_corners=False)
-        return functional.cross_entropy(logits, label, ignore_index=IGNORE)
+    def enlarged(self, network, image):
+        """Logits on the grid of the loss."""
+        size = self.label.shape[1:]
+        return functional.interpolate(network(image), size=size, mode="bilinear", align_corners=False)
+
+    def losses(self):
+        logits = self.enlarged(self.network, self.image)
+        return functional.cross_entropy(logits, self.label, ignore_index=IGNORE)
 
     def __call__(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        self.loss(self.image, self.label).backward()
+        self.loss().backward()
         if self.clip_norm:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
         self.optimizer.step()
@@ -168,15 +178,55 @@ class Step:
         return (time.perf_counter() - clock) / steps, (time.process_time() - processor) / steps
 
 
+class OnlineStep(Step):
+    """DACS, colours kept: the teacher moves and labels the target, which is mixed; two passes of the student."""
+
+    def __init__(self, network: nn.Module, options, layout: str, compiled: bool):
+        super().__init__(network, options, layout, compiled)
+        self.teacher = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.target = (255 * torch.rand_like(self.image)).contiguous(memory_format=LAYOUTS[layout])
+        values = lambda module: [value for value in module.state_dict().values() if value.is_floating_point()]  # noqa: E731
+        self.moved, self.towards = values(self.teacher), values(self.network)
+
+    def __call__(self) -> None:
+        torch._foreach_lerp_(self.moved, self.towards, 1 - DECAY)
+        super().__call__()
+
+    def losses(self):
+        image, label, weight = self.mixed()
+        source = super().losses()
+        logits = self.enlarged(self.network, image)
+        each = functional.cross_entropy(logits, label, ignore_index=IGNORE, reduction="none")
+        return source + (weight * each).mean()
+
+    @torch.no_grad()
+    def mixed(self):
+        """Image, label and weight: half of the classes of each source image, pasted into the labelled target."""
+        confidence, label = self.enlarged(self.teacher, self.target).softmax(1).max(1)
+        weight = (confidence >= CONFIDENT).float().mean((1, 2), keepdim=True).expand_as(confidence)
+        mask = self.mask()
+        thin = mask[:, self.thin, self.thin]
+        image = torch.where(mask[:, None], self.image, self.target)
+        return image, torch.where(thin, self.label, label), torch.where(thin, 1.0, weight)
+
+    def mask(self):
+        """Where the source is pasted: bool [batch, height, width]."""
+        pixels = self.whole_label.flatten(1)
+        present = torch.zeros(len(pixels), IGNORE).scatter_(1, pixels, 1.0)
+        rank = torch.where(present > 0, torch.rand(present.shape), 2.0).argsort(1).argsort(1)
+        chosen = rank < (present.sum(1, keepdim=True) / 2).ceil()
+        return chosen.gather(1, pixels).view_as(self.whole_label)
+
+
 LAYOUTS = {"channels last": torch.channels_last, "channels first": torch.contiguous_format}
 
 
-def faster_layout(options) -> str:
+def faster_layout(kind: type[Step], options) -> str:
     """The memory layout in which an eager step is faster here, in the best of three turns each, taken alternately.
 
     A compiled one begins with the same; between its operators the compiler chooses.
     """
-    steps = {name: Step(NETWORKS[options.network](options.classes), options, name, False) for name in LAYOUTS}
+    steps = {name: kind(NETWORKS[options.network](options.classes), options, name, False) for name in LAYOUTS}
     times = [{name: step.turn(1)[1] for name, step in steps.items()} for _ in range(4)][1:]
     return min(LAYOUTS, key=lambda name: min(turn[name] for turn in times))
 
@@ -184,6 +234,7 @@ def faster_layout(options) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", choices=NETWORKS, required=True)
+    parser.add_argument("--online", action="store_true", help="the step of an online teacher")
     parser.add_argument("--size", type=int, nargs=2, required=True)
     for name in ("batch", "classes", "loss_stride", "steps", "threads"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, required=True)
@@ -191,9 +242,11 @@ def main() -> int:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=0.0)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    layout, modes = faster_layout(options), {"eager": False, "compiled": True}
+    # Compiled, the three passes of an online step take minutes to get ready, and a single pass is no faster.
+    kind, modes = (OnlineStep, {"eager": False}) if options.online else (Step, {"eager": False, "compiled": True})
+    layout = faster_layout(kind, options)
     steps = {
-        mode: Step(NETWORKS[options.network](options.classes), options, layout, compiled)
+        mode: kind(NETWORKS[options.network](options.classes), options, layout, compiled)
         for mode, compiled in modes.items()
     }
     for step in steps.values():
@@ -205,6 +258,7 @@ def main() -> int:
         "logits": list(network(steps["eager"].image).shape),
         "torch": torch.__version__,
         "layout": layout,
+        "modes": list(modes),
     }
     print(json.dumps(about), flush=True)
     for line in sys.stdin:

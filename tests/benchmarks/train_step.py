@@ -135,14 +135,15 @@ class TorchSteps:
         ValueError: its network has other parameters or logits than ours.
     """
 
-    def __init__(self, arguments: Arguments, data: Data, network):
-        settings, (height, width) = data.schedules["warm_up"].optimizer, data.size
+    def __init__(self, arguments: Arguments, data: Data, network, stage: str = "warm_up"):
+        """With `stage` "online" the step of an online teacher."""
+        settings, (height, width) = data.schedules[stage].optimizer, data.size
         script = pathlib.Path(__file__).with_name("torch_step.py")
         command = [arguments.torch_python, script, "--network", arguments.network, "--size", height, width]
         command += ["--batch", arguments.batch, "--classes", network.output["logits"].shape[-1]]
         command += ["--loss-stride", data.loss_stride, "--steps", STEPS_A_TURN, "--threads", arguments.threads]
         command += ["--learning-rate", settings.learning_rate, "--weight-decay", settings.weight_decay]
-        command += ["--clip-norm", settings.clip_norm or 0.0]
+        command += ["--clip-norm", settings.clip_norm or 0.0, *(["--online"] if stage == "online" else [])]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen([str(part) for part in command], **pipes)
         self.about = json.loads(self.process.stdout.readline())
@@ -152,7 +153,7 @@ class TorchSteps:
             raise ValueError(f"the PyTorch network differs: {self.about} against {ours}")
 
     def turns(self) -> dict[str, Turn]:
-        return {f"PyTorch, {mode}": lambda mode=mode: self.turn(mode) for mode in ("eager", "compiled")}
+        return {f"PyTorch, {mode}": lambda mode=mode: self.turn(mode) for mode in self.about["modes"]}
 
     def turn(self, mode: str) -> tuple[float, float]:
         print(mode, file=self.process.stdin, flush=True)
