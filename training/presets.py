@@ -108,9 +108,9 @@ PAPER_ONLINE = Schedule(
 
 PAPER_TRANSLATION = replace(
     SMALL_TRANSLATION,
-    steps=125_000,  # BDL: 20 passes over GTA5, four images a step, of a width of 1024
+    steps=125_000,  # BDL: 20 passes over GTA5, four crops a step; it resizes to a width of 1024, here the translators
+    # learn at the size at which frames are used, so that what they make is as sharp as the target
     batch_size=4,
-    augmentation=Augmentation(scale=(0.5, 0.5)),
 )
 
 # Constants of a recipe that data unlike its paper's need, by (recipe, data), as `--set` takes them.
