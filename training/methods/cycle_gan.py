@@ -54,6 +54,7 @@ class CycleGanTraining(Method):
 
     title = "CycleGAN"
     provides = frozenset()
+    splits = False  # the pools take the whole batch
 
     def __init__(
         self,
