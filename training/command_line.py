@@ -16,7 +16,18 @@ from training.errors import UserError
 from training.experiment_json import OPTIONS, experiment_from_json, experiment_to_json
 from training.presets import DATA, SUITED
 from training.recipes import RECIPES
-from training.settings import Data, Domain, Experiment, Model, Recipe, Rounds, Schedule, SourceShare, TranslatedImages
+from training.settings import (
+    Data,
+    Domain,
+    Experiment,
+    Model,
+    Recipe,
+    Rounds,
+    Schedule,
+    SourceShare,
+    TranslatedImages,
+    Translator,
+)
 
 
 @dataclass(frozen=True)
@@ -317,6 +328,7 @@ def tiny(experiment: Experiment) -> Experiment:
         data,
         size=size,
         crop=size,
+        translator=Translator(channels=4, blocks=2, crop=size),
         schedules={name: _short(schedule, 6 if name == "warm_up" else 3) for name, schedule in data.schedules.items()},
         source=_few(data.source, 12),
         target=_few(data.target, 8),

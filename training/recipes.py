@@ -189,7 +189,7 @@ RECIPES: dict[str, Recipe] = {
     "uplr": Recipe(
         paper=UPLR,
         published="GTA5 -> Cityscapes 52.6, SYNTHIA 48.0 / 54.6 (DeepLab-v2 ResNet-101)",
-        translation=Fda(),  # in the place of CycleGAN's images of BDL, which the paper trained on: --translated-root
+        translation=Fda(),  # in the place of BDL's images, which the paper trained on: --translated-root; or CycleGan
         alignment=Alignment(loss="bce", weight=0.001, rounds=3, sampler=SoftBalance(classes="half")),
         adaptation=Rounds(
             rounds=1,

@@ -35,8 +35,10 @@ class Optimizer:
     learning_rate: Positive = 1e-3
     weight_decay: Weight = 5e-4  # decoupled; not applied to biases and batch-norm parameters
     momentum: Fraction = 0.9  # SGD only
+    beta_1: Annotated[float, Interval(ge=0, lt=1)] = 0.9  # AdamW only
     schedule: Literal["constant", "poly", "cosine"] = "poly"  # cosine: half a wave, to a thousandth
     power: Weight = 0.9  # of the poly schedule: lr * (1 - step / steps) ** power
+    constant_share: Annotated[float, Interval(ge=0, lt=1)] = 0.0  # of the steps before the poly schedule begins to fall
     ramp_steps: AnyCount = 0  # linear warm-up of the learning rate
     head_multiple: Positive = 1.0
     clip_norm: Positive | None = None  # of the global gradient norm
@@ -69,6 +71,19 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Translator:
+    """How large the networks of CycleGAN are, and the crops that they learn from: what suits the size of the data.
+
+    Published: 64 channels, 6 blocks for images of 128 x 128, 9 for larger ones; BDL crops 452 x 452 of images whose
+    width is 1024.
+    """
+
+    channels: Annotated[int, Interval(ge=1, le=1024)] = 64  # of the first convolution of generators and discriminators
+    blocks: Annotated[int, Interval(ge=1, le=64)] = 9
+    crop: tuple[Side, Side] = (452, 452)  # height, width; at most the data's size
+
+
+@dataclass(frozen=True)
 class Domain:
     """Where images come from: one split of one data set."""
 
@@ -94,7 +109,7 @@ class Data:
     size: tuple[Side, Side]  # height, width an image is brought to before random scale and crop, and at prediction
     crop: tuple[Side, Side]
     schedules: dict[str, Schedule]  # by what a stage asks for: "warm_up", "alignment", "rounds" (one round),
-    # "online"
+    # "online", "translation"
     evaluation: Domain | None = None  # labelled images of the target, used for figures only
     source_evaluation: Domain | None = None  # labelled images of the source: how large the gap is
     most_rounds: RoundCount | None = None  # of adaptation, whatever the recipe says: what a short job has time for
@@ -104,6 +119,7 @@ class Data:
     mined_crops: bool = True  # crops are small beside the frame, so that a recipe's rare-class mining makes sense
     minimum_source_images: AnyCount = 0  # a round's source subset holds at least this many (small source sets)
     strong_blend: Fraction = 1.0  # how far strong views go from weak ones: 1 as published; 0: plain photometry instead
+    translator: Translator = Translator()
     statistics_images: Count = 200  # target images, at most, that trained batch-norm takes its statistics from
     keep_source: bool = False  # the source takes part in every round, also where the recipe leaves it out: a small
     # network trained for minutes forgets the classes that its pseudo-labels do not show
@@ -162,6 +178,38 @@ class Fda:
     kind: Literal["fda"] = "fda"
     beta: Annotated[tuple[WindowShare, ...], MinLen(1)] = (0.01,)
     alongside: bool = False
+
+
+@dataclass(frozen=True)
+class SemanticConsistency:
+    """BDL (CVPR 2019): a frozen segmenter sees the same in an image and in what the translators make of it.
+
+    `reconstruction` is multiplied by the weight of the cycle.
+    """
+
+    reconstruction: Weight = 1.0
+    translation: Weight = 0.1
+
+
+@dataclass(frozen=True)
+class CycleGan:
+    """CycleGAN (ICCV 2017), trained on source and target; it then translates the source once, into the run directory.
+
+    `semantic`: with BDL's term, for which a source model is trained first, on the originals; `off` without.
+    `data.translator` and `data.schedules.translation` have the sizes.
+    """
+
+    kind: Literal["cycle_gan"] = "cycle_gan"
+    cycle: Weight = 10.0
+    identity: Weight = 0.5  # multiplied by the weight of the cycle
+    semantic: SemanticConsistency | None = SemanticConsistency()
+    pool: Annotated[int, Interval(ge=1, le=10_000)] = 50  # earlier translated images that a discriminator may be shown
+    alongside: bool = False
+
+    @property
+    def needs_segmenter(self) -> bool:
+        """Does it learn from what a source model sees?"""
+        return self.semantic is not None
 
 
 @dataclass(frozen=True)
@@ -582,7 +630,7 @@ class Recipe:
     """A method with the constants of its paper."""
 
     paper: str
-    translation: Fda | TranslatedImages | None = None  # of the source, in every stage that trains on it
+    translation: Fda | CycleGan | TranslatedImages | None = None  # of the source, in every stage that trains on it
     warm_up: WarmUp = WarmUp()
     alignment: Alignment | None = None
     adaptation: Rounds | Online | None = None
@@ -592,8 +640,13 @@ class Recipe:
 
     @property
     def adapts(self) -> bool:
-        """Is there anything after the training with labels?"""
-        return self.alignment is not None or self.adaptation is not None
+        """Is there anything after the first training with labels?"""
+        return self.alignment is not None or self.adaptation is not None or self.translates_after_warm_up
+
+    @property
+    def translates_after_warm_up(self) -> bool:
+        """Does the translation learn from the source model, which is then trained anew on the translated images?"""
+        return isinstance(self.translation, CycleGan) and self.translation.needs_segmenter
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""A source whose images somebody has translated already, such as the sets that BDL and CyCADA publish: pictures with
-the names of the source's, and the source's labels."""
+"""A source whose images are translated already, by this run or by somebody else, such as the sets that BDL and CyCADA
+publish: pictures with the names of the source's, and the source's labels."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -40,8 +40,30 @@ def translated_samples(source: Dataset, root: Path) -> tuple[Sample, ...]:
             f"{listing(missing)} of the {len(images)} of the source '{source.name}' without a translated image in "
             f"{root}: give the folder that holds one for each, called as the source's (.png, .jpg ...)."
         )
-    files = zip(source.samples, keys, strict=True)
-    return tuple(replace(sample, name=f"{sample.name}_translated", image=translated[key]) for sample, key in files)
+    return _in_place_of(source, [translated[key] for key in keys])
+
+
+def own_samples(source: Dataset, folder: Path) -> tuple[Sample, ...]:
+    """The same for the pictures that a run has made itself: `own_picture` of each sample.
+
+    Raises:
+        UserError: some are missing, counted and the first few named.
+    """
+    files = [own_picture(folder, sample) for sample in source.samples]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise UserError(f"{listing(missing)} missing in {folder}: --resume the run, which translates the images again")
+    return _in_place_of(source, files)
+
+
+def own_picture(folder: Path, sample: Sample) -> Path:
+    """Where a run keeps what it has made of a sample of the source."""
+    return folder / f"{sample.name}.png"
+
+
+def _in_place_of(source: Dataset, files: Sequence[Path]) -> tuple[Sample, ...]:
+    pairs = zip(source.samples, files, strict=True)
+    return tuple(replace(sample, name=f"{sample.name}_translated", image=file) for sample, file in pairs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +96,12 @@ class TranslatedFolder:
     """A folder of translated images as a translation (`translation.Translation`) of the source.
 
     Attributes:
-        root: the folder.
+        words: for people, as in "translated by ...".
         samples: of all images of the source, as `translated_samples` gives them.
         alongside: the originals are shown too, see `OriginalOrTranslated`.
     """
 
-    root: Path
+    words: str
     samples: tuple[Sample, ...]
     alongside: bool
 
@@ -87,12 +109,8 @@ class TranslatedFolder:
 
     @classmethod
     def of(cls, source: Dataset, root: Path, alongside: bool) -> "TranslatedFolder":
-        """Raises UserError where a translated image is missing."""
-        return cls(root, translated_samples(source, root), alongside)
-
-    @property
-    def words(self) -> str:
-        return f"the images in {self.root}"
+        """Of the images that somebody else has made; raises UserError where one is missing."""
+        return cls(f"the images in {root}", translated_samples(source, root), alongside)
 
     def applied_to(self, stream: TrainingStream) -> TrainingStream:
         source, translated = stream.dataset, self._translated(stream.dataset)

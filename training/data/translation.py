@@ -14,8 +14,8 @@ import numpy as np
 from training.data.fourier import FourierTranslation
 from training.data.input_pipeline import TrainingStream
 from training.data.samples import Dataset
-from training.data.translated_images import TranslatedFolder
-from training.settings import Fda, TranslatedImages
+from training.data.translated_images import TranslatedFolder, own_samples
+from training.settings import CycleGan, Fda, TranslatedImages
 
 
 class Translation(Protocol):
@@ -41,12 +41,17 @@ class Translation(Protocol):
 
 
 def translation_of(
-    settings: Fda | TranslatedImages | None, source: Dataset, target: Dataset, size: tuple[int, int]
+    settings: Fda | CycleGan | TranslatedImages | None,
+    source: Dataset,
+    target: Dataset,
+    size: tuple[int, int],
+    folder: Path | None = None,
 ) -> Translation | None:
     """The translation that the settings describe; None where there is none.
 
     Args:
         size: (height, width) that images are brought to.
+        folder: where a trained translation has left its images.
 
     Raises:
         UserError: translated images are missing.
@@ -54,6 +59,8 @@ def translation_of(
     match settings:
         case Fda():
             return FourierTranslation.to(target, size, settings.beta, settings.alongside)
+        case CycleGan():
+            return TranslatedFolder("CycleGAN", own_samples(source, folder), settings.alongside)
         case TranslatedImages():
             return TranslatedFolder.of(source, Path(settings.root), settings.alongside)
         case _:

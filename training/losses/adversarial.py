@@ -28,5 +28,8 @@ DOMAIN_LOSSES = {"lsgan": least_squares, "bce": binary_cross_entropy}
 
 
 def discriminator_loss(domain_loss, source_scores, target_scores):
-    """What the discriminator minimises: the mean of its losses on both domains (IAST, section 3.1)."""
+    """What the discriminator minimises: the mean of its losses on both domains (IAST, section 3.1).
+
+    For CycleGAN the "source" is the translated images, to be scored 0, and the "target" the photos, to be scored 1.
+    """
     return 0.5 * (domain_loss(source_scores, SOURCE) + domain_loss(target_scores, TARGET))

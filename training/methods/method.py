@@ -89,6 +89,11 @@ class Method(keras.Model):
     def metrics(self):
         return self.trackers
 
+    @property
+    def splits(self) -> bool:
+        """Can a step be computed in parts? By default if every term can."""
+        return all(term.splits for term in self.terms)
+
     # Variables
 
     @property

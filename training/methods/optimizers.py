@@ -101,19 +101,25 @@ class Adam(_FusedAdam, keras.optimizers.Adam):
 
 
 class RampedPoly(keras.optimizers.schedules.LearningRateSchedule):
-    """`base * (1 - step / steps) ** power` after a linear ramp over the first `ramp_steps`; power 0 is constant."""
+    """`base * (1 - step / steps) ** power` after a linear ramp over the first `ramp_steps`; power 0 is constant.
 
-    def __init__(self, base: float, steps: int, power: float, ramp_steps: int = 0):
-        self.base, self.steps, self.power, self.ramp_steps = base, steps, power, ramp_steps
+    With `constant_steps` it begins to fall after these: `base * ((steps - step) / (steps - constant_steps)) ** power`.
+    """
+
+    def __init__(self, base: float, steps: int, power: float, ramp_steps: int = 0, constant_steps: int = 0):
+        self.base, self.steps, self.power = base, steps, power
+        self.ramp_steps, self.constant_steps = ramp_steps, constant_steps
 
     def __call__(self, step):
         step = keras.ops.cast(step, "float32")
-        remaining = keras.ops.maximum(1.0 - step / self.steps, 0.0)
+        past = keras.ops.maximum(step - self.constant_steps, 0.0)
+        remaining = keras.ops.maximum(1.0 - past / (self.steps - self.constant_steps), 0.0)
         ramp = keras.ops.minimum((step + 1.0) / max(self.ramp_steps, 1), 1.0)
         return self.base * ramp * remaining**self.power
 
     def get_config(self):
-        return {"base": self.base, "steps": self.steps, "power": self.power, "ramp_steps": self.ramp_steps}
+        names = ("base", "steps", "power", "ramp_steps", "constant_steps")
+        return {name: getattr(self, name) for name in names}
 
 
 def learning_rate(settings: Optimizer, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
@@ -124,7 +130,8 @@ def learning_rate(settings: Optimizer, steps: int) -> keras.optimizers.schedules
         return keras.optimizers.schedules.CosineDecay(
             decay_steps=max(steps - ramp, 1), alpha=1e-3, warmup_steps=ramp, **start
         )
-    return RampedPoly(rate, steps, settings.power if settings.schedule == "poly" else 0.0, ramp)
+    power = settings.power if settings.schedule == "poly" else 0.0
+    return RampedPoly(rate, steps, power, ramp, int(settings.constant_share * steps))
 
 
 def build_optimizer(settings: Optimizer, steps: int, head_variables, average_weights: float | None = None):
@@ -140,7 +147,10 @@ def build_optimizer(settings: Optimizer, steps: int, head_variables, average_wei
         "use_ema": average_weights is not None,
         "ema_momentum": average_weights if average_weights is not None else 0.99,
     }
-    optimizer = SGD(momentum=settings.momentum, **common) if settings.name == "sgd" else AdamW(**common)
+    if settings.name == "sgd":
+        optimizer = SGD(momentum=settings.momentum, **common)
+    else:
+        optimizer = AdamW(beta_1=settings.beta_1, **common)
     optimizer.set_multiples(head_variables, settings.head_multiple)
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     if keras.mixed_precision.dtype_policy().name == "mixed_float16":

@@ -7,7 +7,7 @@ from typing import Any
 
 from training.errors import UserError
 
-FOLDERS = ("checkpoints", "pseudo_labels", "report", "tensorboard")
+FOLDERS = ("checkpoints", "pseudo_labels", "translated", "report", "tensorboard")
 
 
 def check_links(path: Path) -> None:

@@ -18,6 +18,7 @@ checkpoints/        of each finished stage NAME (see `training/stages/plan.py`)
 spatial_prior.npy   counted in round 1
 class_counts_*.npy  labelled pixels of each image and class, for rare class and soft-balance sampling
 pseudo_labels/      round_N/*.png with manifest.json
+translated/         NAME.png of each source image, where the run has translated them itself
 report/             report.md, summary.json, per_class_iou.csv, pictures
 final.weights.h5    the chosen round
 *.onnx, *.json, MODEL_CARD.md  the exports
@@ -75,6 +76,7 @@ class RunDirectory:
         self.partials = self.checkpoints / "partial"
         self.partial_digests = self.checkpoints / "partial.sha256"
         self.pseudo_labels = path / "pseudo_labels"
+        self.translated = path / "translated"
         self.report = path / "report"
         self.tensorboard = path / "tensorboard"
         self.metrics = path / "metrics.csv"

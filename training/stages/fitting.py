@@ -123,7 +123,7 @@ def train_stage(
         rows = share.replica_batch(schedule.batch_size, schedule.accumulate)
 
         def tell_need(traced, batch) -> None:
-            needs.append(need_of(traced, batch, schedule, setting, rows))
+            needs.append(need_of(traced, batch, schedule, setting, rows, method.splits))
             tell(needs[0])
 
         stream = make_stream(first_step, share)

@@ -17,7 +17,8 @@ class Need:
     """What a step needs on one device, beside what that device has for it.
 
     device: for people. room: bytes that are free or hold the step's own variables; None = not known. rows: images of
-    one replica. size: height and width of a training image. setting: where the schedule stands in the settings.
+    one replica. size: height and width of a training image. setting: where the schedule stands in the settings. splits:
+    whether a step can be computed in parts.
     """
 
     step: StepMemory
@@ -27,6 +28,7 @@ class Need:
     size: tuple[int, int]
     schedule: Schedule
     setting: str
+    splits: bool = True
 
     @property
     def fits(self) -> bool:
@@ -43,7 +45,7 @@ class Need:
         """What to set where it does not fit, with values that would."""
         first = [f"end other programs that use {self.device}"]
         # As published, in parts: the same result, so the run itself may go on with it.
-        if self.schedule.batch_norm == "frozen" and (parts := self._parts_that_fit()):
+        if self.splits and self.schedule.batch_norm == "frozen" and (parts := self._parts_that_fit()):
             first.append(f"--set {self.setting}.accumulate={parts} (the same result, also with --resume)")
         # Smaller steps: another result, so another run.
         part = next((part for part in _SMALLER if self._fits_with(part, False)), _SMALLER[-1])
@@ -70,16 +72,17 @@ class Need:
 _SMALLER = (3 / 4, 1 / 2, 3 / 8, 1 / 4, 1 / 8, 1 / 16)  # of the batch
 
 
-def need_of(traced, batch, schedule: Schedule, setting: str, rows: int) -> Need:
+def need_of(traced, batch, schedule: Schedule, setting: str, rows: int, splits: bool = True) -> Need:
     """Of the device that is nearest to its limit.
 
     Args:
         traced: the concrete function of the step, on all replicas of this process.
         batch: one batch, or one per replica: its images tell the size.
         rows: images of one replica.
+        splits: whether the method can compute a step in parts.
     """
     image = next(part for part in tf.nest.flatten(batch, expand_composites=True) if part.shape.rank == 4)
-    common = (rows, tuple(image.shape[1:3]), schedule, setting)
+    common = (rows, tuple(image.shape[1:3]), schedule, setting, splits)
     at_once = rows // schedule.accumulate
     gpus = _gpus()
     if not gpus:  # several logical CPUs share the memory of the machine

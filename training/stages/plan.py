@@ -1,6 +1,7 @@
 """The order of things in a run: experiment -> the plan of its stages, and the loop that carries them out.
 
-1. A recipe's parts become stages in one order: translation, warm-up, statistics, alignment, adaptation.
+1. A recipe's parts become stages in one order: translation, warm-up, statistics, alignment, adaptation. A translation
+   that learns from a source model (CycleGAN with BDL's term) comes after the warm-up; it trains the source model anew.
 2. Each stage is skipped, found finished, or carried out: weights of the stage before -> work -> weights, scores, the
    watch's verdict and figures in the run directory. A resumed run goes on after the last finished stage.
 3. The watch chooses the stage whose weights become the result; the report tells of all.
@@ -36,10 +37,12 @@ from training.stages.warm_start import warm_start_of
 def plan(experiment: Experiment) -> tuple[Stage, ...]:
     """The stages of a run, in their order; the part of a recipe that is None has none."""
     recipe = experiment.recipe
-    first = [*_stages(recipe.translation, experiment), *_stages(recipe.warm_up, experiment)]
+    first = [_stages(recipe.translation, experiment), _stages(recipe.warm_up, experiment)]
+    if recipe.translates_after_warm_up:
+        first.reverse()
     later = [*_stages(recipe.alignment, experiment), *_stages(recipe.adaptation, experiment)]
     statistics = [StatisticsStage()] if trains_statistics(later) else []
-    return (*first, *statistics, *later)
+    return (*first[0], *first[1], *statistics, *later)
 
 
 def _stages(part, experiment: Experiment) -> tuple[Stage, ...]:

@@ -17,10 +17,12 @@ from training.prediction.predictor import Predictor
 from training.prediction.target_predictions import PREDICTION_BATCH
 from training.run_directory.checkpoint import read_lasting, save_lasting
 from training.run_directory.paths import RunDirectory
-from training.settings import Experiment, Schedule
+from training.settings import CycleGan, Experiment, Schedule
 from training.stages.warm_start import WarmStart, open_labeller
 
 STATISTICS_BATCH = 16
+TRANSLATION = "translation"
+"""Name of the stage after which the source is shown translated."""
 JUDGED = "judged"
 """Key of the `judging.Judgement` of the result among the figures of a stage that has judged it itself."""
 
@@ -85,11 +87,21 @@ class Run:
     def size(self) -> tuple[int, int]:
         return self.experiment.data.size
 
-    @cached_property
+    @property
     def translation(self) -> Translation | None:
-        """What the recipe makes of the source's images; raises UserError where translated ones are missing."""
-        domains = self.domains
-        return translation_of(self.experiment.recipe.translation, domains.source, domains.target, self.size)
+        """What the recipe makes of the source's images; None until a translation that is trained has made them.
+
+        Raises:
+            UserError: translated images are missing.
+        """
+        is_trained = isinstance(self.experiment.recipe.translation, CycleGan)
+        return None if is_trained and TRANSLATION not in self.directory.stages else self._translation
+
+    @cached_property
+    def _translation(self) -> Translation | None:
+        domains, settings = self.domains, self.experiment.recipe.translation
+        folder = self.directory and self.directory.translated
+        return translation_of(settings, domains.source, domains.target, self.size, folder)
 
     @cached_property
     def predictor(self) -> Predictor:

@@ -12,7 +12,7 @@ from training.errors import UserError
 from training.evaluation.panels import write_translation
 from training.progress import console
 from training.settings import Experiment
-from training.stages.stage import Run, Stage
+from training.stages.stage import TRANSLATION, Run, Stage
 from training.stages.streams import stream_of
 
 EXAMPLES = 4
@@ -24,12 +24,17 @@ def translation_stages(experiment: Experiment) -> tuple[Stage, ...]:
     Raises:
         UserError: the recipe does not train on the source.
     """
+    refuse_oracle(experiment)
+    return (TranslationStage(name=TRANSLATION, title="Translation", phrase="", scored=False),)
+
+
+def refuse_oracle(experiment: Experiment) -> None:
+    """Raise UserError if the recipe does not train on the source."""
     if experiment.recipe.warm_up.domain == "target":
         raise UserError(
             "translation changes the source's images, and the oracle trains on the target's: choose another recipe, or "
             "leave the translation out"
         )
-    return (TranslationStage(name="translation", title="Translation", phrase="", scored=False),)
 
 
 @dataclass(frozen=True, kw_only=True)

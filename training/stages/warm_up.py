@@ -20,12 +20,13 @@ from training.prediction.foreign_predictor import ForeignPredictor
 from training.progress import console
 from training.settings import Experiment, WarmUp
 from training.stages.fitting import train_stage
+from training.stages.network import initial_network
 from training.stages.orders import counted_files, order_figures, showing, source_order
 from training.stages.stage import Run, Stage
 from training.stages.streams import augmentation_of, source_stream, stream_of
 from training.stages.warm_start import WarmStart
 
-NAME = "source"
+NAME, TRANSLATED = "source", "translated"
 
 
 def stages(part: WarmUp, experiment: Experiment) -> tuple[Stage, ...]:
@@ -39,6 +40,19 @@ def stages(part: WarmUp, experiment: Experiment) -> tuple[Stage, ...]:
         settings=part,
     )
     return (stage,)
+
+
+def translated_warm_up(experiment: Experiment) -> Stage:
+    """The warm-up once more, on the translated images that have come after the first one."""
+    return TranslatedWarmUpStage(
+        name=TRANSLATED,
+        title="Source model on translated images",
+        phrase="trained on the translated images of the source",
+        way="by training on translated images",
+        schedule=experiment.data.schedules["warm_up"],
+        reference=True,
+        settings=experiment.recipe.warm_up,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +97,21 @@ class WarmUpStage(Stage):
         make_stream, setting = side_by_side(source=stream), "data.schedules.warm_up"
         train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, setting=setting)
         return order_figures({domain: order}, run.domains.label_space.names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslatedWarmUpStage(WarmUpStage):
+    """The same training as the first warm-up, from the same initial weights, with the translated images."""
+
+    def skipped(self, run: Run) -> str | None:
+        """Left out where the run started from a model that was trained on the target."""
+        if run.directory.stages[run.baseline.name].get("adapted"):
+            return "No source model on translated images: the model that this run starts from was adapted already"
+        return None
+
+    def run(self, run: Run) -> dict:
+        run.network.set_weights(initial_network(run.experiment, run.domains.label_space.count).get_weights())
+        return self._train(run)
 
 
 def _take_over(run: Run, start: WarmStart) -> dict:

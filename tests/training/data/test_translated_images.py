@@ -10,7 +10,7 @@ from training.data import datasets
 from training.data.classes import LABEL_SPACES
 from training.data.input_pipeline import SampleAugmentation, TrainingStream
 from training.data.sampling import RareClasses
-from training.data.translated_images import OriginalOrTranslated, TranslatedFolder, translated_samples
+from training.data.translated_images import OriginalOrTranslated, TranslatedFolder, own_samples, translated_samples
 from training.errors import UserError
 
 SPACE = LABEL_SPACES["cityscapes19"]
@@ -98,6 +98,15 @@ def test_missing_images_are_counted_and_named(source, tmp_path):
         TranslatedFolder.of(source, root, alongside=False)
     with pytest.raises(UserError, match="does not exist: expected the folder of the translated images"):
         TranslatedFolder.of(source, tmp_path / "nowhere", alongside=False)
+
+
+def test_what_a_run_has_made_itself_is_found_by_the_names_of_the_samples(source, tmp_path):
+    names = [f"{sample.name}.png" for sample in source.samples]
+    root = write_translated(tmp_path / "own", names)
+    assert [sample.image for sample in own_samples(source, root)] == [root / name for name in names]
+    (root / names[1]).unlink()
+    with pytest.raises(UserError, match=rf"1 file \({names[1]}\) missing in .*own: --resume the run"):
+        own_samples(source, root)
 
 
 def test_two_images_of_one_name_are_refused(source, tmp_path):

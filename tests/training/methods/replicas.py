@@ -24,13 +24,16 @@ from training.distribution.quiet import start_tensorflow
 STEPS = 20
 
 
-def batches(strong: bool = False):
-    """Global batches of both domains whose replicas differ much: hardly any label in the first half of the target."""
+def batches(strong: bool = False, large: bool = False, steps: int = STEPS):
+    """Global batches of both domains whose replicas differ much: hardly any label in the first half of the target.
+
+    large: images of twice the size, without labels that fit.
+    """
     import tensorflow as tf
 
     from tests.training.methods.tiny import batch
 
-    for number in range(STEPS):
+    for number in range(steps):
         source, target = batch(number), batch(1000 + number, 0.4)
         label = target["label"].numpy()
         label[:2, 1:] = 255
@@ -40,6 +43,9 @@ def batches(strong: bool = False):
         target = {**target, "label": tf.constant(label), "weak": target["image"], "position": position}
         if strong:
             target["image"] = 255.0 - 0.8 * target["image"]
+        if large:
+            for domain in (source, target):
+                domain["image"] = tf.repeat(tf.repeat(domain["image"], 2, axis=1), 2, axis=2)
         position = {"position": tf.range(4, dtype=tf.int64) + 4 * number}
         yield {"source": {**source, **position}, "target": {**target, **position}}
 
@@ -62,11 +68,13 @@ def methods(in_parts: bool = False) -> dict:
     """
     from models.batch_norm import set_batch_norm
     from models.discriminator import build_discriminator
+    from models.translator import build_generator, build_patch_discriminator
     from tests.training.methods.tiny import CLASSES, optimizer_for, tiny_network
     from tests.training.methods.tiny_contrast import contrast_method, some_prototype_contrast
     from training.methods.adversarial import AdversarialTraining
     from training.methods.block_mask import BlockMasker
     from training.methods.class_mix import ClassMixer
+    from training.methods.cycle_gan import CycleGanTraining, TranslatorNetworks
     from training.methods.mean_teacher import MeanTeacherTraining, ramped, teacher_of
     from training.methods.online_labels import ImageWeights, ThresholdedLabels
     from training.methods.online_teacher import OnlineTeacher
@@ -83,7 +91,15 @@ def methods(in_parts: bool = False) -> dict:
         TeacherConsistencyTerm,
         TeacherWeightTerm,
     )
-    from training.settings import ClassMix, ImageConfidence, Masked, Optimizer, PixelContrast, RunningThresholds
+    from training.settings import (
+        ClassMix,
+        CycleGan,
+        ImageConfidence,
+        Masked,
+        Optimizer,
+        PixelContrast,
+        RunningThresholds,
+    )
 
     def network(dropout=0.0):
         made = tiny_network(batch_norm=True, dropout=0.0 if in_parts else dropout)
@@ -159,7 +175,20 @@ def methods(in_parts: bool = False) -> dict:
         method = contrast_method(settings)
         return lambda accumulate: compiled(method(), accumulate, 0.2, name="sgd")
 
+    def cycle_gan(accumulate):
+        pairs = [(build_generator(2, 1, seed), build_patch_discriminator(2, seed)) for seed in (1, 2)]
+        networks = TranslatorNetworks(*(pair[0] for pair in pairs), *(pair[1] for pair in pairs))
+        settings = CycleGan(pool=3)
+        method = CycleGanTraining(networks, settings, (32, 32), 0, tiny_network(batch_norm=True))
+        # not Adam: the biases before a normalisation have no gradient but roundings
+        plain = Optimizer("sgd", learning_rate=1e-3, momentum=0.0, weight_decay=0.0)
+        optimizers = [build_optimizer(plain, 1000, []) for _ in range(2)]
+        optimizers[0].build(method.trained_variables)
+        method.compile(optimizer=optimizers[0], discriminator_optimizer=optimizers[1], accumulate=accumulate)
+        return method
+
     whole = {
+        "cycle_gan": (cycle_gan, {"large": True, "steps": 3}),  # in later steps roundings grow tenfold in each
         "pixel_contrast": (contrast(PixelContrast(grid=4, pixels=100)), {}),
         "prototype_contrast": (contrast(some_prototype_contrast()), {}),
     }

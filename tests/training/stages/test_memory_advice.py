@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,6 +50,7 @@ def test_what_to_set_is_the_least_that_fits():
 
 def test_parts_are_not_advised_where_they_would_not_help_or_be_refused():
     assert "accumulate" not in need(5, batch_norm="train").advice()
+    assert "accumulate" not in replace(need(5), splits=False).advice()
     assert "accumulate" not in need(2, activations=0.1, other=8).advice()  # gradients alone are too large
 
 

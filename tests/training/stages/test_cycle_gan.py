@@ -1,0 +1,133 @@
+"""CycleGAN in whole runs: the order of the stages, resumed bit-equal, translated files lost and made again."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.training.run_directory.test_resuming import Killed, kill_in_metrics, kill_when
+from tests.training.small_runs import left_by, options, two_layers
+from training.command_line import experiment_of, parse
+from training.data.images import image_size, read_image
+from training.errors import UserError
+from training.experiment_json import experiment_from_json, experiment_to_json
+from training.presets import DATA
+from training.run_directory.paths import RunDirectory
+from training.settings import Translator
+from training.stages import plan, streams, warm_up
+from training.stages.cycle_gan import crop_of
+
+TINY = (
+    *("translation=CycleGan", "translation.pool=1", "data.translator.channels=2", "data.translator.blocks=1"),
+    *(f"data.schedules.translation.{key}" for key in ("steps=3", "checkpoint_every=2", "batch_size=1")),
+    "data.translator.crop=32,32",
+)
+
+
+def experiment(recipe: str, *settings: str):
+    return experiment_of(parse(["--recipe", recipe, "--smoke", "--set", *settings]))
+
+
+def names(recipe: str, *settings: str) -> list[str]:
+    return [stage.name for stage in plan.plan(experiment(recipe, *settings))]
+
+
+def test_the_semantic_term_needs_a_source_model_first_and_another_one_is_trained_on_translated_images():
+    gan = "translation=CycleGan"
+    assert names("cbst", gan) == ["source", "cycle_gan", "translation", "translated", "statistics", "round_1"]
+    assert names("source_only", gan) == ["source", "cycle_gan", "translation", "translated"]
+    assert names("source_only", gan, "translation.semantic=off") == ["cycle_gan", "translation", "source"]
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_every_pair_of_domains_has_a_schedule_for_it(name):
+    data = DATA[name]
+    height, width = crop_of(data.translator, data.size)
+    schedule = data.schedules["translation"]
+    assert height * schedule.augmentation.scale[0] <= data.size[0]  # no crop reaches beyond the image
+    assert (height, width) <= data.size
+    assert (schedule.optimizer.learning_rate, schedule.optimizer.beta_1) == (2e-4, 0.5)
+    assert schedule.batch_norm == "frozen"
+
+
+def test_a_crop_is_at_most_the_image():
+    assert crop_of(Translator(crop=(452, 452)), (240, 512)) == (240, 452)
+
+
+def test_it_survives_json():
+    chosen = experiment("cbst", "translation=cycle_gan", "translation.semantic.translation=0.2", "translation.pool=9")
+    assert (chosen.recipe.translation.semantic.translation, chosen.recipe.translation.pool) == (0.2, 9)
+    assert experiment_from_json(json.loads(json.dumps(experiment_to_json(chosen)))) == chosen
+
+
+def test_what_it_cannot_do_is_refused_in_a_sentence():
+    with pytest.raises(UserError, match="the oracle trains on the target's: choose another recipe"):
+        names("oracle", "translation=CycleGan")
+    chosen = experiment("source_only", "translation=CycleGan", "data.schedules.translation.accumulate=2")
+    stage = next(stage for stage in plan.plan(chosen) if stage.name == "cycle_gan")
+    with pytest.raises(UserError, match="take a whole batch at once: set it to 1"):
+        stage.check()
+    replace(stage, schedule=replace(stage.schedule, accumulate=1)).check()
+
+
+def test_a_model_that_was_adapted_already_is_not_trained_anew():
+    stages = {stage.name: stage for stage in plan.plan(experiment("cbst", "translation=CycleGan"))}
+    for adapted in (True, False):
+        directory = SimpleNamespace(stages={"source": {"adapted": adapted}})
+        run = SimpleNamespace(directory=directory, baseline=stages["source"])
+        assert bool(stages["translated"].skipped(run)) == adapted
+
+
+@pytest.fixture
+def small(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(warm_up, "initial_network", two_layers)
+    return tmp_path
+
+
+def killed_at(start, command: list[str], place) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        kill_in_metrics(patch, *place) if isinstance(place, tuple) else kill_when(patch, place)
+        with pytest.raises(Killed):
+            start(command)
+
+
+def test_killed_again_and_again_it_ends_as_the_one_that_was_not(start, small, monkeypatch, capsys):
+    shown = []
+
+    def noted(run, *rest, **options):
+        shown.append(run.translation is not None)
+        return streams.source_stream(run, *rest, **options)
+
+    monkeypatch.setattr(warm_up, "source_stream", noted)
+    whole, killed = small / "whole", small / "killed"
+    command = options(small, "source_only", *TINY)
+    assert start([*command, "--out", str(whole)]) == 0
+    assert shown == [False, True]
+    # 1. Killed while it trains the translators, while it translates, and in the training on translated images.
+    again = [*command, "--out", str(killed)]
+    for place, made in ((("cycle_gan", 3), 0), ("source2.png", 2), (("translated", 5), 5)):
+        killed_at(start, again, place)
+        assert len(list((killed / "translated").glob("source*.png"))) == made
+        again = ["--resume", str(killed)]
+    # 2. A translated image is lost: it is named, and the translators are not trained again.
+    lost, kept = killed / "translated/source1.png", RunDirectory(killed).stages["cycle_gan"]
+    lost.write_bytes(lost.read_bytes()[:-20])
+    assert start(again) == 0
+    assert (
+        "source1.png is damaged or missing: translation and what follows it are done again" in capsys.readouterr().out
+    )
+    assert RunDirectory(killed).stages["cycle_gan"] == kept
+    assert left_by(killed) == left_by(whole)
+    # 3. What it has left: a translated image for each, of the size of the data; pictures and both models in the report.
+    files = sorted((whole / "translated").iterdir())
+    assert [file.name for file in files] == [f"source{number}.png" for number in range(5)]
+    assert {image_size(file) for file in files} == {(64, 64)}
+    original = read_image(small / "source/images/source1.png").astype(int)
+    assert np.abs(read_image(files[1]) - original).max() > 0
+    assert image_size(whole / "report/translation.png")[0] > 5 * 400
+    report = (whole / "report/report.md").read_text()
+    assert "(translated: CycleGAN)" in report
+    assert "translation.png" in report
+    assert "Source model on translated images" in report

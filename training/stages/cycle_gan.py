@@ -1,0 +1,188 @@
+"""CycleGAN as the translation of a recipe: it is trained on both domains, and translates the source once.
+
+Order of the stages:
+
+* With BDL's semantic term (the default): warm-up on the originals, CycleGAN, translation, warm-up on the translated
+  images, and what the recipe has after it. The term needs a segmenter that knows the source, so a source model comes
+  first. The one that the recipe goes on with starts anew from the initial weights, as in BDL (CVPR 2019), with the
+  steps and the order of the first: they differ by the images alone, so the report shows what the translation is worth.
+  With `--warm-start` of a source model the first warm-up costs nothing; one that was adapted already goes on as it is.
+* Without the term: CycleGAN, translation, then the warm-up, as with every other translation.
+
+Training and translation are two stages: who loses a translated image does not lose the training.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from models.translator import build_generator, build_patch_discriminator
+from training.data.input_pipeline import evaluation_stream, side_by_side
+from training.data.translated_images import own_picture
+from training.distribution.devices import share_of_this_process
+from training.distribution.workers import on_chief
+from training.errors import UserError
+from training.evaluation.panels import write_translation
+from training.files.atomic import whole_file
+from training.methods.cycle_gan import CycleGanTraining, TranslatorNetworks
+from training.methods.optimizers import build_optimizer
+from training.progress import Meter, console
+from training.run_directory.checkpoint import load_lasting
+from training.settings import CycleGan, Experiment
+from training.settings import Translator as Sizes
+from training.stages.fitting import train_stage
+from training.stages.stage import TRANSLATION, Run, Stage
+from training.stages.streams import augmentation_of, stream_of
+from training.stages.translation import refuse_oracle
+from training.stages.warm_up import translated_warm_up
+
+NAME = "cycle_gan"
+STREAMS = 900  # keeps the streams of the translators apart from those of other stages
+EXAMPLES = 6
+TITLES = ("source", "translated", "reconstruction", "a photo of the target")
+SETTING = "data.schedules.translation"
+
+
+def stages(part: CycleGan, experiment: Experiment) -> tuple[Stage, ...]:
+    """Training, translation; with the semantic term the source model on the translated images.
+
+    Raises:
+        UserError: the recipe does not train on the source.
+    """
+    refuse_oracle(experiment)
+    schedule = experiment.data.schedules["translation"]
+    common = {"phrase": "", "scored": False, "sizes": experiment.data.translator}
+    trained = CycleGanStage(name=NAME, title="CycleGAN", schedule=schedule, settings=part, **common)
+    translated = TranslatingStage(name=TRANSLATION, title="Translation", **common)
+    anew = [translated_warm_up(experiment)] if part.needs_segmenter else []
+    return (trained, translated, *anew)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CycleGanStage(Stage):
+    """Training of both translators, on random crops of both domains."""
+
+    settings: CycleGan
+    sizes: Sizes
+
+    def check(self) -> None:
+        if self.schedule.accumulate > 1:
+            raise UserError(
+                f"{SETTING}.accumulate is {self.schedule.accumulate}, and the pools of CycleGAN take a whole batch at "
+                f"once: set it to 1; for less memory set a smaller {SETTING}.batch_size or data.translator.crop"
+            )
+
+    def run(self, run: Run) -> dict:
+        data, schedule, seed = run.experiment.data, self.schedule, run.experiment.seed
+        crop = crop_of(self.sizes, run.size)
+        console.print(f"CycleGAN: {schedule.steps} steps on crops of {crop[0]}x{crop[1]}", style="bold")
+        # 1. Images of an earlier training, which was damaged, are of no use.
+        on_chief(lambda: shutil.rmtree(run.directory.translated, ignore_errors=True))
+        # 2. Training.
+        networks = TranslatorNetworks(**generators(self.sizes, seed), **discriminators(self.sizes, seed))
+        segmenter = run.network if self.settings.needs_segmenter else None
+        method = CycleGanTraining(networks, self.settings, crop, seed, segmenter)
+        crops = replace(augmentation_of(schedule, data), crop=crop)
+        domains, first = run.domains, 1000 * seed + STREAMS
+        streams = {
+            name: stream_of(dataset, data, schedule, first + number, crops)
+            for number, (name, dataset) in enumerate({"source": domains.source, "target": domains.target}.items())
+        }
+        other = {"discriminator_optimizer": build_optimizer(schedule.optimizer, schedule.steps, [])}
+        make_stream = side_by_side(**streams)
+        train_stage(method, schedule, self.name, make_stream, run.directory, [], seed, setting=SETTING, **other)
+        # 3. The generators are kept.
+        run.save_lasting(method, self)
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslatingStage(Stage):
+    """Every image of the source through the trained generator, into the run directory; and a picture for the report.
+
+    Images that are there already, from before a kill, are not made again.
+    """
+
+    sizes: Sizes
+
+    def run(self, run: Run) -> dict:
+        directory, source = run.directory, run.domains.source
+        networks = generators(self.sizes, run.experiment.seed)
+        load_lasting(directory.lasting(NAME), {name: network.weights for name, network in networks.items()})
+        to_target, to_source = (translating(networks[name]) for name in ("to_target", "to_source"))
+        console.print(f"Translation of the source: {len(source)} images", style="bold")
+        translate(source, run.size, to_target, directory.translated)
+        on_chief(lambda: write_translation(directory.translation_picture, _examples(run, to_target, to_source), TITLES))
+        return {}
+
+    def files(self, run: Run) -> list[Path]:
+        folder = run.directory.translated
+        return [*(own_picture(folder, each) for each in run.domains.source.samples), run.directory.translation_picture]
+
+
+def crop_of(sizes: Sizes, size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of the crops that the translators learn from, in images of `size`."""
+    return min(sizes.crop[0], size[0]), min(sizes.crop[1], size[1])
+
+
+def generators(sizes: Sizes, seed: int) -> dict:
+    """The generators by their names in `TranslatorNetworks`; they start at random."""
+    names = ("to_target", "to_source")
+    return {name: build_generator(sizes.channels, sizes.blocks, 4 * seed + n) for n, name in enumerate(names)}
+
+
+def discriminators(sizes: Sizes, seed: int) -> dict:
+    """The discriminators by their names in `TranslatorNetworks`; they start at random."""
+    names = ("of_source", "of_target")
+    return {name: build_patch_discriminator(sizes.channels, 4 * seed + n) for n, name in enumerate(names, start=2)}
+
+
+def translating(generator) -> Callable[[tf.Tensor], np.ndarray]:
+    """`image float32 [1, h, w, 3] in [0, 255] -> uint8 [h, w, 3]`, one graph for all sizes."""
+    one_for_all_sizes = [tf.TensorSpec((None, None, None, 3), tf.float32)]
+
+    @tf.function(input_signature=one_for_all_sizes, autograph=False)
+    def translated(image):
+        return tf.cast(tf.round(generator(image, training=False)), tf.uint8)
+
+    return lambda image: translated(image)[0].numpy()
+
+
+def translate(source, size: tuple[int, int], to_target: Callable, folder: Path) -> None:
+    """Write `own_picture` of every sample of `source` at `size`, if it is not there; workers share the images.
+
+    Raises:
+        UserError: a damaged file. CannotWrite: the disk is full.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    mine = share_of_this_process().in_batches(len(source), 1)
+    missing = [int(index) for index in mine if not own_picture(folder, source.samples[index]).is_file()]
+    part = source.subset(missing)
+    with Meter("translating the source", len(mine), len(mine) - len(missing)) as meter:
+        stream = evaluation_stream(part, size, 1) if missing else ()
+        for sample, batch in zip(part.samples, stream, strict=True):
+            with whole_file(own_picture(folder, sample), lasting=True) as partial:
+                Image.fromarray(to_target(batch["image"])).save(partial, compress_level=3)
+            meter.advance()
+    on_chief(lambda: None)  # all workers have written theirs
+
+
+def _examples(run: Run, to_target: Callable, to_source: Callable) -> Iterator[tuple[np.ndarray, ...]]:
+    """Evenly spaced images of the source, what becomes of them, and beside each a photo of the target."""
+    source, target = (each.evenly_spaced(EXAMPLES) for each in (run.domains.source, run.domains.target))
+    photos = [batch["image"] for batch in evaluation_stream(target, run.size, 1)]
+    for number, batch in enumerate(evaluation_stream(source, run.size, 1)):
+        image, photo = batch["image"], photos[number % len(photos)]
+        translated = to_target(image)
+        back = to_source(translated[None].astype(np.float32))
+        yield _pixels(image), translated, back, _pixels(photo)
+
+
+def _pixels(image: tf.Tensor) -> np.ndarray:
+    """float32 [1, h, w, 3] -> uint8 [h, w, 3]."""
+    return image[0].numpy().round().astype(np.uint8)
