@@ -12,6 +12,7 @@ from typing import Annotated, Literal, get_args, get_type_hints
 import tyro
 
 from models.catalogue import NETWORKS
+from training.control import control_of
 from training.errors import UserError
 from training.experiment_json import OPTIONS, experiment_from_json, experiment_to_json
 from training.presets import DATA, SUITED
@@ -88,6 +89,9 @@ class Arguments:
     """List recipes, data and models, and stop."""
     show: bool = False
     """Print the resolved experiment, and stop."""
+    control: bool = False
+    """The control beside a run: the same training with target labels of weight 0. What a run gains over it is what
+    the labels do."""
     smoke: bool = False
     """Every stage of the recipe with a few small steps: half a minute, on any machine, to see that it works."""
 
@@ -142,7 +146,8 @@ def experiment_of(arguments: Arguments) -> Experiment:
     suited = SUITED.get((arguments.recipe, arguments.data))
     if suited is not None:
         experiment = with_overrides(experiment, suited)
-    return with_overrides(tiny(experiment) if arguments.smoke else experiment, arguments.set)
+    experiment = with_overrides(tiny(experiment) if arguments.smoke else experiment, arguments.set)
+    return control_of(experiment) if arguments.control else experiment
 
 
 def _named(options: dict, name: str, kind: str):

@@ -606,6 +606,8 @@ class Rounds:
     target_weight: Weight = 1.0  # of the pseudo-labels beside the source's labels, 1 as published: of a pixel, or of
     # the mean where each domain has its own (`domain_means`); 0 = the control without labels
     learning_rate_decay: Positive = 1.0  # factor on the learning rate from one round to the next
+    blend: Portion = 1.0  # the result of a round lies this share of the way from the model before adaptation to the
+    # trained one (WiSE-FT, CVPR 2022)
 
 
 @dataclass(frozen=True)
@@ -623,6 +625,8 @@ class Online:
     class_mix: ClassMix | None = ClassMix()  # None: the target's images alone, their colours changed
     losses: Losses = Losses()
     target_weight: Weight = 1.0  # of the teacher's labels, a factor: PGPC 0.8; 0 = the control without labels
+    blend: Portion = 1.0  # student and teacher, as they are judged, lie this share of the way from the model before
+    # adaptation to the trained ones (WiSE-FT, CVPR 2022)
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,8 @@ def main(argv: list[str] | None = None) -> int:
             more = [*arguments.more, *shared]
             finished(arguments.out / f"{recipe}-{seed}", recipe, seed, [*more, *set_options(arguments.set)])
             if arguments.controls and has_control(recipe):
-                control = control_of(recipe)
                 run = arguments.out / f"{recipe}{CONTROL}-{seed}"
-                finished(run, recipe, seed, [*more, *set_options([*arguments.set, *control])])
+                finished(run, recipe, seed, ["--control", *more, *set_options(arguments.set)])
     print(table(arguments.out, ["source_only", *arguments.recipes], arguments.seeds))
     if arguments.per_class:
         print("", per_class(arguments.out, ["source_only", *arguments.recipes], arguments.seeds), sep="\n")
@@ -57,13 +56,6 @@ def main(argv: list[str] | None = None) -> int:
 def has_control(recipe: str) -> bool:
     """Does the recipe learn from labels of the target?"""
     return RECIPES[recipe].adaptation is not None
-
-
-def control_of(recipe: str) -> list[str]:
-    """The overrides of its control: no weight for the target's labels, and no term that uses them otherwise."""
-    losses = RECIPES[recipe].adaptation.losses
-    others = [name for name in ("regions", "mrkld", "consistency", "contrast") if getattr(losses, name, None)]
-    return ["adaptation.target_weight=0", *(f"adaptation.losses.{name}=off" for name in others)]
 
 
 def set_options(values: list[str]) -> list[str]:

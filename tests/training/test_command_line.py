@@ -191,3 +191,20 @@ def test_a_value_out_of_range_is_told_by_its_own_name(recipe, override, said):
     """Also within a union of several kinds, of which the first is not the one in use."""
     with pytest.raises(UserError, match=said):
         experiment_of(parse(["--recipe", recipe, "--set", override]))
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.adaptation is not None])
+def test_the_control_has_the_steps_of_the_run_and_nothing_of_the_targets_labels(name):
+    run, control = experiment("--recipe", name), experiment("--recipe", name, "--control")
+    assert control.names["recipe"] == f"{name}-control"
+    assert control.data == run.data
+    assert control.recipe.alignment == run.recipe.alignment
+    assert control.recipe.adaptation.target_weight == 0
+    losses = control.recipe.adaptation.losses
+    assert not any(getattr(losses, term) for term in ("mrkld", "regions", "consistency", "contrast"))
+    assert control.recipe.adaptation.rare_class_sampling == run.recipe.adaptation.rare_class_sampling
+
+
+def test_a_recipe_without_labels_of_the_target_has_no_control():
+    with pytest.raises(UserError, match="'advent' learns nothing from labels of the target"):
+        experiment("--recipe", "advent", "--control")

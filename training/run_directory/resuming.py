@@ -56,10 +56,15 @@ def with_changes(directory: RunDirectory, experiment: Experiment, arguments: Seq
         return experiment
     recipe = directory.read_json("recipe.json")
     begun = parse(recipe["arguments"])
-    plain = replace(begun, out=directory.path, set=(), smoke=False, list=False, show=False)
+    plain = replace(begun, out=directory.path, set=(), smoke=False, control=False, list=False, show=False)
     given = parse(arguments, plain)  # what is not given is as it was begun
     kept = [f"{key}={value}" for key, value in _flat(experiment).items() if CHANGEABLE.fullmatch(key)]
-    asked = replace(given, set=(*begun.set, *kept, *given.set), smoke=begun.smoke or given.smoke)
+    asked = replace(
+        given,
+        set=(*begun.set, *kept, *given.set),
+        smoke=begun.smoke or given.smoke,
+        control=begun.control or given.control,
+    )
     other = experiment_of(asked)
     was = {"out": directory.path.resolve(), **_start(begun), **_fixed(experiment)}
     now = {"out": asked.out.resolve(), **_start(asked), **_fixed(other)}

@@ -91,6 +91,11 @@ class OnlineStage(Stage):
                 "data.label_margins (top, bottom, left, right) leave nothing of the target's frames to label: "
                 f"{self.margins} add up to a whole side; give smaller shares"
             )
+        if self.settings.start == "imagenet" and self.settings.blend < 1:
+            raise UserError(
+                "adaptation.blend goes back to the model before adaptation, which a training from "
+                "adaptation.start=imagenet does not begin with: set adaptation.start=warm_up or adaptation.blend=1"
+            )
         OnlineTeacher.check_terms(terms_of(self.settings.losses), self.schedule.accumulate)
 
     def run(self, run: Run) -> dict:
@@ -116,22 +121,22 @@ class OnlineStage(Stage):
         if self._is_pictured:
             picture = run.directory.mixing_picture(self.name)
             on_chief(lambda: write_mixing(picture, mixed_images(method, streams), run.domains.label_space))
-        # 4. Student and teacher are judged as they would predict; the better one is the result. What the next part goes
-        #    on with is kept: where statistics are trained, no step of it depends on the moving ones that change here.
+        # 4. What the next part goes on with is kept. Student and teacher are judged as they would predict; the better
+        #    one is the result.
         run.follow_target(schedule)
         run.save_lasting(method, self)
-        figures = self._better_of(run, method.result_weights())
+        figures = self._better_of(run, {"student": network.get_weights(), "teacher": method.result_weights()})
         drawn = order_figures({"source": order}, run.domains.label_space.names) if self.first == 0 else {}
         contrasted = {"contrast": shown.figures(method)} if shown else {}
         return {**figures, **drawn, **contrasted}
 
-    def _better_of(self, run: Run, teacher: list[np.ndarray]) -> dict:
-        """Give the network, which is the student, the weights of the better of both; the figures of both."""
+    def _better_of(self, run: Run, trained: dict[str, list[np.ndarray]]) -> dict:
+        """Give the network the better of the candidates' weights, by name; the figures of all."""
         network, weights, judged = run.network, {}, {}
         for name in CANDIDATES:
-            if name == "teacher":
-                network.set_weights(teacher)
-                run.follow_target(self.schedule)
+            network.set_weights(trained[name])
+            run.blend(self.settings.blend)
+            run.follow_target(self.schedule)
             weights[name], judged[name] = network.get_weights(), judge_network(run, self, name)
         result = better_of(judged)
         network.set_weights(weights[result])

@@ -143,6 +143,8 @@ class RoundStage(Stage):
         if adaptation.mean_teacher is not None:
             figures["student_scores"] = run.score(run.domains.evaluation, f"evaluating the student of {self.name}")
             network.set_weights(method.result_weights())
+        if adaptation.mean_teacher is not None or adaptation.blend < 1:
+            run.blend(adaptation.blend)
             run.follow_target(self.schedule)
         return figures
 

@@ -15,6 +15,7 @@ from training.evaluation.scoring import score
 from training.evaluation.watch import second_view
 from training.prediction.predictor import Predictor
 from training.prediction.target_predictions import PREDICTION_BATCH
+from training.prediction.trained_model import load_own_weights
 from training.run_directory.checkpoint import read_lasting, save_lasting
 from training.run_directory.paths import RunDirectory
 from training.settings import CycleGan, Experiment, Schedule
@@ -154,6 +155,21 @@ class Run:
         if start is None or start.role == "weights" or not start.is_needed(self.directory.stages):
             return None
         return open_labeller(start, self.domains.label_space, self.size)
+
+    def blend(self, share: float) -> None:
+        """Move the network back to `share` of the way from the model before adaptation to where it is (WiSE-FT,
+        Wortsman et al., CVPR 2022): the mean of both weights keeps what training on disturbs."""
+        if share == 1:
+            return
+        reference = [each for each in self.plan if each.reference and each.name in self.directory.stages][-1]
+        trained = self.network.get_weights()
+        load_own_weights(self.network, self.directory.weights(reference.name))
+        self.network.set_weights(
+            [
+                before + share * (after - before) if np.issubdtype(after.dtype, np.floating) else after
+                for before, after in zip(self.network.get_weights(), trained, strict=True)
+            ]
+        )
 
     def save_lasting(self, method, stage: Stage) -> None:
         """Keep what a method has for later stages beside the weights of its result."""

@@ -103,6 +103,33 @@ def test_the_control_does_not_depend_on_the_labels_of_the_teacher(start, small, 
     assert any((first != second).any() for first, second in zip(control["student"], learnt["student"], strict=True))
 
 
+def test_a_blend_lies_between_the_model_before_and_the_trained_one(start, small):
+    """Online and in rounds; what the training goes on with is not changed by it."""
+    cases = (("dacs", "online_5", WHOLE), ("cbst", "round_1", "adaptation.rounds=1"))
+    for recipe, stage, setting in cases:
+        of = {
+            share: finished(start, small, f"{recipe}{share}", setting, f"adaptation.blend={share}", recipe=recipe)
+            for share in (1, 0.25)
+        }
+        networks = {}
+        for share, name in ((1, "source"), (1, stage), (0.25, stage)):
+            network = two_layers(SimpleNamespace(seed=0), 3)
+            network.load_weights(of[share].weights(name))
+            networks[share, name] = network.get_weights()[0]
+        before, after = networks[1, "source"], networks[1, stage]
+        np.testing.assert_allclose(networks[0.25, stage], before + 0.25 * (after - before), rtol=1e-6, atol=1e-7)
+        assert not np.allclose(before, after)
+        if recipe == "dacs":
+            kept = [read_lasting(of[share].lasting(stage))["student"][:1] for share in of]
+            assert_equal({"kernel": kept[0]}, {"kernel": kept[1]})
+
+
+def test_a_blend_with_a_model_that_the_training_did_not_start_from_is_refused():
+    stage = stages("adaptation.start=imagenet", "adaptation.blend=0.5")[-1]
+    with pytest.raises(UserError, match=r"adaptation\.blend"):
+        stage.check()
+
+
 def test_from_the_weights_before_the_warm_up(start, small):
     """One step of an imperceptible rate: the student is the network as it was built, or as the warm-up left it."""
     settings = ("data.schedules.online.steps=1", "data.schedules.online.optimizer.learning_rate=1e-9")

@@ -1,0 +1,28 @@
+"""The control of a run: the same training without anything that comes from labels or predictions of the target.
+
+A gain over the source model says nothing about the labels; a gain over the control does.
+"""
+
+from dataclasses import replace
+
+from training.errors import UserError
+from training.settings import Experiment
+
+NEEDS_TARGET = ("mrkld", "regions", "consistency", "minimum_entropy", "contrast")
+"""Fields of `Losses` that work on the target and whose weight is not that of its labels."""
+
+
+def control_of(experiment: Experiment) -> Experiment:
+    """The same stages, steps, images and augmentation with target weight 0; alignment stays as it is.
+
+    Raises:
+        UserError: a recipe that learns nothing from the target's labels.
+    """
+    recipe, name = experiment.recipe, experiment.names["recipe"]
+    adaptation = recipe.adaptation
+    if adaptation is None:
+        raise UserError(f"--control: '{name}' learns nothing from labels of the target, so it has no control")
+    losses = replace(adaptation.losses, **dict.fromkeys(NEEDS_TARGET))
+    adaptation = replace(adaptation, losses=losses, target_weight=0.0)
+    names = experiment.names | {"recipe": f"{name}-control"}
+    return replace(experiment, recipe=replace(recipe, adaptation=adaptation), names=names)
