@@ -15,7 +15,7 @@ from models.catalogue import NETWORKS
 from training.control import control_of
 from training.errors import UserError
 from training.experiment_json import OPTIONS, experiment_from_json, experiment_to_json
-from training.presets import DATA, SUITED
+from training.presets import DATA, EMBEDDED, SUITED
 from training.recipes import RECIPES
 from training.settings import (
     Data,
@@ -38,8 +38,8 @@ class Arguments:
     Try `python training/run.py --recipe cbst_sp` (embedded data, no download), or `--list` for everything there is.
     """
 
-    recipe: str = "cbst_sp"
-    """The method; see --list."""
+    recipe: str | None = None
+    """The method; see --list. Not given: cbst_sp on the embedded streets, best on everything else."""
     data: str = "streetsim"
     """The pair of domains; see --list. Your own photos: streetsim_camvid or folders."""
     model: str | None = None
@@ -126,7 +126,8 @@ def experiment_of(arguments: Arguments) -> Experiment:
     Raises:
         UserError: an unknown name or key, a value that does not fit, a missing folder option.
     """
-    recipe = _named(RECIPES, arguments.recipe, "recipe")
+    name = arguments.recipe or usual_recipe(arguments.data)
+    recipe = _named(RECIPES, name, "recipe")
     if arguments.translated_root is not None:
         recipe = replace(recipe, translation=TranslatedImages(_absolute(arguments.translated_root)))
     data = _with_folders(_named(DATA, arguments.data, "data"), arguments)
@@ -139,15 +140,20 @@ def experiment_of(arguments: Arguments) -> Experiment:
         weights=_absolute_if_file(arguments.weights or usual_weights),
         output_stride=data.output_stride if same_network else None,
     )
-    names = {"recipe": arguments.recipe, "data": arguments.data, "model": network}
+    names = {"recipe": name, "data": arguments.data, "model": network}
     experiment = Experiment(recipe=recipe, data=data, model=model, names=names, seed=arguments.seed)
     if arguments.labelled_share is not None:
         experiment = semi_supervised(experiment, _share(arguments.labelled_share))
-    suited = SUITED.get((arguments.recipe, arguments.data))
+    suited = SUITED.get((name, arguments.data))
     if suited is not None:
         experiment = with_overrides(experiment, suited)
     experiment = with_overrides(tiny(experiment) if arguments.smoke else experiment, arguments.set)
     return control_of(experiment) if arguments.control else experiment
+
+
+def usual_recipe(data: str) -> str:
+    """The recipe of a run that does not say one."""
+    return "cbst_sp" if data in EMBEDDED else "best"
 
 
 def _named(options: dict, name: str, kind: str):

@@ -290,6 +290,9 @@ DATA: dict[str, Data] = {
     },
 }
 
+EMBEDDED = ("streetsim", "streetsim_dusk")
+"""Pairs that need no file of the user's."""
+
 # IAST and HIAST have schedules of their own on the published pairs, `PAPER_ROUND` is CBST's and CRST's.
 _AS_PUBLISHED = (
     "data.schedules.rounds.optimizer.name=adamw",

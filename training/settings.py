@@ -437,7 +437,8 @@ class PixelConfidence:
 class RunningThresholds:
     """Pixels above a threshold per class count; the thresholds follow the teacher's confidences from step to step.
 
-    The label is the class with the largest ratio of probability and threshold (CBST, ECCV 2018, section 3.2). Per
+    `relabel`: the label is the class with the largest ratio of probability and threshold (CBST, ECCV 2018, section
+    3.2), which is often a rare one; without it, the most probable class, as in ST and IAST. Per
     class the share `portion * threshold ** gamma` of the pixels is kept: gamma 0 is CBST in every step, gamma 8 with
     `portion` as IAS' alpha is IAST's rule (ECCV 2020, section 3.2).
     """
@@ -447,6 +448,7 @@ class RunningThresholds:
     gamma: Weight = 0.0
     beta: Fraction = 0.99  # of a threshold that remains in a step
     initial: Fraction = 0.9
+    relabel: bool = True
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ class PixelWeights(OnlineLabels):
 
 
 class ThresholdedLabels(OnlineLabels):
-    """The class with the largest ratio of probability and threshold, where that reaches 1; weight 1.
+    """Pixels whose probability reaches the threshold of its class have weight 1; their label is the class with the
+    largest ratio of both, or without `relabel` the most probable one.
 
     After each step the threshold of a class that is predicted in the batch moves: `beta` of it remains, the rest comes
     from the confidence that the share `portion * threshold ** gamma` of the class' pixels reaches (from a histogram
@@ -83,8 +84,14 @@ class ThresholdedLabels(OnlineLabels):
         self.variables = (self.thresholds,)
 
     def __call__(self, probs, region):
-        label, largest = most_probable(probs / tf.convert_to_tensor(self.thresholds))
-        kept = region * tf.cast(largest >= 1.0, tf.float32)
+        thresholds = tf.convert_to_tensor(self.thresholds)
+        if self.settings.relabel:
+            label, largest = most_probable(probs / thresholds)
+            reached = largest >= 1.0
+        else:
+            label, largest = most_probable(probs)
+            reached = largest >= tf.gather(thresholds, label)
+        kept = region * tf.cast(reached, tf.float32)
         return tf.where(kept > 0, label, IGNORE), kept
 
     def follow(self, probs, region) -> None:
