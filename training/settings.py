@@ -438,9 +438,9 @@ class RunningThresholds:
     """Pixels above a threshold per class count; the thresholds follow the teacher's confidences from step to step.
 
     `relabel`: the label is the class with the largest ratio of probability and threshold (CBST, ECCV 2018, section
-    3.2), which is often a rare one; without it, the most probable class, as in ST and IAST. Per
-    class the share `portion * threshold ** gamma` of the pixels is kept: gamma 0 is CBST in every step, gamma 8 with
-    `portion` as IAS' alpha is IAST's rule (ECCV 2020, section 3.2).
+    3.2), which is more often a rare one; without it, the most probable class (IAST). Per class the share `portion *
+    threshold ** gamma` of the pixels is kept: gamma 0 is CBST in every step, gamma 8 with `portion` as IAS' alpha is
+    IAST's rule (ECCV 2020, section 3.2).
     """
 
     kind: Literal["running_thresholds"] = "running_thresholds"

@@ -85,6 +85,15 @@ def test_a_label_is_the_class_that_exceeds_its_threshold_most():
     np.testing.assert_array_equal(weight, [[[1, 0, 1]]])
 
 
+def test_without_relabelling_it_is_the_most_probable_class_above_its_threshold():
+    labels = ThresholdedLabels(RunningThresholds(relabel=False), 2)
+    labels.thresholds.assign([0.9, 0.2])
+    probs = tf.constant([[[[0.7, 0.3], [0.4, 0.6], [0.95, 0.05]]]])
+    label, weight = labels(probs, tf.ones((1, 1, 3)))
+    np.testing.assert_array_equal(label, [[[255, 1, 0]]])
+    np.testing.assert_array_equal(weight, [[[0, 1, 1]]])
+
+
 def test_running_thresholds_come_to_the_quantile_of_each_class():
     labels = ThresholdedLabels(RunningThresholds(portion=0.2, beta=0.5), 4)
     probs = random_probs(3, (8, 64, 64))
