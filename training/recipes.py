@@ -29,6 +29,7 @@ from training.settings import (
     Recipe,
     RegionRegularisation,
     Rounds,
+    RunningThresholds,
     SoftBalance,
     SourceShare,
     SpatialPrior,
@@ -218,6 +219,12 @@ RECIPES: dict[str, Recipe] = {
             rare_class_sampling=RareClassSampling(),
             losses=Losses(feature_distance=FeatureDistance(), masked=Masked()),
         ),
+    ),
+    "best": Recipe(
+        paper="what measured best on photos: a mean teacher with ClassMix and thresholds per class, blended with the "
+        "source model (WiSE-FT, CVPR 2022); on other data see SUITED in presets.py",
+        published="none: of parts of DACS, IAST and WiSE-FT",
+        adaptation=Online(weighting=RunningThresholds(relabel=False), blend=0.5),
     ),
     "pgpc": Recipe(
         paper=PGPC,

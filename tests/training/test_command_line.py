@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,17 @@ def test_the_control_has_the_steps_of_the_run_and_nothing_of_the_targets_labels(
     losses = control.recipe.adaptation.losses
     assert not any(getattr(losses, term) for term in ("mrkld", "regions", "consistency", "contrast"))
     assert control.recipe.adaptation.rare_class_sampling == run.recipe.adaptation.rare_class_sampling
+
+
+def test_a_run_that_names_no_recipe_takes_what_suits_its_data(tmp_path):
+    root = str(tmp_path)
+    assert experiment("--data", "streetsim_dusk").names["recipe"] == "cbst_sp"
+    photos = experiment("--data", "streetsim_camvid", "--target-root", root)
+    assert photos.names["recipe"] == "best"
+    assert photos.recipe.adaptation.blend < 1
+    roots = ("--source-root", root, "--target-root", root)
+    published, mic = (experiment("--data", "gta5_cityscapes", "--recipe", name, *roots) for name in ("best", "mic"))
+    assert published.recipe.adaptation == replace(mic.recipe.adaptation, start="imagenet")
 
 
 def test_a_recipe_without_labels_of_the_target_has_no_control():
