@@ -83,8 +83,8 @@ class WarmUpStage(Stage):
         sampling, domain = self.settings.rare_class_sampling, self.settings.domain
         order = source_order(run, sampling, domain=domain)
         crops = showing(augmentation_of(schedule, data), sampling, order)
-        translation = run.experiment.recipe.translation
-        if dataset is run.domains.source and (translation is None or translation.warm_up):
+        translated = getattr(run.experiment.recipe.translation, "warm_up", True)
+        if dataset is run.domains.source and translated:
             stream = source_stream(run, schedule, seed, crops, order=order)
         else:  # the originals, or the oracle's target
             stream = stream_of(dataset, data, schedule, seed, crops, order=order)

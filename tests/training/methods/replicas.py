@@ -63,16 +63,18 @@ def methods(in_parts: bool = False) -> dict:
     from models.batch_norm import set_batch_norm
     from models.discriminator import build_discriminator
     from tests.training.methods.tiny import CLASSES, optimizer_for, tiny_network
-    from tests.training.methods.tiny_contrast import contrast_method, some_prototype_contrast
+    from tests.training.methods.tiny_contrast import TINY_SPACE, contrast_method, some_prototype_contrast
     from training.methods.adversarial import AdversarialTraining
     from training.methods.block_mask import BlockMasker
     from training.methods.class_mix import ClassMixer
     from training.methods.mean_teacher import MeanTeacherTraining, ramped, teacher_of
+    from training.methods.mixture import mixture_head, mixture_terms
     from training.methods.online_labels import ImageWeights, ThresholdedLabels
     from training.methods.online_teacher import OnlineTeacher
     from training.methods.optimizers import Adam, build_optimizer
     from training.methods.self_training import SelfTraining, SoftLabeller
     from training.methods.source_training import SourceTraining
+    from training.methods.term import TermContext
     from training.methods.terms import (
         ConfidentRegionKLDTerm,
         CrossEntropyTerm,
@@ -83,7 +85,15 @@ def methods(in_parts: bool = False) -> dict:
         TeacherConsistencyTerm,
         TeacherWeightTerm,
     )
-    from training.settings import ClassMix, ImageConfidence, Masked, Optimizer, PixelContrast, RunningThresholds
+    from training.settings import (
+        ClassMix,
+        ImageConfidence,
+        Masked,
+        Mixture,
+        Optimizer,
+        PixelContrast,
+        RunningThresholds,
+    )
 
     def network(dropout=0.0):
         made = tiny_network(batch_norm=True, dropout=0.0 if in_parts else dropout)
@@ -159,7 +169,19 @@ def methods(in_parts: bool = False) -> dict:
         method = contrast_method(settings)
         return lambda accumulate: compiled(method(), accumulate, 0.2, name="sgd")
 
+    def mixture(accumulate):
+        student, settings = network(), Mixture(dimension=4, samples=20, consistency=0.5)
+        modes = mixture_terms(settings, TermContext(student, TINY_SPACE, 3, STEPS))
+        head = mixture_head(modes)
+        head.start_with(np.asarray(head.modes))
+        method = SelfTraining(student, [CrossEntropyTerm("source"), CrossEntropyTerm("target"), *modes])
+        optimizer = build_optimizer(Optimizer("sgd", 0.2, clip_norm=0.1), 1000, [])
+        optimizer.build(method.trained_variables)
+        method.compile(optimizer=optimizer)
+        return method
+
     whole = {
+        "mixture": (mixture, {}),
         "pixel_contrast": (contrast(PixelContrast(grid=4, pixels=100)), {}),
         "prototype_contrast": (contrast(some_prototype_contrast()), {}),
     }

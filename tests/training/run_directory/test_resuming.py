@@ -34,6 +34,12 @@ ONLINE = (
 )
 
 
+MIXTURE = (
+    *("drsl_plus", "adaptation.rounds=2", "adaptation.mixture.dimension=4", "adaptation.mixture.start=0.6"),
+    *("adaptation.mixture.samples=50", "data.schedules.rounds.average_weights=0.9"),
+)
+
+
 class Killed(BaseException):
     """Nothing of ours catches it, as nothing can catch SIGKILL."""
 
@@ -70,9 +76,10 @@ def kill_in_metrics(monkeypatch, stage: str, step: int) -> None:
         (ADVERSARIAL, ["partial.sha256", ("alignment", 4)]),
         (ONLINE, [("online_3", 2), "online_3-0000002.npz", "online_3.lasting.npz", ("online_5", 4), "state.json"]),
         (RARE_CLASSES, ["class_counts_source.npy", ("source", 4), ("round_1", 4)]),
+        (MIXTURE, [("source", 2), ("source", 4), "source.lasting.npz", ("round_1", 4), ("round_2", 2)]),
         (BALANCED, ["class_counts_source.npy", ("alignment_2", 8), ("round_1", 4)]),
     ],
-    ids=["mean_teacher", "adversarial", "online", "rare_classes", "balanced"],
+    ids=["mean_teacher", "adversarial", "online", "rare_classes", "mixture", "balanced"],
 )
 def test_killed_again_and_again_it_ends_as_the_one_that_was_not(start, tmp_path, recipe, places):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
