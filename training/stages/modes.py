@@ -17,7 +17,7 @@ from training.distribution.workers import on_chief
 from training.losses.metric import drawn_places
 from training.losses.regions import OUTSIDE
 from training.methods.mixture import GROUP, MixtureHead
-from training.methods.modes import restarted, started_modes, usage, usage_by_name
+from training.methods.modes import restarted, started_modes, usage
 from training.methods.step import on_grid_of, thin_label
 from training.progress import console
 from training.run_directory.checkpoint import lasting_groups, read_lasting
@@ -95,8 +95,8 @@ def _embedded(run: Run, head: MixtureHead, dataset: Dataset, indices) -> Embedde
     return EmbeddedPixels(values[kept], found, image, row, column)
 
 
-def start_modes(run: Run, head: MixtureHead) -> dict:
-    """Start the modes, by k-means on the source; figures of their use."""
+def start_modes(run: Run, head: MixtureHead) -> None:
+    """Start the modes, by k-means on the source."""
     settings, source = head.settings, run.domains.source
     order = np.random.default_rng(run.experiment.seed).permutation(len(source))[:START_IMAGES]
     before = np.asarray(head.modes)
@@ -109,8 +109,7 @@ def start_modes(run: Run, head: MixtureHead) -> dict:
     modes, shares, count = on_chief(found)
     head.start_with(modes)
     console.print(f"  {settings.modes} modes per class start by k-means on {count:,} embeddings of the source")
-    _say_usage(run, shares)
-    return usage_by_name(shares, run.domains.label_space.names)
+    say_usage(run, shares)
 
 
 def begin_modes(run: Run, stage: Stage, head: MixtureHead) -> dict[str, int]:
@@ -129,7 +128,7 @@ def begin_modes(run: Run, stage: Stage, head: MixtureHead) -> dict[str, int]:
     source, before = run.domains.source, np.asarray(head.modes)
 
     def found():
-        pixels = _some_pixels(run, head, source)
+        pixels = some_pixels(run, head, source)
         return restarted(pixels.values, pixels.label, _as_used(head, before), stage_seed(run, stage))
 
     modes, moved = on_chief(found)
@@ -146,28 +145,27 @@ def stage_seed(run: Run, stage: Stage) -> int:
     return 1000 * run.experiment.seed + run.plan.index(stage)
 
 
-def mode_usage(run: Run, head: MixtureHead) -> dict[str, dict]:
-    """{"source", "target": {class: share of each mode, the largest first, or None}} of some images."""
-    modes, found = _as_used(head, np.asarray(head.modes)), {}
-    for name, dataset in (("source", run.domains.source), ("target", run.domains.target.without_labels())):
-        pixels = _some_pixels(run, head, dataset)
-        shares = usage(pixels.values, pixels.label, modes)
-        if name == "source":
-            _say_usage(run, shares)
-        found[name] = usage_by_name(shares, run.domains.label_space.names)
-    return found
+def usage_images(dataset: Dataset) -> Dataset:
+    """The images of a domain that tell how the modes are used."""
+    return dataset.evenly_spaced(USAGE_IMAGES)
 
 
-def _some_pixels(run: Run, head: MixtureHead, dataset: Dataset) -> EmbeddedPixels:
-    part = dataset.evenly_spaced(USAGE_IMAGES)
+def some_pixels(run: Run, head: MixtureHead, dataset: Dataset) -> EmbeddedPixels:
+    """Samples of those images."""
+    part = usage_images(dataset)
     return embedded_pixels(run, head, part, np.arange(len(part)))
+
+
+def modes_in_use(head: MixtureHead) -> np.ndarray:
+    """The modes as they are now, as distances are taken of them: float32 `[classes, M, D]`."""
+    return _as_used(head, np.asarray(head.modes))
 
 
 def _as_used(head: MixtureHead, modes: np.ndarray) -> np.ndarray:
     return head.as_used(tf.constant(modes)).numpy()
 
 
-def _say_usage(run: Run, shares) -> None:
+def say_usage(run: Run, shares: list[np.ndarray | None]) -> None:
     """How many modes are in use, and of which classes some are not."""
     used = [None if each is None else int((each >= LEAST_SHARE).sum()) for each in shares]
     known = [each for each in used if each is not None]

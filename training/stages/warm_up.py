@@ -21,7 +21,7 @@ from training.prediction.foreign_predictor import ForeignPredictor
 from training.progress import console
 from training.settings import Experiment, Mixture, WarmUp
 from training.stages.fitting import train_stage
-from training.stages.modes import mode_usage, start_modes
+from training.stages.modes import start_modes
 from training.stages.orders import counted_files, order_figures, showing, source_order
 from training.stages.stage import Run, Stage, term_context
 from training.stages.streams import augmentation_of, source_stream, stream_of
@@ -98,8 +98,7 @@ class WarmUpStage(Stage):
             options["before_steps"] = {first_step: lambda: start_modes(run, second)}
         train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, **options)
         run.save_lasting(method, self)
-        used = {"modes": {"after": mode_usage(run, mixture_head(modes))}} if modes else {}
-        return {**order_figures({domain: order}, run.domains.label_space.names), **used}
+        return order_figures({domain: order}, run.domains.label_space.names)
 
 
 def _take_over(run: Run, start: WarmStart) -> dict:
