@@ -5,6 +5,8 @@ from keras import initializers, layers
 
 from models.layers import Conv2D, ResizeLike
 
+EMBEDDING_STRIDE = 8  # of the embedding block's output, where the features are finer
+
 # DeepLab-v2 (TPAMI 2018, section 3.2) at output stride 8. Kept in image pixels: at stride 16 they are halved.
 DILATIONS_AT_STRIDE_8 = (6, 12, 18, 24)
 
@@ -28,6 +30,33 @@ def deeplab_v2(features, classes: int, dilations: tuple[int, ...]):
         for dilation in dilations
     ]
     return layers.Add(dtype="float32", name="head_sum")(branches)
+
+
+def embedding_block(channels: int, dimension: int, stride: int, seed: int) -> keras.Model:
+    """DRSL's embedding block (Image and Vision Computing 2022, section 3.2): a head beside the segmentation head.
+
+    It has the form of `deeplab_v2`, on the same features: float `[b, h, w, channels]` -> float32
+    `[b, h', w', dimension]`. Features finer than stride 8 are first averaged to it.
+
+    Args:
+        stride: of the features. seed: of the weights at the start.
+    """
+    features = keras.Input((None, None, channels))
+    coarser, x = EMBEDDING_STRIDE // stride, features
+    if coarser > 1:
+        x = layers.AveragePooling2D(coarser, padding="same")(x)
+    branches = [
+        Conv2D(
+            dimension,
+            3,
+            padding="same",
+            dilation_rate=dilation,
+            kernel_initializer=initializers.RandomNormal(stddev=0.01, seed=seed + number),
+            name=f"embedding_branch_{number}",
+        )(x)
+        for number, dilation in enumerate(dilations_at(max(stride, EMBEDDING_STRIDE)))
+    ]
+    return keras.Model(features, layers.Add(dtype="float32", name="embedding_sum")(branches), name="embedding_block")
 
 
 def fcn8s(pool3, pool4, fc7, classes: int):

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from models.segmenter import build_segmenter
 from training import run as run_script
 from training.recipes import RECIPES
 from training.settings import Online, Rounds
@@ -19,8 +20,16 @@ def frame_cache(tmp_path_factory):
     patch.undo()
 
 
+@pytest.fixture(scope="session")
+def size_of_weights(tmp_path_factory) -> int:
+    """Bytes of a file with the weights of the network alone."""
+    file = tmp_path_factory.mktemp("plain") / "plain.weights.h5"
+    build_segmenter("compact", 19).save_weights(file)
+    return file.stat().st_size
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_recipe_trains_end_to_end(recipe, tmp_path):
+def test_recipe_trains_end_to_end(recipe, tmp_path, size_of_weights):
     out = tmp_path / recipe
     assert run_script.main(["--recipe", recipe, "--smoke", "--out", str(out)]) == 0
     summary = json.loads((out / "report" / "summary.json").read_text())
@@ -40,6 +49,11 @@ def test_recipe_trains_end_to_end(recipe, tmp_path):
     assert (out / "report" / "report.md").read_text().startswith("# ")
     adapts = RECIPES[recipe].adaptation or RECIPES[recipe].alignment
     assert {file.name for file in out.glob("*.onnx")} == {"model.onnx", *(["source.onnx"] if adapts else [])}
+    assert (out / "final.weights.h5").stat().st_size == size_of_weights  # no other head is in what is exported
+    mixture = getattr(adaptation, "mixture", None)
+    assert [bool(entry.get("modes")) for entry in summary["stages"] if entry["stage"] in labelling] == [
+        mixture is not None for _ in labelling
+    ]
     for name in labelling:
         folder = out / "pseudo_labels" / name
         manifest = json.loads((folder / "manifest.json").read_text())

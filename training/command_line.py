@@ -129,7 +129,7 @@ def experiment_of(arguments: Arguments) -> Experiment:
     name = arguments.recipe or usual_recipe(arguments.data)
     recipe = _named(RECIPES, name, "recipe")
     if arguments.translated_root is not None:
-        recipe = replace(recipe, translation=TranslatedImages(_absolute(arguments.translated_root)))
+        recipe = replace(recipe, translation=_translated(recipe, arguments.translated_root))
     data = _with_folders(_named(DATA, arguments.data, "data"), arguments)
     network = arguments.model or data.network
     _named(NETWORKS, network, "model")
@@ -186,6 +186,12 @@ def _with_folders(data: Data, arguments: Arguments) -> Data:
         if domain.reader != "streetsim" and domain.root is None:
             raise UserError(f"--data {arguments.data} needs {option}: the folder where that data lies")
     return data
+
+
+def _translated(recipe: Recipe, root: Path) -> TranslatedImages:
+    """The images in `root`, used as the recipe's own translation is."""
+    kept = recipe.translation or TranslatedImages("")
+    return TranslatedImages(_absolute(root), alongside=kept.alongside, warm_up=kept.warm_up)
 
 
 def _share(text: str) -> float:

@@ -334,6 +334,7 @@ _BEST_AS_PUBLISHED = (
     "adaptation.start=imagenet",
     "adaptation.blend=1",
 )
+_DRSL_AS_PUBLISHED = ("adaptation.mixture.start=0.02",)  # 2000 of 100,000 steps
 _PUBLISHED = [name for name, pair in DATA.items() if pair.schedules["rounds"] is PAPER_ROUND]
 
 SUITED: dict[tuple[str, str], tuple[str, ...]] = {
@@ -349,6 +350,7 @@ SUITED: dict[tuple[str, str], tuple[str, ...]] = {
     **{("best", name): _BEST_AS_PUBLISHED for name in _PUBLISHED},
     ("uplr", "streetsim_dusk"): _UPLR_ON_STREETS,
     **{("uplr", name): _UPLR_AS_PUBLISHED for name in _PUBLISHED},
+    **{(recipe, name): _DRSL_AS_PUBLISHED for recipe in ("drsl", "drsl_plus") for name in _PUBLISHED},
     ("iast", "synthia_cityscapes"): (*_IAST_AS_PUBLISHED, "alignment.weight=0.001"),
 }
 """What `with_overrides` applies before the user's own."""

@@ -20,6 +20,7 @@ from training.settings import (
     Losses,
     Masked,
     MeanTeacher,
+    Mixture,
     Mrkld,
     Online,
     PixelContrast,
@@ -55,6 +56,10 @@ PGPC = (
     "Xiang et al., Pseudolabel guided pixels contrast for domain adaptive semantic segmentation, "
     "Scientific Reports 14, 2024"
 )
+DRSL = (
+    "Iqbal et al., Distribution Regularized Self-Supervised Learning for Domain Adaptation of Semantic Segmentation, "
+    "Image and Vision Computing 2022"
+)
 PGPC_FIGURES = (
     "+5.1 % of DAFormer's mIoU on GTA5 -> Cityscapes, +4.6 % on SYNTHIA; derived from its 68.3 and 60.9: 71.8 and "
     "63.7 (MiT-B5, 60,000 steps)"
@@ -64,6 +69,18 @@ IAST_DECAY = (2 / 3) ** 0.5  # 3e-5, 2.5e-5, 2e-5
 HIAST_DECAY = (1 / 3) ** 0.5  # 3e-6 in the first round, 1e-6 in the third
 CRST_SOURCE = SourceShare(share=0.03, step=0.0025, maximum=0.06, policy="random")
 CRST_MINING = RareClassMining(probability=0.8, classes=0, threshold=1e-3)
+
+
+def drsl(mixture: Mixture) -> Rounds:
+    """CBST's rounds in CRST's program, which DRSL's source model comes from, with the second head."""
+    return Rounds(
+        rounds=3,
+        selector=ClassBalanced(portion=0.20),
+        source_share=CRST_SOURCE,
+        mining=CRST_MINING,
+        mixture=mixture,
+    )
+
 
 RECIPES: dict[str, Recipe] = {
     "source_only": Recipe(
@@ -199,6 +216,18 @@ RECIPES: dict[str, Recipe] = {
             adversarial_term=KeptAdversary(),
             domain_means=True,
         ),
+    ),
+    "drsl": Recipe(
+        paper=DRSL,
+        published="GTA5 -> Cityscapes 47.6, SYNTHIA 45.9 / 52.0 (DeepLab-v2 ResNet-101)",
+        translation=Fda(alongside=True, warm_up=False),  # in the place of CyCADA's images: --translated-root
+        adaptation=drsl(Mixture()),
+    ),
+    "drsl_plus": Recipe(
+        paper=f"{DRSL}; with mode consistency",
+        published="GTA5 -> Cityscapes 47.8, SYNTHIA 46.7 / 53.2 (DeepLab-v2 ResNet-101)",
+        translation=Fda(alongside=True, warm_up=False),
+        adaptation=drsl(Mixture(consistency=0.1)),
     ),
     "dacs": Recipe(
         paper=DACS,

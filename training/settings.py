@@ -172,12 +172,13 @@ class Fda:
 
     `beta`: half the side of the window of frequencies, as a share of the image's shorter side; of several, one is drawn
     for each image (published: 0.01, 0.05, 0.09). `alongside`: the originals are trained on too, see
-    `training/data/translation.py`.
+    `training/data/translation.py`. `warm_up`: False: the warm-up trains on the originals (DRSL).
     """
 
     kind: Literal["fda"] = "fda"
     beta: Annotated[tuple[WindowShare, ...], MinLen(1)] = (0.01,)
     alongside: bool = False
+    warm_up: bool = True
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,7 @@ class TranslatedImages:
     root: str
     kind: Literal["translated_images"] = "translated_images"
     alongside: bool = False
+    warm_up: bool = True
 
 
 @dataclass(frozen=True)
@@ -526,6 +528,32 @@ class Losses:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """DRSL (Image and Vision Computing 2022): a second head, for training alone, models each class by several modes.
+
+    `triplet`, `cross_entropy`, `consistency`: weights of its losses, see `training/losses/metric.py`; all 0 = no head.
+    What the paper does not state: the triplets' margin (RepMet: 0.5), the form of the cross-entropy, whether embeddings
+    are of length 1 (RepMet: they are; here too, for distances above 2 make the losses steep).
+    """
+
+    modes: Annotated[int, Interval(ge=1, le=64)] = 3  # per class
+    dimension: Annotated[int, Interval(ge=2, le=4096)] | None = None  # of embeddings; None: 256, of `compact` 64
+    samples: Annotated[int, Interval(ge=1, le=10**6)] = 300  # per class and image, at most
+    label_reduction: Literal[1, 2, 4, 8] = 2  # every n-th pixel can be a sample; data.loss_stride, if that is more
+    triplet: Weight = 0.25
+    cross_entropy: Weight = 0.1
+    consistency: Weight = 0.0  # 0.1 in DRSL+
+    margin: Weight = 1.0  # of the triplets
+    beta: Weight = 1.0  # margin of the consistency
+    squared: bool = False  # triplets of squared distances (RepMet)
+    form: Literal["normalised", "literal", "repmet", "mixture"] = "normalised"  # of the cross-entropy
+    variance: Positive = 0.5  # of each mode
+    normalize: bool = True  # embeddings and modes are of length 1
+    start: Annotated[float, Interval(ge=0, lt=1)] = 0.25  # part of the warm-up before the modes start, by k-means ...
+    start_embeddings: Count = 5000  # ... on so many embeddings per class
+
+
+@dataclass(frozen=True)
 class SoftBalance:
     """UPLR (ICCV 2021): source images of rare classes, or of those that the target is least certain of, are drawn more.
 
@@ -605,6 +633,7 @@ class Rounds:
     domain_means: bool = False  # the cross-entropy is a mean over each domain's labelled pixels (BDL, UPLR), not over
     # those of both together (CBST); so in any case where source_share is off
     losses: Losses = Losses()
+    mixture: Mixture | None = None  # of the warm-up too
     target_weight: Weight = 1.0  # of the pseudo-labels beside the source's labels, 1 as published: of a pixel, or of
     # the mean where each domain has its own (`domain_means`); 0 = the control without labels
     learning_rate_decay: Positive = 1.0  # factor on the learning rate from one round to the next
@@ -626,6 +655,7 @@ class Online:
     rare_class_sampling: RareClassSampling | None = None  # of the source; "both" is of rounds
     class_mix: ClassMix | None = ClassMix()  # None: the target's images alone, their colours changed
     losses: Losses = Losses()
+    mixture: Mixture | None = None  # of the warm-up too
     target_weight: Weight = 1.0  # of the teacher's labels, a factor: PGPC 0.8; 0 = the control without labels
     blend: Portion = 1.0  # student and teacher, as they are judged, lie this share of the way from the model before
     # adaptation to the trained ones (WiSE-FT, CVPR 2022)

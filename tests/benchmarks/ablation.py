@@ -3,13 +3,16 @@
     python tests/benchmarks/ablation.py --out RUNS --seeds 0 1 2
     python tests/benchmarks/ablation.py --out RUNS --method daformer --seeds 0 1 2
     python tests/benchmarks/ablation.py --out RUNS --method uplr --seeds 0 1 2
+    python tests/benchmarks/ablation.py --out RUNS --method drsl --seeds 0 1 2
     python tests/benchmarks/ablation.py --out RUNS --data streetsim_camvid --target-root PHOTOS
 
 Options that it does not know go to training/run.py. The first step is trained once per seed, and all that follows goes
 on from where it ended, whatever the watch thinks of it: HIAST from the adversarial warm-up, DAFormer, with PGPC's
 contrast and MIC's masked images behind its own parts, and UPLR from the source model. Each of UPLR's steps aligns as
-long; where images are drawn by their classes, a third table has the draws. Finished runs are not repeated and stopped
-ones are continued: the same command goes on where it was.
+long; where images are drawn by their classes, a third table has the draws. DRSL's steps are the rows of the paper's
+tables 3 to 6 and 8, each with a warm-up of its own, in which the second head takes part; table 7 is that of
+`label_quality.py` on two of the runs. `--steps "lambda 0 0" "lambda .25 .1"` runs these alone. Finished runs are not
+repeated and stopped ones are continued: the same command goes on where it was.
 """
 
 import pathlib
@@ -31,11 +34,12 @@ from training.errors import UserError
 
 @dataclass(frozen=True)
 class Ablation:
-    """recipe: the whole method. shared: the stage of the first step that the others start from. steps: by name, what a
-    step changes in the whole recipe. hard: parts of the names of the classes that are the method's claim."""
+    """recipe: the whole method. shared: the stage of the first step that the others start from; None: each step has a
+    warm-up of its own. steps: by name, what a step changes in the whole recipe. hard: parts of the names of the classes
+    that are the method's claim."""
 
     recipe: str
-    shared: str
+    shared: str | None
     steps: dict[str, tuple[str, ...]]
     hard: tuple[str, ...]
 
@@ -44,6 +48,7 @@ _REGIONS, _PASTE = "adaptation.losses.regions=off", "adaptation.copy_paste=off"
 _CONSISTENCY = ("adaptation.mean_teacher=off", "adaptation.losses.consistency=off", "adaptation.strong_views=False")
 _RARE, _DISTANCE = "adaptation.rare_class_sampling=off", "adaptation.losses.feature_distance=off"
 _CONTRAST = "adaptation.losses.contrast=off"
+_MIXTURE, _FINE_LABELS = "adaptation.mixture", "data.loss_stride=1"  # so that every label reduction is another
 ABLATIONS = {
     "hiast": Ablation(
         recipe="hiast",
@@ -84,6 +89,29 @@ ABLATIONS = {
         },
         hard=("light", "rider", "train", "motor", "bicycl"),
     ),
+    "drsl": Ablation(
+        recipe="drsl",
+        shared=None,
+        steps={
+            "source only": ("translation=off", "adaptation=off"),
+            "control": (f"{_MIXTURE}=off", "adaptation.target_weight=0"),
+            "lambda 0 0": (f"{_MIXTURE}=off",),  # tables 3, 4 and 7: without the head
+            "lambda .1 .1": (f"{_MIXTURE}.triplet=0.1", f"{_MIXTURE}.cross_entropy=0.1"),
+            "lambda .25 .1": (),
+            "lambda .5 .5": (f"{_MIXTURE}.triplet=0.5", f"{_MIXTURE}.cross_entropy=0.5"),
+            "lambda 1 1": (f"{_MIXTURE}.triplet=1", f"{_MIXTURE}.cross_entropy=1"),
+            "modes 1": (f"{_MIXTURE}.modes=1",),  # table 5, 3 modes above
+            "modes 5": (f"{_MIXTURE}.modes=5",),
+            **{  # table 6
+                f"reduction {ratio}": (f"{_MIXTURE}.label_reduction={ratio}", _FINE_LABELS) for ratio in (1, 2, 4, 8)
+            },
+            **{  # table 8: DRSL+
+                f"consistency {weight}": (f"{_MIXTURE}.consistency={weight}",) for weight in (0.01, 0.1, 0.25)
+            },
+            "without ISA": ("translation=off",),
+        },
+        hard=("pole", "light", "sign", "person", "fence", "bicycl"),
+    ),
 }
 
 
@@ -92,16 +120,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--method", choices=ABLATIONS, default="hiast")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--steps", nargs="+", metavar="STEP", help="these steps alone, by their names")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for every run")
     arguments, more = parser.parse_known_args(argv)
     ablation = ABLATIONS[arguments.method]
-    summaries: dict[str, list[dict]] = {step: [] for step in ablation.steps}
+    steps = [step for step in ablation.steps if step in (arguments.steps or ablation.steps)]
+    summaries: dict[str, list[dict]] = {step: [] for step in steps}
     for seed in arguments.seeds:
         shared: list[str] = []
-        for step in ablation.steps:
+        for step in steps:
             run = arguments.out / f"{step.removeprefix('+ ').replace(', ', '-').replace(' ', '-')}-{seed}"
             finished(run, ablation.recipe, seed, [*more, *shared, *overrides(ablation, step, arguments.set)])
-            shared = shared or ["--warm-start", str(model_of(run, ablation.shared))]
+            if ablation.shared is not None:
+                shared = shared or ["--warm-start", str(model_of(run, ablation.shared))]
             summaries[step].append(outcome(ablation, step, json.loads((run / "report" / "summary.json").read_text())))
     print(step_table(ablation, summaries), class_table(ablation, summaries), sep="\n\n")
     drawn = draws_table(ablation, summaries)

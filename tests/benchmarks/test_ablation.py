@@ -15,7 +15,7 @@ def parts(adaptation) -> tuple[bool, ...]:
     return tuple(map(bool, switches))
 
 
-HIAST, DAFORMER, UPLR = (ablation.ABLATIONS[name] for name in ("hiast", "daformer", "uplr"))
+HIAST, DAFORMER, UPLR, DRSL = (ablation.ABLATIONS[name] for name in ("hiast", "daformer", "uplr", "drsl"))
 
 
 def experiment(step: str, given=(), of=HIAST):
@@ -57,6 +57,38 @@ def test_each_step_of_uplr_adds_one_part():
     ]
     assert [sum(each) for each in parts] == [0, 1, 2, 3, 4]
     assert {recipe.alignment.rounds for recipe in aligned} == {3}
+
+
+def test_each_step_of_drsl_is_a_row_of_the_papers_tables():
+    first, control, without, *others = (experiment(step, of=DRSL).recipe for step in DRSL.steps)
+    assert not first.adapts
+    assert control.adaptation.target_weight == 0
+    assert without.adaptation == replace(control.adaptation, target_weight=1.0)
+    heads = [recipe.adaptation.mixture for recipe in others]
+    weights = [(head.triplet, head.cross_entropy, head.consistency) for head in heads]
+    assert weights[:4] == [(0.1, 0.1, 0.0), (0.25, 0.1, 0.0), (0.5, 0.5, 0.0), (1.0, 1.0, 0.0)]
+    assert [head.modes for head in heads[4:6]] == [1, 5]
+    assert [head.label_reduction for head in heads[6:10]] == [1, 2, 4, 8]
+    assert weights[10:13] == [(0.25, 0.1, weight) for weight in (0.01, 0.1, 0.25)]
+    assert [recipe.translation is None for recipe in others] == [False] * 13 + [True]
+
+
+def test_steps_with_a_warm_up_of_their_own_share_none(tmp_path, monkeypatch, capsys):
+    commands = {}
+
+    def finished(run: Path, recipe: str, seed: int, more: list[str]) -> Path:
+        commands[run.name] = more
+        after = {"miou": 10.0, "per_class_iou": {"pole": 10.0}}
+        (run / "report").mkdir(parents=True)
+        summary = {"after": after, "stages": [{"stage": "round_1", **after}], "chosen": "round_1"}
+        (run / "report" / "summary.json").write_text(json.dumps(summary))
+        return run
+
+    monkeypatch.setattr(ablation, "finished", finished)
+    assert ablation.main(["--out", str(tmp_path), "--method", "drsl", "--steps", "modes 5", "lambda 0 0"]) == 0
+    assert list(commands) == ["lambda-0-0-0", "modes-5-0"]
+    assert not any("--warm-start" in more for more in commands.values())
+    assert "| modes 5 | 10.0 | +0.0 |" in capsys.readouterr().out
 
 
 def test_the_draws_of_each_step_are_beside_its_scores():

@@ -106,7 +106,7 @@ def compiled_step(method, settings: Optimizer):
     from training.stages.fitting import distributed_step
 
     optimizer = build_optimizer(settings, 1000, [])
-    optimizer.build(method.network.trainable_variables)
+    optimizer.build(method.trained_variables)
     method.compile(optimizer=optimizer, jit_compile=False)
     return distributed_step(method)
 

@@ -17,7 +17,9 @@ None or left out, and so is its part of the report.
   own_modes (the same), hard_classes [names of what copy-paste took from donors],
   student_scores (as before and after: of the student whose teacher is the result), contrast {"before", "after":
   {"source", "target": {"intra", "inter": mean cosine of pixel features within and between classes}}, "queue_fill":
-  {class: share} or None; its picture is contrast_STAGE.png}, label_free_score, consistency,
+  {class: share} or None; its picture is contrast_STAGE.png}, modes {"source", "target": {class: share of its pixels
+  that each mode is nearest to, the largest first, or None}, "moved": {class: dead modes that began anew}; its pictures
+  are modes_STAGE.png and mode_patches_STAGE.png}, label_free_score, consistency,
   agreement, drift, verdict "ok" or "collapse", sentence, miou, per_class_iou}]
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
 * rare_class_sampling: [{stage (its title), domain, classes {name, the rarest first: {pixels (share of the labelled
@@ -45,6 +47,7 @@ from training.data.classes import LabelSpace
 from training.evaluation import charts, tables
 from training.evaluation.confusion import Confusion
 from training.evaluation.draws import draws_section
+from training.evaluation.modes_section import modes_part
 from training.files.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -242,6 +245,7 @@ def _stages_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> 
     parts += _picture(pictures, "kept", "Share of each class' pixels that every round kept")
     parts += _picture(pictures, "thresholds", "How the thresholds moved")
     parts += _contrast_part(stages)
+    parts += modes_part(stages)
     for entry in stages:
         parts += _picture(pictures, f"mixtures_{entry['stage']}", f"Entropies and modes of {entry['title'].lower()}")
     thresholds = tables.mixture_table(stages[-1]) or tables.threshold_table(stages[-1])

@@ -103,8 +103,17 @@ class Method(keras.Model):
 
     @property
     def trained_variables(self) -> list:
-        """What the optimiser moves; by default the network's trainable variables."""
-        return self.network.trainable_variables
+        """What the optimiser moves; by default the network's trainable variables, and those of the terms."""
+        return [*self.network.trainable_variables, *self.trained_by_terms]
+
+    @property
+    def trained_by_terms(self) -> list:
+        """What the terms have beside the network that is trained; like a head, it starts without ImageNet weights."""
+        return [
+            variable
+            for term in {term.group or term.name: term for term in self.terms}.values()
+            for variable in term.trained
+        ]
 
     @property
     def descended_variables(self) -> list:
@@ -132,7 +141,7 @@ class Method(keras.Model):
 
     @property
     def _kept_by_terms(self) -> dict[str, list]:
-        return {term.name: list(term.variables) for term in self.terms if term.variables}
+        return {term.group or term.name: list(term.variables) for term in self.terms if term.variables}
 
     def result_weights(self) -> list[np.ndarray]:
         """The weights that the network gets at the end of the stage, in the order of `network.set_weights`."""

@@ -15,13 +15,16 @@ class TermContext:
     """What a term may know of the training that it takes part in.
 
     space: the classes that the network tells apart. seed: of the stage, for what the term draws. steps: of the whole
-    training, for what changes over time.
+    training, for what changes over time. loss_stride: image pixels per pixel of the label, features_stride: per cell of
+    the network's "features", along a side.
     """
 
     network: keras.Model
     space: LabelSpace
     seed: int
     steps: int
+    loss_stride: int = 1
+    features_stride: int = 8
 
     @property
     def classes(self) -> int:
@@ -42,8 +45,10 @@ class Term:
     needs: fields of `View` that the method fills only on demand, domains other than the source, "pseudo_labels"
         (labels of the target); a method that does not provide one of them refuses the term.
     setting: the setting that asked for the term, for messages; empty if the stage always has it.
-    variables: what it keeps from step to step and moves in `__call__` (prototypes, queues), equal on all replicas.
-        They are made in `build`.
+    variables: what it keeps from step to step, equal on all replicas: what it moves in `__call__` (prototypes, queues)
+        and what the optimiser trains. They are made in `build`.
+    trained: those of them that the optimiser trains.
+    group: the name of the variables in checkpoints, if not that of the term: terms of one group have the same ones.
     splits: it is a sum over pixels, divided by a number that does not depend on predictions, so that its values for the
         parts of a batch add up to that of the whole. A term that does not split is refused with `accumulate` above 1.
     """
@@ -53,6 +58,8 @@ class Term:
     needs: tuple[str, ...] = ()
     setting: str = ""
     variables: tuple = ()
+    trained: tuple = ()
+    group: str = ""
     splits: bool = True
 
     def build(self, context: TermContext) -> None:

@@ -207,6 +207,10 @@ class RunDirectory:
     def contrast_picture(self, stage: str) -> Path:
         return self.report / f"contrast_{stage}.png"
 
+    def mode_pictures(self, stage: str) -> tuple[Path, Path]:
+        """A map of embeddings and modes, and what the modes of some classes show."""
+        return self.report / f"modes_{stage}.png", self.report / f"mode_patches_{stage}.png"
+
     def digests(self, stage: str) -> Path:
         return self.checkpoints / f"{stage}.sha256"
 

@@ -19,10 +19,10 @@ def check_adversarial(adaptation: Rounds, with_source: bool, accumulate: int) ->
     """Refuse rounds that cannot keep the term.
 
     Raises:
-        UserError: a teacher, ClassMix, soft labels, no source, or a loss that cannot be computed beside it.
+        UserError: a teacher, ClassMix, a mixture, soft labels, no source, or a loss that cannot be computed beside it.
     """
     term = "adaptation.adversarial_term"
-    for other in ("mean_teacher", "class_mix"):
+    for other in ("mean_teacher", "class_mix", "mixture"):
         if getattr(adaptation, other) is not None:
             raise UserError(f"{term} and adaptation.{other} cannot be computed together: set one of them off")
     if selector_class(adaptation.selector.kind).gives_soft_labels:

@@ -13,12 +13,12 @@ from training.data.sampling import SampleOrder
 from training.errors import UserError
 from training.methods.adversarial import AdversarialTraining
 from training.methods.optimizers import Adam
-from training.methods.terms import CrossEntropyTerm, TermContext, terms_of
+from training.methods.terms import CrossEntropyTerm, terms_of
 from training.progress import console
 from training.settings import Alignment, Experiment, Schedule
 from training.stages.balanced_orders import balanced_order
 from training.stages.fitting import Part, train_stage
-from training.stages.stage import Run, Stage
+from training.stages.stage import Run, Stage, term_context
 from training.stages.streams import source_stream, stream_of
 
 LATER_ROUNDS = 600  # keeps the streams of alignment rounds after the first apart from those of rounds of self-training
@@ -102,7 +102,7 @@ class AlignmentStage(Stage):
 
 def alignment_method(run: Run, settings: Alignment, schedule: Schedule) -> AdversarialTraining:
     """The `train_step` of alignment, with a discriminator that starts at random."""
-    context = TermContext(run.network, run.domains.label_space, run.experiment.seed, schedule.steps)
+    context = term_context(run, run.experiment.seed, schedule.steps)
     return AdversarialTraining(
         run.network,
         new_discriminator(run, settings),

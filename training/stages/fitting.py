@@ -3,9 +3,10 @@
 One loop for one device and for many (Keras' `fit` cannot train on several machines, see `distributed_step`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from zlib import crc32
 
 import keras
@@ -86,6 +87,7 @@ def train_stage(
     lasting: Path | None = None,
     part: Part | None = None,
     setting: str = "data.schedules.STAGE",
+    before_steps: Mapping[int, Callable[[], None]] | None = None,
     **compiled,
 ) -> None:
     """Train `method` for `schedule.steps` steps, from a partial checkpoint if there is one.
@@ -100,12 +102,15 @@ def train_stage(
         lasting: file of the variables that a stage before has kept for this one.
         part: which of the schedule's steps this stage makes; None = all.
         setting: where the schedule stands in the settings, for what is said about memory.
+        before_steps: what is done before some of the schedule's steps, where they are made: variables of the method may
+            be given other values. A run that is resumed later than at that step does not do it again.
         compiled: what else the method's `compile` takes.
 
     Raises:
         OutOfMemory: a step did not fit into memory.
     """
-    optimizer = build_optimizer(schedule.optimizer, schedule.steps, head, schedule.average_weights)
+    heads = [*head, *method.trained_by_terms]
+    optimizer = build_optimizer(schedule.optimizer, schedule.steps, heads, schedule.average_weights)
     optimizer.build(method.trained_variables)
     method.compile(optimizer=optimizer, accumulate=schedule.accumulate, jit_compile=False, **compiled)
     part = part or Part(name, 0, schedule.steps)
@@ -128,8 +133,9 @@ def train_stage(
 
         stream = make_stream(first_step, share)
         stream = stream.take(part.last - first_step) if part.last < schedule.steps else stream
+        later = {step - first_step: work for step, work in (before_steps or {}).items()}
         with out_of_memory_said(lambda: sentence(needs[0] if needs else None, name)):
-            train(method, stream, callback, tell_need)
+            train(method, stream, callback, tell_need, later)
 
 
 def train(
@@ -137,10 +143,11 @@ def train(
     stream: tf.data.Dataset,
     callback: keras.callbacks.Callback,
     before_first: Callable = lambda traced, batch: None,
+    before: Mapping[int, Callable[[], None]] = MappingProxyType({}),
 ) -> None:
     """One step of `method` per global batch; `stream` holds this process' share of each.
 
-    `before_first(traced step, first batch)` is called before the first step.
+    `before_first(traced step, first batch)` is called before the first step; `before[n]()` before the n-th, from 0.
     """
     step = distributed_step(method)
     callback.set_model(method)
@@ -149,6 +156,8 @@ def train(
         raise_unreadable()  # before a step of which a file is missing
         if number == 0:
             before_first(step.get_concrete_function(batch), batch)  # this trace is the one that the steps use
+        if number in before:
+            before[number]()
         callback.on_train_batch_end(number, step(batch))
     raise_unreadable()
     method.optimizer.finalize_variable_values(method.trained_variables)  # their moving average, if it is kept

@@ -2,12 +2,21 @@
 
 import keras
 
+from models.catalogue import NETWORKS
 from models.segmenter import build_segmenter
 from models.weights import LoadedWeights, WeightsError, load_weights
 from training.distribution.workers import on_chief
 from training.errors import UserError
 from training.progress import console
-from training.settings import Experiment
+from training.settings import Experiment, Model
+
+
+def features_stride(model: Model) -> int:
+    """Image pixels per cell of the network's "features", along a side."""
+    network = NETWORKS[model.network]
+    if network.backbone == "vgg16":
+        return 32  # fc7
+    return network.logits_stride or model.output_stride or network.default_stride
 
 
 def build_network(experiment: Experiment, classes: int) -> keras.Model:

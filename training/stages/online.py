@@ -22,17 +22,19 @@ from training.evaluation.panels import write_mixing
 from training.methods.block_mask import BlockMasker
 from training.methods.class_mix import ClassMixer
 from training.methods.mean_teacher import decay_of, teacher_of
+from training.methods.mixture import mixture_terms
 from training.methods.online_labels import ONLINE_LABELS
 from training.methods.online_teacher import OnlineTeacher
-from training.methods.terms import CrossEntropyTerm, TeacherWeightTerm, TermContext, terms_of
+from training.methods.terms import CrossEntropyTerm, TeacherWeightTerm, terms_of
 from training.progress import console
 from training.settings import ClassMix, Experiment, Online, Schedule
 from training.stages.contrast_report import ContrastReport
 from training.stages.fitting import Part, train_stage
 from training.stages.judging import better_of, judge_network
+from training.stages.modes_report import ModesReport
 from training.stages.network import initial_network
 from training.stages.orders import counted_files, order_figures, showing, source_order
-from training.stages.stage import JUDGED, Run, Stage
+from training.stages.stage import JUDGED, Run, Stage, term_context
 from training.stages.streams import augmentation_of, source_stream, stream_of
 
 STREAMS = 800  # keeps the streams of online training apart from those of rounds and of alignment
@@ -96,7 +98,8 @@ class OnlineStage(Stage):
                 "adaptation.blend goes back to the model before adaptation, which a training from "
                 "adaptation.start=imagenet does not begin with: set adaptation.start=warm_up or adaptation.blend=1"
             )
-        OnlineTeacher.check_terms(terms_of(self.settings.losses), self.schedule.accumulate)
+        terms = [*terms_of(self.settings.losses), *mixture_terms(self.settings.mixture)]
+        OnlineTeacher.check_terms(terms, self.schedule.accumulate)
 
     def run(self, run: Run) -> dict:
         network, schedule = run.network, self.schedule
@@ -110,6 +113,7 @@ class OnlineStage(Stage):
         # 2. Training.
         set_batch_norm(network, schedule.batch_norm)
         method = online_method(run, self.settings, schedule)
+        modes = ModesReport.begun(run, self, method, first=self.first == 0)
         order = source_order(run, self.settings.rare_class_sampling)
         streams = online_streams(run, self.settings, schedule, order)
         make_stream = side_by_side(**streams)
@@ -125,10 +129,11 @@ class OnlineStage(Stage):
         #    one is the result.
         run.follow_target(schedule)
         run.save_lasting(method, self)
+        used = modes.figures() if modes else {}
         figures = self._better_of(run, {"student": network.get_weights(), "teacher": method.result_weights()})
         drawn = order_figures({"source": order}, run.domains.label_space.names) if self.first == 0 else {}
         contrasted = {"contrast": shown.figures(method)} if shown else {}
-        return {**figures, **drawn, **contrasted}
+        return {**figures, **drawn, **contrasted, **used}
 
     def _better_of(self, run: Run, trained: dict[str, list[np.ndarray]]) -> dict:
         """Give the network the better of the candidates' weights, by name; the figures of all."""
@@ -158,8 +163,10 @@ class OnlineStage(Stage):
         return self.first == 0 or self.last == self.schedule.steps or self.last - length < middle <= self.last
 
     def files(self, run: Run) -> list[Path]:
-        pictures = [run.directory.mixing_picture(self.name), run.directory.contrast_picture(self.name)]
-        return [*counted_files(run.directory, self.settings.rare_class_sampling), *pictures]
+        directory = run.directory
+        pictures = [directory.mixing_picture(self.name), directory.contrast_picture(self.name)]
+        counted = counted_files(directory, self.settings.rare_class_sampling)
+        return [*counted, *pictures, *directory.mode_pictures(self.name)]
 
 
 def online_method(run: Run, settings: Online, schedule: Schedule) -> OnlineTeacher:
@@ -175,7 +182,8 @@ def online_method(run: Run, settings: Online, schedule: Schedule) -> OnlineTeach
         frozen.trainable = False
     masker = None if losses.masked is None else BlockMasker(losses.masked, _seed(run))
     terms = [CrossEntropyTerm("source", over_all=True), CrossEntropyTerm("mixed", over_all=True), TeacherWeightTerm()]
-    terms += terms_of(losses, TermContext(network, space, _seed(run), schedule.steps))
+    context = term_context(run, _seed(run), schedule.steps)
+    terms += [*terms_of(losses, context), *mixture_terms(settings.mixture, context)]
     return OnlineTeacher(
         network,
         teacher_of(network),

@@ -105,7 +105,7 @@ def _stage_summary(stage: Stage, figures: dict) -> dict:
     verdict, scores = figures["verdict"], figures.get("scores") or {}
     kept = (
         *("selector", "parameters", "kept_share", "kept_share_per_class", "thresholds", "threshold_trajectory"),
-        *("mixtures", "own_modes", "hard_classes", "student_scores", "contrast"),
+        *("mixtures", "own_modes", "hard_classes", "student_scores", "contrast", "modes"),
     )
     return {
         "stage": stage.name,

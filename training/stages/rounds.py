@@ -23,6 +23,7 @@ from training.methods.block_mask import BlockMasker
 from training.methods.class_mix import ClassMixer
 from training.methods.mean_teacher import MeanTeacherTraining, decay_of, teacher_of
 from training.methods.method import Method
+from training.methods.mixture import mixture_terms
 from training.methods.online_labels import ImageWeights
 from training.methods.self_training import SelfTraining, SoftLabeller
 from training.methods.terms import CrossEntropyTerm, SoftCrossEntropyTerm, TermContext, terms_of
@@ -43,9 +44,10 @@ from training.settings import (
 from training.stages.adversarial_rounds import adversarial_round, check_adversarial
 from training.stages.balanced_orders import kept_order
 from training.stages.fitting import train_stage
+from training.stages.modes_report import ModesReport
 from training.stages.orders import counted_files, order_figures, showing, source_order, target_order
 from training.stages.round_labels import RoundLabels, label_round
-from training.stages.stage import Run, Stage
+from training.stages.stage import Run, Stage, term_context
 from training.stages.streams import augmentation_of, source_stream, stream_of
 
 
@@ -109,7 +111,13 @@ class RoundStage(Stage):
             check_adversarial(self.settings, self.source_share is not None, self.schedule.accumulate)
             return
         method = SelfTraining if self.settings.mean_teacher is None else MeanTeacherTraining
-        method.check_terms(terms_of(self.settings.losses), self.schedule.accumulate)
+        mixture = self.settings.mixture
+        if mixture is not None and mixture.consistency and self.source_share is None:
+            raise UserError(
+                "adaptation.mixture.consistency compares target pixels with source pixels, and no source image takes "
+                "part in the rounds of this recipe: set adaptation.source_share=on, or adaptation.mixture.consistency=0"
+            )
+        method.check_terms([*terms_of(self.settings.losses), *mixture_terms(mixture)], self.schedule.accumulate)
 
     def run(self, run: Run) -> dict:
         adaptation, data, network = self.settings, run.experiment.data, run.network
@@ -124,13 +132,14 @@ class RoundStage(Stage):
             network.set_weights(lasting["student"])
         # 3. Training.
         set_batch_norm(network, self.schedule.batch_norm)
-        context = TermContext(network, run.domains.label_space, self.seed_in(run), self.schedule.steps)
+        context = term_context(run, self.seed_in(run), self.schedule.steps)
         kept = {"setting": "data.schedules.rounds"}
         if adaptation.adversarial_term is None:
             method = round_method(network, adaptation, data, self.schedule.steps, soft, context)
         else:
             method, more = adversarial_round(run, self, round_terms(adaptation, True, context))
             kept |= more
+        modes = ModesReport.begun(run, self, method)
         orders = round_orders(run, self, labelled)
         make_stream = round_streams(run, self, labelled, orders)
         head, seed = head_variables(network), run.experiment.seed
@@ -140,6 +149,7 @@ class RoundStage(Stage):
         figures = {**labelled.figures, **_pasted_classes(adaptation, labelled.found), **drawn}
         run.follow_target(self.schedule)
         run.save_lasting(method, self)
+        figures |= modes.figures() if modes else {}
         if adaptation.mean_teacher is not None:
             figures["student_scores"] = run.score(run.domains.evaluation, f"evaluating the student of {self.name}")
             network.set_weights(method.result_weights())
@@ -156,7 +166,7 @@ class RoundStage(Stage):
         directory = run.directory
         prior = [directory.spatial_prior] if self.number == 1 else []
         counted = [] if self.source_share is None else counted_files(directory, self.settings.rare_class_sampling)
-        return [*prior, *counted, directory.pasting_picture(self.name)]
+        return [*prior, *counted, directory.pasting_picture(self.name), *directory.mode_pictures(self.name)]
 
 
 def source_share_of(adaptation: Rounds, data: Data) -> SourceShare | None:
@@ -178,7 +188,8 @@ def round_terms(adaptation: Rounds, with_source: bool, context: TermContext | No
         else CrossEntropyTerm("target", weight, own_mean)
     )
     source = [CrossEntropyTerm("source", own_mean=own_mean)] if with_source else []
-    return [*source, target, *terms_of(adaptation.losses, context)]
+    modes = mixture_terms(adaptation.mixture, context, adaptation.target_weight)
+    return [*source, target, *terms_of(adaptation.losses, context), *modes]
 
 
 def round_method(

@@ -13,12 +13,14 @@ from training.data.translation import Translation, translation_of
 from training.distribution.workers import on_chief
 from training.evaluation.scoring import score
 from training.evaluation.watch import second_view
+from training.methods.term import TermContext
 from training.prediction.predictor import Predictor
 from training.prediction.target_predictions import PREDICTION_BATCH
 from training.prediction.trained_model import load_own_weights
 from training.run_directory.checkpoint import read_lasting, save_lasting
 from training.run_directory.paths import RunDirectory
 from training.settings import CycleGan, Experiment, Schedule
+from training.stages.network import features_stride
 from training.stages.warm_start import WarmStart, open_labeller
 
 STATISTICS_BATCH = 16
@@ -187,6 +189,13 @@ class Run:
         if dataset is None:
             return None
         return score(predictor or self.predictor, dataset, self.size, PREDICTION_BATCH, title)
+
+
+def term_context(run: Run, seed: int, steps: int) -> TermContext:
+    """What the terms of a stage may know; `seed` is of what they draw."""
+    experiment = run.experiment
+    strides = (experiment.data.loss_stride, features_stride(experiment.model))
+    return TermContext(run.network, run.domains.label_space, seed, steps, *strides)
 
 
 def trains_statistics(stages) -> bool:

@@ -14,15 +14,17 @@ from training.distribution.workers import on_chief
 from training.errors import UserError
 from training.evaluation.tables import score_or_none
 from training.evaluation.watch import predicted_shares
+from training.methods.mixture import mixture_head, mixture_terms
 from training.methods.source_training import SourceTraining
 from training.methods.terms import CrossEntropyTerm
 from training.prediction.foreign_predictor import ForeignPredictor
 from training.progress import console
-from training.settings import Experiment, WarmUp
+from training.settings import Experiment, Mixture, WarmUp
 from training.stages.fitting import train_stage
+from training.stages.modes import start_modes
 from training.stages.network import initial_network
 from training.stages.orders import counted_files, order_figures, showing, source_order
-from training.stages.stage import Run, Stage
+from training.stages.stage import Run, Stage, term_context
 from training.stages.streams import augmentation_of, source_stream, stream_of
 from training.stages.warm_start import WarmStart
 
@@ -38,6 +40,7 @@ def stages(part: WarmUp, experiment: Experiment) -> tuple[Stage, ...]:
         schedule=experiment.data.schedules["warm_up"],
         reference=True,
         settings=part,
+        mixture=_mixture_of(experiment),
     )
     return (stage,)
 
@@ -52,14 +55,23 @@ def translated_warm_up(experiment: Experiment) -> Stage:
         schedule=experiment.data.schedules["warm_up"],
         reference=True,
         settings=experiment.recipe.warm_up,
+        mixture=_mixture_of(experiment),
     )
+
+
+def _mixture_of(experiment: Experiment) -> Mixture | None:
+    return getattr(experiment.recipe.adaptation, "mixture", None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarmUpStage(Stage):
-    """Supervised training, or the weights of another run (`--warm-start`)."""
+    """Supervised training, or the weights of another run (`--warm-start`).
+
+    mixture: the second head that takes part, of a recipe that adapts with it; None: there is none.
+    """
 
     settings: WarmUp
+    mixture: Mixture | None = None
 
     def check(self) -> None:
         sampling = self.settings.rare_class_sampling
@@ -68,6 +80,7 @@ class WarmUpStage(Stage):
                 "warm_up.rare_class_sampling.domains is both, and the warm-up has images of one domain alone: leave it "
                 "at source; adaptation.rare_class_sampling has both"
             )
+        SourceTraining.check_terms(mixture_terms(self.mixture, adapts=False), self.schedule.accumulate)
 
     def run(self, run: Run) -> dict:
         if run.warm_start is not None and run.warm_start.role == "weights":
@@ -89,13 +102,21 @@ class WarmUpStage(Stage):
         sampling, domain = self.settings.rare_class_sampling, self.settings.domain
         order = source_order(run, sampling, domain=domain)
         crops = showing(augmentation_of(schedule, data), sampling, order)
-        if dataset is run.domains.source:
+        translated = getattr(run.experiment.recipe.translation, "warm_up", True)
+        if dataset is run.domains.source and translated:
             stream = source_stream(run, schedule, seed, crops, order=order)
-        else:  # the oracle's target
+        else:  # the originals, or the oracle's target
             stream = stream_of(dataset, data, schedule, seed, crops, order=order)
-        method = SourceTraining(run.network, [CrossEntropyTerm("source")], data.loss_stride)
-        make_stream, setting = side_by_side(source=stream), "data.schedules.warm_up"
-        train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, setting=setting)
+        context = term_context(run, seed, schedule.steps)
+        modes = mixture_terms(self.mixture, context, adapts=False)
+        method = SourceTraining(run.network, [CrossEntropyTerm("source"), *modes], data.loss_stride)
+        make_stream, options = side_by_side(source=stream), {"setting": "data.schedules.warm_up"}
+        if modes:
+            second = mixture_head(modes)
+            first_step = int(self.mixture.start * schedule.steps)
+            options["before_steps"] = {first_step: lambda: start_modes(run, second)}
+        train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, **options)
+        run.save_lasting(method, self)
         return order_figures({domain: order}, run.domains.label_space.names)
 
 

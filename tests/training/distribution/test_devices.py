@@ -21,7 +21,7 @@ METHODS = (
     *("source", "self_training", "mean_teacher", "adversarial"),
     *("pasted", "online_thresholds", "online_pooled"),
 )
-WHOLE = ("pixel_contrast", "prototype_contrast", "cycle_gan")  # which cannot be computed in parts
+WHOLE = ("pixel_contrast", "prototype_contrast", "mixture", "cycle_gan")  # which cannot be computed in parts
 
 
 def assert_same_training(file: Path, replicas: int, methods: tuple[str, ...] = METHODS + WHOLE) -> None:

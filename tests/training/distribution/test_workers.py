@@ -101,7 +101,12 @@ def test_two_workers_and_two_devices_label_and_score_as_one(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("recipe", "before"), [("cbst", set()), ("uplr", {"translation", "alignment_1", "alignment_2", "alignment_3"})]
+    ("recipe", "before"),
+    [
+        ("cbst", set()),
+        ("drsl", {"translation"}),
+        ("uplr", {"translation", "alignment_1", "alignment_2", "alignment_3"}),
+    ],
 )
 def test_two_workers_carry_out_a_whole_run(recipe, before, tmp_path):
     out = tmp_path / "run"

@@ -70,17 +70,19 @@ def methods(in_parts: bool = False) -> dict:
     from models.discriminator import build_discriminator
     from models.translator import build_generator, build_patch_discriminator
     from tests.training.methods.tiny import CLASSES, optimizer_for, tiny_network
-    from tests.training.methods.tiny_contrast import contrast_method, some_prototype_contrast
+    from tests.training.methods.tiny_contrast import TINY_SPACE, contrast_method, some_prototype_contrast
     from training.methods.adversarial import AdversarialTraining
     from training.methods.block_mask import BlockMasker
     from training.methods.class_mix import ClassMixer
     from training.methods.cycle_gan import CycleGanTraining, TranslatorNetworks
     from training.methods.mean_teacher import MeanTeacherTraining, ramped, teacher_of
+    from training.methods.mixture import mixture_head, mixture_terms
     from training.methods.online_labels import ImageWeights, ThresholdedLabels
     from training.methods.online_teacher import OnlineTeacher
     from training.methods.optimizers import Adam, build_optimizer
     from training.methods.self_training import SelfTraining, SoftLabeller
     from training.methods.source_training import SourceTraining
+    from training.methods.term import TermContext
     from training.methods.terms import (
         ConfidentRegionKLDTerm,
         CrossEntropyTerm,
@@ -96,6 +98,7 @@ def methods(in_parts: bool = False) -> dict:
         CycleGan,
         ImageConfidence,
         Masked,
+        Mixture,
         Optimizer,
         PixelContrast,
         RunningThresholds,
@@ -187,8 +190,20 @@ def methods(in_parts: bool = False) -> dict:
         method.compile(optimizer=optimizers[0], discriminator_optimizer=optimizers[1], accumulate=accumulate)
         return method
 
+    def mixture(accumulate):
+        student, settings = network(), Mixture(dimension=4, samples=20, consistency=0.5)
+        modes = mixture_terms(settings, TermContext(student, TINY_SPACE, 3, STEPS))
+        head = mixture_head(modes)
+        head.start_with(np.asarray(head.modes))
+        method = SelfTraining(student, [CrossEntropyTerm("source"), CrossEntropyTerm("target"), *modes])
+        optimizer = build_optimizer(Optimizer("sgd", 0.2, clip_norm=0.1), 1000, [])
+        optimizer.build(method.trained_variables)
+        method.compile(optimizer=optimizer)
+        return method
+
     whole = {
         "cycle_gan": (cycle_gan, {"large": True, "steps": 3}),  # in later steps roundings grow tenfold in each
+        "mixture": (mixture, {}),
         "pixel_contrast": (contrast(PixelContrast(grid=4, pixels=100)), {}),
         "prototype_contrast": (contrast(some_prototype_contrast()), {}),
     }

@@ -34,6 +34,12 @@ ONLINE = (
 )
 
 
+MIXTURE = (
+    *("drsl_plus", "adaptation.rounds=1", "adaptation.mixture.dimension=4", "adaptation.mixture.start=0.6"),
+    *("adaptation.mixture.samples=50", "data.schedules.rounds.average_weights=0.9"),
+)
+
+
 class Killed(BaseException):
     """Nothing of ours catches it, as nothing can catch SIGKILL."""
 
@@ -63,6 +69,18 @@ def kill_in_metrics(monkeypatch, stage: str, step: int) -> None:
     monkeypatch.setattr(fitting, "append_metrics", killed)
 
 
+def test_a_second_head_without_weights_is_plain_cbst(start, tmp_path):
+    without = [f"adaptation.mixture.{name}=0" for name in ("triplet", "cross_entropy", "consistency")]
+    for name, more in (("plain", []), ("head", ["adaptation.mixture=on", *without])):
+        command = options(tmp_path, "cbst", "adaptation.rounds=1", *more)
+        assert start([*command, "--out", str(tmp_path / name)]) == 0
+    plain, head = (left_by(tmp_path / name) for name in ("plain", "head"))
+    assert set(plain) == set(head)
+    same = [name for name in plain if name.endswith((".h5", ".npz", ".png", ".csv"))]
+    assert any(name.startswith("checkpoints/round_1") for name in same)
+    assert {name: plain[name] for name in same} == {name: head[name] for name in same}
+
+
 @pytest.mark.parametrize(
     ("recipe", "places"),
     [
@@ -70,9 +88,10 @@ def kill_in_metrics(monkeypatch, stage: str, step: int) -> None:
         (ADVERSARIAL, ["partial.sha256", ("alignment", 4)]),
         (ONLINE, [("online_3", 2), "online_3-0000002.npz", "online_3.lasting.npz", ("online_5", 4), "state.json"]),
         (RARE_CLASSES, ["class_counts_source.npy", ("source", 4), ("round_1", 4)]),
+        (MIXTURE, [("source", 4), ("source", 5), ("round_1", 4)]),
         (BALANCED, ["class_counts_source.npy", ("alignment_2", 8), ("round_1", 4)]),
     ],
-    ids=["mean_teacher", "adversarial", "online", "rare_classes", "balanced"],
+    ids=["mean_teacher", "adversarial", "online", "rare_classes", "mixture", "balanced"],
 )
 def test_killed_again_and_again_it_ends_as_the_one_that_was_not(start, tmp_path, recipe, places):
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -1,0 +1,71 @@
+"""How good the pseudo-labels of a run's rounds are, and how certain the network that made them (DRSL, table 7).
+
+    python tests/benchmarks/label_quality.py RUN ...
+
+Of finished runs with rounds whose target has labels, which no run reads. Per round: mIoU of the pseudo-labels on the
+pixels that they label, their share of all pixels, and the mean entropy, in nats, of the prediction that they are of.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+import argparse
+
+import numpy as np
+
+from training.errors import UserError
+
+
+def rows_of(path: pathlib.Path) -> list[str]:
+    """A line of the table for each round of a run."""
+    from training.data.classes import load_label_space
+    from training.data.domains import load_domain
+    from training.data.images import resize_label
+    from training.evaluation.confusion import Confusion
+    from training.prediction.predictor import Predictor
+    from training.prediction.target_predictions import PREDICTION_BATCH, TargetPredictions
+    from training.run_directory.paths import RunDirectory
+    from training.stages.network import build_network
+
+    directory, experiment = RunDirectory.reopen(path)
+    data, space = experiment.data, load_label_space(experiment.data.label_space)
+    dataset = load_domain(data.target, space, data.size)
+    if dataset.samples[0].label is None:
+        raise UserError(f"{path}: the target {dataset.name} has no labels to compare pseudo-labels with")
+    network, lines, before = build_network(experiment, space.count), [], None
+    for stage in directory.stages:
+        if stage.startswith("round_"):
+            network.load_weights(directory.weights(before))
+            labelled = dataset.with_label_folder(directory.pseudo_labels / stage)
+            confusion, entropies, kept = Confusion(space.count), [], []
+            predictor = Predictor(network).with_views(flips=(False, True))
+            for index, probs in enumerate(TargetPredictions(predictor, dataset, data.size, PREDICTION_BATCH)()):
+                entropies.append(-np.mean(np.sum(probs.coarse * np.log(np.maximum(probs.coarse, 1e-12)), axis=-1)))
+                label = labelled.read_label(index)
+                truth = resize_label(dataset.read_label(index), label.shape)
+                kept.append(np.mean(label < space.count))
+                confusion.add(np.where(label < space.count, truth, 255), label)
+            miou = confusion.scores(space)["miou"]
+            cells = f"{miou:.1f} | {100 * np.mean(kept):.1f} | {np.mean(entropies):.3f}"
+            lines.append(f"| {path.name} | {stage} | {cells} |")
+        if directory.weights(stage).is_file():
+            before = stage
+    return lines
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("runs", nargs="+", type=pathlib.Path)
+    print("| run | round | mIoU of the labels | labelled % | entropy |", "|---|---|--:|--:|--:|", sep="\n")
+    for path in parser.parse_args(argv).runs:
+        print("\n".join(rows_of(path)))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"streetshift: {error}")

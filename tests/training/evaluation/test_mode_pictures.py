@@ -1,0 +1,69 @@
+"""Maps of modes and patches: which classes, pixels and places they show, and that the files are there."""
+
+import numpy as np
+from PIL import Image
+
+from training.data.classes import LABEL_SPACES
+from training.evaluation.feature_map import PixelFeatures
+from training.evaluation.mode_pictures import (
+    ModeMoment,
+    hardest_classes,
+    nearest_class,
+    nearest_pixels,
+    patch_around,
+    write_mode_map,
+    write_mode_patches,
+)
+from training.evaluation.modes_section import modes_part
+
+MODES = np.array([[[0.0, 0], [1, 0]], [[0, 5], [1, 5]], [[9, 9], [8, 9]]])
+
+
+def pixels(wrong=(0.0, 0.5, 0.1)):
+    """100 of each class, at a mode of their own but for a share that is at another class'."""
+    features, label = [], np.repeat([0, 1, 2], 100)
+    for number, share in enumerate(wrong):
+        own, other = MODES[number, 1], MODES[(number + 1) % 3, 0]
+        features.append(np.where(np.arange(100)[:, None] < 100 * share, other, own))
+    return PixelFeatures(np.concatenate(features), label)
+
+
+def test_the_hardest_classes_have_the_fewest_pixels_at_their_own_modes():
+    assert nearest_class(np.array([[0.9, 4.0], [8.0, 8.0]]), MODES).tolist() == [1, 2]
+    assert hardest_classes(pixels(), MODES, count=2) == [1, 2]
+    assert hardest_classes(pixels(), MODES, least=101) == []
+
+
+def test_nearest_pixels_are_of_different_images():
+    distances, image = np.array([3.0, 1.0, 2.0, 0.5, 4.0]), np.array([7, 7, 8, 7, 9])
+    assert nearest_pixels(distances, image, 2).tolist() == [3, 2]
+    assert nearest_pixels(distances, image, 9).tolist() == [3, 2, 4]
+    assert nearest_pixels(distances[:0], image[:0], 3).tolist() == []
+
+
+def test_a_patch_lies_inside_the_picture():
+    picture = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+    np.testing.assert_array_equal(patch_around(picture, 3, 4, 2), picture[2:4, 3:5])
+    np.testing.assert_array_equal(patch_around(picture, 5, 0, 4), picture[2:6, :4])
+    assert patch_around(picture, 0, 0, 50).shape == (6, 6, 3)
+
+
+def test_both_pictures_are_written(tmp_path):
+    moment = ModeMoment({"source": pixels(), "target": pixels().some(20)}, MODES)
+    space = LABEL_SPACES["cityscapes19"]
+    write_mode_map(tmp_path / "map.png", {"before": moment, "after": moment}, [1, 2], space)
+    patch = np.full((8, 8, 3), 200, np.uint8)
+    rows = [("car 1", {"source": [patch, patch], "target": []}), ("car 2", {"source": [], "target": [patch]})]
+    write_mode_patches(tmp_path / "patches.png", rows)
+    for name in ("map.png", "patches.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert np.asarray(picture).std() > 1
+
+
+def test_the_report_tells_how_modes_are_used():
+    used = {"road": [0.6, 0.4, 0.0], "train": None}
+    entry = {"title": "Round 1", "modes": {"source": used, "target": {"road": None}, "moved": {"road": 1}}}
+    text = "\n".join(modes_part([entry]))
+    assert "60 / 40 / 0" in text
+    assert "Dead modes that began anew: Round 1: road 1." in text
+    assert modes_part([{"title": "Round 1"}]) == []

@@ -1,0 +1,263 @@
+"""The second head of DRSL (Image and Vision Computing 2022): each class is modelled by several modes.
+
+One step:
+
+1. Draw places of each class in each image: of the source by its labels, of the target by its pseudo-labels.
+2. The embedding block maps the features that the segmentation head sees to embeddings, of which those of the drawn
+   places are taken. No map of embeddings is enlarged.
+3. Triplet loss, mean over the samples of both domains: nearer to a mode of the own class than to any other.
+4. Cross-entropy of the class' posterior, a mean for each domain.
+5. Consistency (DRSL+): a target sample is nearer to a source sample of the same class and mode than to one of another
+   class.
+
+The gradient of all three goes into block, modes and network. Until its modes are started the head is inactive: all
+three are 0.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from models.heads import embedding_block
+from models.replicas import gathered, over_replicas
+from training.losses.metric import (
+    drawn_places,
+    mixture_cross_entropy,
+    mode_consistency,
+    nearest_mode,
+    partners,
+    sampled,
+    squared_distances,
+    total,
+    triplet,
+)
+from training.losses.regions import IGNORE
+from training.methods.step import Step, View, thin_label
+from training.methods.term import Term, TermContext
+from training.randomness import uniform_at
+from training.settings import Mixture
+
+SOURCE_PLACES, TARGET_PLACES, PARTNERS = 20, 21, 22  # numbers of the streams of random numbers
+DIMENSION, COMPACT_DIMENSION = 256, 64  # of embeddings, where the settings do not say it
+GROUP = "mixture"  # of the variables in checkpoints
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Embeddings of one domain of a step: `[n]`, those of an image after one another, equally many of each.
+
+    embeddings: float32 `[n, D]`. squared: float32 `[n, classes, M]`, distances to all modes. label: int32. weight:
+    float32, 0 = does not count. positions: int64 `[images]`, see `View`. per_image: how many samples each image has.
+    """
+
+    embeddings: tf.Tensor
+    squared: tf.Tensor
+    label: tf.Tensor
+    weight: tf.Tensor
+    positions: tf.Tensor
+    per_image: int
+
+
+class MixtureHead:
+    """Embedding block and modes, which the terms share.
+
+    Args:
+        target_weight: factor of the weights of the target's samples; with 0 they do not count.
+
+    variables, made in `build`:
+        block: the embedding block's weights, trained.
+        modes: float32 `[classes, M, D]`, trained.
+        active: float32 `[]`, 0 until the modes are started.
+    """
+
+    def __init__(self, settings: Mixture, target_weight: float = 1.0):
+        self.settings, self.target_weight = settings, target_weight
+        self.trained, self.variables = (), ()
+        self._last = (None, None)
+
+    def build(self, context: TermContext) -> None:
+        """Make the variables; where they are made already, nothing."""
+        if self.variables:
+            return
+        settings, network = self.settings, context.network
+        self.classes, self.seed = context.classes, context.seed
+        self.thinning = max(1, settings.label_reduction // context.loss_stride)
+        dimension = settings.dimension or (COMPACT_DIMENSION if network.name == "compact" else DIMENSION)
+        channels, initial = network.output["features"].shape[-1], context.seed
+        self.block = embedding_block(channels, dimension, context.features_stride, initial)
+        random = np.random.default_rng(initial).normal(size=(self.classes, settings.modes, dimension))
+        self.modes = keras.Variable(random.astype(np.float32), name="modes", dtype="float32")
+        self.active = keras.Variable(0.0, False, "float32", name="active", aggregation="only_first_replica")
+        self.trained = (*self.block.trainable_variables, self.modes)
+        self.variables = (*self.trained, self.active)
+
+    def start_with(self, modes: np.ndarray) -> None:
+        """Take these modes `[classes, M, D]`, and count from now on."""
+        self.modes.assign(modes)
+        self.active.assign(1.0)
+
+    def embedding_map(self, features):
+        """float32 `[b, h', w', D]` of a network's "features"; not enlarged, not of length 1."""
+        return self.block(features)
+
+    def embedded(self, values, place, size):
+        """The embeddings at places of a map that is enlarged to `size`, see `losses.metric.sampled`."""
+        return self.as_used(sampled(values, place, size))
+
+    def as_used(self, points):
+        """Embeddings or modes as distances are taken of them: of length 1 if the settings say so."""
+        return tf.math.l2_normalize(points, axis=-1, epsilon=1e-12) if self.settings.normalize else points
+
+    def samples(self, step: Step) -> dict[str, Samples]:
+        """By domain, "source" and "target", those that the step has; computed once per step."""
+        if self._last[0] is not step:
+            self._last = (step, self._drawn(step))
+        return self._last[1]
+
+    def _drawn(self, step: Step) -> dict[str, Samples]:
+        found, target = {}, step.target if step.mixed is None else step.mixed
+        if step.source is not None:
+            found["source"] = self.of_view(step.source, SOURCE_PLACES)
+        if target is not None:
+            found["target"] = self.of_view(target, TARGET_PLACES, self.target_weight)
+        return found
+
+    def of_view(self, view: View, stream: int, factor: float = 1.0) -> Samples:
+        """Draw samples of one view; what is pasted into it or has the weight 0 is not drawn."""
+        # Labels and weights on the grid of the samples.
+        label = tf.cast(thin_label(view.label, self.thinning), tf.int32)
+        weight = tf.ones_like(label, tf.float32)
+        if view.weight is not None:
+            weight = thin_label(view.weight, self.thinning)
+        weight *= factor
+        if view.pasted is not None:
+            label = tf.where(thin_label(view.pasted, self.thinning), IGNORE, label)
+        size = tuple(label.shape[1:3])
+        label, weight = (tf.reshape(each, (-1, size[0] * size[1])) for each in (label, weight))
+        # Places, and what is there.
+        label = tf.where(weight > 0, label, IGNORE)
+        uniform = uniform_at(self.seed, stream, view.positions, size[0] * size[1])
+        place, valid = drawn_places(label, self.classes, self.settings.samples, uniform)
+        embeddings = self.embedded(self.embedding_map(view.features), place, size)
+        embeddings = tf.reshape(embeddings, (-1, embeddings.shape[-1]))
+        label, weight = (tf.gather(each, place, axis=1, batch_dims=1) for each in (label, weight))
+        weight = tf.where(valid, weight, 0.0)
+        squared = squared_distances(embeddings, self.as_used(tf.convert_to_tensor(self.modes)))
+        flat = (tf.reshape(label, [-1]), tf.reshape(weight, [-1]))
+        return Samples(embeddings, squared, *flat, view.positions, place.shape[1])
+
+
+class MixtureTerm(Term):
+    """What the three terms have in common: the head, whose variables they keep."""
+
+    needs = ("features",)
+    group = GROUP
+    setting = "adaptation.mixture"
+    splits = False  # how many samples there are is known after they are drawn alone
+
+    def __init__(self, head: MixtureHead, weight: float):
+        self.head, self.weight = head, weight
+
+    def build(self, context):
+        self.head.build(context)
+
+    @property
+    def variables(self):
+        return self.head.variables
+
+    @property
+    def trained(self):
+        return self.head.trained
+
+    def __call__(self, step):
+        return tf.convert_to_tensor(self.head.active) * self.value(self.head.samples(step))
+
+    def value(self, samples: dict[str, Samples]):
+        """The loss of an active head; each kind of term defines it."""
+        raise TypeError(f"{type(self).__name__} must define value(samples)")
+
+
+class ModeTripletTerm(MixtureTerm):
+    """Equation 7: one mean over the samples of both domains."""
+
+    name = "mode_triplet"
+
+    def value(self, samples):
+        settings = self.head.settings
+        return _mean([
+            total(triplet(each.squared, each.label, settings.margin, settings.squared), each.weight)
+            for each in samples.values()
+        ])  # fmt: skip
+
+
+class ModeCrossEntropyTerm(MixtureTerm):
+    """Equation 5: a mean over the samples of each domain, summed."""
+
+    name = "mode_cross_entropy"
+
+    def value(self, samples):
+        settings = self.head.settings
+        form = (settings.form, settings.variance)
+        means = [_mean([total(mixture_cross_entropy(e.squared, e.label, *form), e.weight)]) for e in samples.values()]
+        return tf.add_n(means)
+
+
+class ModeConsistencyTerm(MixtureTerm):
+    """Equation 6: mean over the target's samples for which the global batch has a partner of each kind."""
+
+    name = "mode_consistency"
+
+    def value(self, samples):
+        if len(samples) < 2:
+            return tf.constant(0.0)
+        head, source, target = self.head, samples["source"], samples["target"]
+        # All source samples of the global batch, on every replica.
+        embeddings, label = gathered(source.embeddings), gathered(source.label)
+        mode = gathered(nearest_mode(source.squared, source.label))
+        valid = gathered(source.weight) > 0
+        # Two of them for each target sample.
+        count = head.settings.modes
+        uniform = uniform_at(head.seed, PARTNERS, target.positions, 2 * target.per_image)
+        own = tf.where(target.weight > 0, target.label, 0), nearest_mode(target.squared, target.label)
+        drawn = partners(label, mode, valid, *own, count, head.classes, tf.reshape(uniform, (-1, 2)))
+        positive, negative = (tf.gather(embeddings, place) for place in drawn[:2])
+        losses = mode_consistency(target.embeddings, positive, negative, head.settings.beta)
+        return _mean([total(losses, tf.where(drawn[2], target.weight, 0.0))])
+
+
+def _mean(totals):
+    """One share of the mean over the samples of several parts, of which `totals` has the sums and numbers."""
+    sums, counts = zip(*totals, strict=True)
+    return tf.add_n(sums) / tf.maximum(over_replicas(tf.add_n(counts)), 1.0)
+
+
+def mixture_terms(
+    settings: Mixture | None, context: TermContext | None = None, target_weight: float = 1.0, adapts: bool = True
+) -> list[MixtureTerm]:
+    """The terms with a weight, which share a head; none with a weight, or no settings: none.
+
+    Args:
+        context: the terms are built with it; None: they can be checked, and not computed.
+        target_weight: see `MixtureHead`. adapts: with the term that compares the domains.
+    """
+    if settings is None:
+        return []
+    head = MixtureHead(settings, target_weight)
+    kinds: dict[Callable[[MixtureHead, float], MixtureTerm], float] = {
+        ModeTripletTerm: settings.triplet,
+        ModeCrossEntropyTerm: settings.cross_entropy,
+        ModeConsistencyTerm: settings.consistency if adapts else 0.0,
+    }
+    terms = [kind(head, weight) for kind, weight in kinds.items() if weight]
+    for term in terms:
+        if context is not None:
+            term.build(context)
+    return terms
+
+
+def mixture_head(terms) -> MixtureHead | None:
+    """The head that the terms of a method share; None where they have none."""
+    return next((term.head for term in terms if isinstance(term, MixtureTerm)), None)
