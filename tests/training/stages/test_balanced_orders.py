@@ -285,6 +285,7 @@ def test_the_weight_of_the_term_is_the_alignments_or_its_own():
 FROZEN = tuple(f"data.schedules.{name}.batch_norm=frozen" for name in ("warm_up", "alignment", "rounds"))
 
 
+@pytest.mark.slow
 def test_in_parts_it_trains_as_at_once(start, small):
     """On the stage with the most in it: both labels, the adversarial term, the kept sampler."""
     weights = []
