@@ -79,7 +79,7 @@ def test_folders_of_the_user_replace_the_embedded_streets(tmp_path):
     "command",
     [
         *(["training/run.py", option] for option in ("--help", "--list", "--show")),
-        *([f"{script}.py", "--help"] for script in ("training/label", "training/evaluate", "training/vote")),
+        *([f"{script}.py", "--help"] for script in ("training/label", "training/evaluate")),
         *([f"{script}.py", "--help"] for script in ("training/data/prepare", "export/run", "export/predict")),
     ],
     ids=" ".join,

@@ -1,4 +1,4 @@
-"""Runs of a series (a vote's candidates, a table's lines): carried out once, gone on with where they were stopped."""
+"""Runs of a series (the lines of a table): carried out once, gone on with where they were stopped."""
 
 import subprocess
 import sys
