@@ -320,6 +320,12 @@ _UPLR_AS_PUBLISHED = tuple(
         "optimizer.schedule=poly",
     )
 )
+# Of `best` on photos; its blend was chosen on two pairs (tests/benchmarks/README.md).
+_BEST_ON_PHOTOS = (
+    "data.schedules.online.steps=300",
+    "data.schedules.online.augmentation.jitter=1",
+    "data.schedules.online.augmentation.blur=0.3",
+)
 # The recipe that measured best on the streets (tests/benchmarks/README.md), and that with the best published figures.
 _BEST_ON_STREETS = (
     "adaptation.rare_class_sampling=on",
@@ -346,6 +352,7 @@ SUITED: dict[tuple[str, str], tuple[str, ...]] = {
     **{("hiast", name): _HIAST_AS_PUBLISHED for name in _PUBLISHED},
     **{("iast", name): _IAST_AS_PUBLISHED for name in _PUBLISHED},
     ("uplr", "streetsim"): _UPLR_ON_STREETS,
+    **{("best", name): _BEST_ON_PHOTOS for name in ("streetsim_camvid", "folders")},
     **{("best", name): _BEST_ON_STREETS for name in EMBEDDED},
     **{("best", name): _BEST_AS_PUBLISHED for name in _PUBLISHED},
     ("uplr", "streetsim_dusk"): _UPLR_ON_STREETS,
