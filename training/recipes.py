@@ -250,8 +250,8 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "best": Recipe(
-        paper="what measured best: on photos a mean teacher with ClassMix and thresholds per class, a quarter of the way "
-        "from the source model (WiSE-FT, CVPR 2022); on other data see SUITED in presets.py",
+        paper="what measured best: on photos a mean teacher with ClassMix and thresholds per class, its result a "
+        "quarter of the way from the source model (WiSE-FT, CVPR 2022); on other data see SUITED in presets.py",
         published="none: of parts of DACS, IAST and WiSE-FT",
         adaptation=Online(weighting=RunningThresholds(relabel=False), blend=0.25),
     ),
