@@ -24,7 +24,6 @@ from training.stages.balanced_orders import KEY as BALANCED
 from training.stages.stage import Run, Stage
 
 PANELS = 6
-WATCHED = ("agreement", "consistency", "confidence", "drift", "share_excess", "source_change")
 
 
 def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
@@ -114,11 +113,17 @@ def _stage_summary(stage: Stage, figures: dict) -> dict:
         "way": stage.way,
         **{key: figures[key] for key in kept if key in figures},
         "label_free_score": verdict["score"],
-        **{key: verdict[key] for key in (*WATCHED, "sentence")},
+        **_watched(verdict),
+        "sentence": verdict["sentence"],
         "verdict": "collapse" if verdict["collapse"] else "ok",
         "miou": scores.get("miou"),
         "per_class_iou": scores.get("per_class_iou"),
     }
+
+
+def _watched(verdict: dict) -> dict:
+    """All that the watch measured, as numbers."""
+    return {**verdict["measured"], "source_change": verdict["source_change"]}
 
 
 def _label_free(before: dict, after: dict, names) -> dict | None:
@@ -128,7 +133,7 @@ def _label_free(before: dict, after: dict, names) -> dict | None:
     def side(figures):
         verdict = figures["verdict"]
         shares = dict(zip(names, verdict["shares"], strict=True))
-        return {"label_free_score": verdict["score"], **{key: verdict[key] for key in WATCHED}, "class_shares": shares}
+        return {"label_free_score": verdict["score"], **_watched(verdict), "class_shares": shares}
 
     return {"before": side(before), "after": side(after)}
 
