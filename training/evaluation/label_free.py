@@ -147,7 +147,7 @@ class LinearHead:
         if self._sums is None:
             self._sums, self._squares = np.zeros((self.classes, rows.shape[1])), np.zeros((rows.shape[1],) * 2)
         self._counts += np.bincount(label, minlength=self.classes)
-        np.add.at(self._sums, label, rows)
+        self._sums += np.eye(self.classes)[label].T @ rows
         self._squares += rows.T @ rows
 
     def fit(self) -> "LinearHead":
@@ -165,7 +165,9 @@ class LinearHead:
     def label(self, features: np.ndarray) -> np.ndarray:
         """uint8 labels `[...]` of features `[..., channels]`."""
         rows = self._projected(features)
-        return (rows @ self.weights[:-1] + self.weights[-1]).argmax(axis=1).reshape(features.shape[:-1]).astype(np.uint8)
+        return (
+            (rows @ self.weights[:-1] + self.weights[-1]).argmax(axis=1).reshape(features.shape[:-1]).astype(np.uint8)
+        )
 
     def _projected(self, features: np.ndarray) -> np.ndarray:
         rows = features.reshape(-1, features.shape[-1]).astype(np.float64)

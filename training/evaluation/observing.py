@@ -1,13 +1,11 @@
-"""What the watch sees of one state of the network: one pass over target images, two over held-out source images."""
+"""What the watch sees of one state of the network: one pass over target images, one over held-out source images."""
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from training.data.fourier import PartnerAmplitudes, with_low_amplitudes
 from training.data.images import resize_label
 from training.data.input_pipeline import evaluation_stream
 from training.distribution.workers import sum_over_workers
@@ -29,7 +27,7 @@ VIEW_SCALE = 0.75
 WATCH_BATCH = 8
 MEASURED = (
     *("confidence", "entropy", "diversity", "nuclear_norm", "estimated_accuracy", "estimated_class_accuracy"),
-    *("reverse_miou", "source_miou", "styled_source_miou"),
+    *("reverse_miou", "source_miou"),
 )
 """What is measured of one state alone; see `watch.py`."""
 
@@ -120,21 +118,8 @@ class SourceWatcher:
         return whole
 
 
-def styled(partners: PartnerAmplitudes) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """`change` for `scoring.confusion_of`: source images with light and colours of target images (FDA)."""
-
-    def change(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        amplitudes = [partners.of(int(index) % len(partners.dataset), partners.width) for index in indices]
-        changed = [with_low_amplitudes(image, each) for image, each in zip(images, amplitudes, strict=True)]
-        return np.clip(np.stack(changed), 0, 255).astype(np.float32)
-
-    return change
-
-
-def observation_of(
-    target: TargetPass, source: SourceWatcher, source_miou: float | None, styled_source_miou: float | None
-) -> Observation:
-    """All passes together; the mIoU are in percent, None without a labelled pixel."""
+def observation_of(target: TargetPass, source: SourceWatcher, source_miou: float | None) -> Observation:
+    """Both passes together; source_miou: in percent, None without a labelled pixel."""
     measured = {
         "confidence": target.totals.confidence,
         "entropy": target.totals.entropy,
@@ -144,7 +129,6 @@ def observation_of(
         "estimated_class_accuracy": estimated_class_accuracy(source.confidences, target.confidences),
         "reverse_miou": miou_in_truth(source.answers),
         "source_miou": np.nan if source_miou is None else source_miou,
-        "styled_source_miou": np.nan if styled_source_miou is None else styled_source_miou,
     }
     return Observation(target.prediction, target.view, measured)
 

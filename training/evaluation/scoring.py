@@ -1,10 +1,8 @@
 """Figures of a network on labelled images: every label at its own full resolution, one confusion matrix."""
 
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-import tensorflow as tf
 
 from training.data.datasets import Dataset
 from training.data.input_pipeline import evaluation_stream
@@ -28,7 +26,6 @@ def confusion_of(
     size,
     batch_size: int,
     title: str,
-    change: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     watcher: Watcher | None = None,
 ) -> Confusion:
     """Confusion of `dataset`'s labels with the predictions on its images brought to `size`, enlarged to each label.
@@ -36,23 +33,18 @@ def confusion_of(
     Several workers predict every n-th batch each and add up their counts.
 
     Args:
-        change: what is predicted in place of a batch of images: (float32 `[b, h, w, 3]`, their indices in `dataset`)
-            -> images.
         watcher: sees the same predictions, of the image as it is, with its features.
     """
-    mine = share_of_this_process().in_batches(len(dataset), batch_size)
-    dataset = dataset.subset(mine)
+    dataset = dataset.subset(share_of_this_process().in_batches(len(dataset), batch_size))
     confusion = Confusion(dataset.label_space.count)
     with Meter(title, len(dataset)) as meter:
         for batch in evaluation_stream(dataset, size, batch_size):
-            image, indices = batch["image"], batch["index"].numpy()
-            if change is not None:
-                image = tf.constant(change(image.numpy(), mine[indices]))
+            image = batch["image"]
             if watcher is None:
                 probs = predictor.coarse_probs(image)
             else:
                 probs, (_, features) = predictor.probs_and_cells(image)
-            for position, index in enumerate(indices):
+            for position, index in enumerate(batch["index"].numpy()):
                 label = dataset.read_label(int(index))
                 prediction = enlarged_label(probs[position : position + 1], label.shape)
                 confusion.add(label, prediction.numpy()[0])

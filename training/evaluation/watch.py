@@ -10,11 +10,11 @@ After every stage it predicts the same target images and held-out source images 
   lies between the reference's share and the source's. It finds the slow collapse, in which rare classes grow round
   after round: drift stays small and consistency rises, yet every round is worse than the one before.
 * `agreement` with the stage before, `agreement_reference` with the reference: mean over the shown classes of the IoU
-  between the two predictions, 0 to 1. `agreement_teacher`: between student and teacher of an online stage.
+  between the two predictions, 0 to 1.
 * `consistency`: the same between the prediction on the image and on its mirrored, smaller view, over all classes; a
   class that is never shown counts as 0, so that a stage is not worse for finding a rare class.
 * `source_miou`: on held-out *source* images, in percent (the only labels there are). A network that believes its own
-  mistakes forgets the source. `styled_source_miou`: on the same images with light and colours of target images (FDA).
+  mistakes forgets the source.
 * `reverse_miou`: of a linear classifier that is fitted to the network's features and labels of the target, on the
   source's labels, in percent (reverse validation).
 * `estimated_accuracy`, `estimated_class_accuracy`: average thresholded confidence, 0 to 1.
@@ -46,8 +46,8 @@ class Verdict:
     """The watch's figures for one stage; `sentence` says them in words.
 
     score: the label-free gain of `rule.RULE` over the model before adaptation. refused: why that rule does not take
-    the stage, in words. measured: by name, None where it could not be measured. source_change: points of mIoU gained on held-out source images since the reference; None where none of their pixels
-    has a label.
+    the stage, in words. measured: by name, None where it could not be measured. source_change: points of mIoU gained
+    on held-out source images since the reference; None where none of their pixels has a label.
     """
 
     score: float

@@ -8,7 +8,7 @@ import numpy as np
 from training.distribution.workers import on_chief
 from training.evaluation.observing import Observation, SourceWatcher, observation_of, target_pass
 from training.evaluation.rule import Measured
-from training.evaluation.scoring import confusion_of, score
+from training.evaluation.scoring import score
 from training.evaluation.watch import Verdict, judge, rank_of
 from training.prediction.target_predictions import PREDICTION_BATCH
 from training.stages.stage import Run, Stage
@@ -58,19 +58,13 @@ def observe(run: Run, stage: Stage, of: str) -> tuple[Observation, dict]:
 
     of: the network in words, for progress.
     """
-    domains, size = run.domains, run.size
     # 1. The target's images, as many as the recipe says.
     images = run.experiment.recipe.watch.images
-    target = on_chief(lambda: target_pass(run.predictor, run.second_view, domains.target, size, images))
-    # 2. The held-out source images with the target's light and colours: the statistics, too, stay the target's.
-    title = f"evaluating {of} on the source in the target's colours"
-    dataset = domains.source_evaluation
-    restyled = confusion_of(run.predictor, dataset, size, PREDICTION_BATCH, title, change=run.target_style)
-    # 3. The same images as they are.
+    target = on_chief(lambda: target_pass(run.predictor, run.second_view, run.domains.target, run.size, images))
+    # 2. The held-out source images.
     watcher = SourceWatcher(target.head)
     source_scores = _source_scores(run, stage, of, watcher)
-    styled_miou = restyled.scores(domains.label_space)["miou"]
-    return observation_of(target, watcher.over_workers(), source_scores["miou"], styled_miou), source_scores
+    return observation_of(target, watcher.over_workers(), source_scores["miou"]), source_scores
 
 
 def _source_scores(run: Run, stage: Stage, of: str, watcher: SourceWatcher | None = None) -> dict:

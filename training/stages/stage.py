@@ -1,6 +1,5 @@
 """What a stage is, and what every stage of a run works with."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,12 +8,11 @@ import numpy as np
 
 from models.batch_norm import StatisticsEstimator
 from training.data.domains import Domains
-from training.data.fourier import PartnerAmplitudes, half_width
 from training.data.input_pipeline import evaluation_stream
 from training.data.translation import Translation, translation_of
 from training.distribution.workers import on_chief
+from training.evaluation.observing import second_view
 from training.evaluation.scoring import score
-from training.evaluation.observing import second_view, styled
 from training.prediction.predictor import Predictor
 from training.prediction.target_predictions import PREDICTION_BATCH
 from training.prediction.trained_model import load_own_weights
@@ -26,7 +24,6 @@ from training.stages.warm_start import WarmStart, open_labeller
 STATISTICS_BATCH = 16
 TRANSLATION = "translation"
 """Name of the stage after which the source is shown translated."""
-STYLE_BETA = 0.01  # half the width of the window of frequencies that `Run.target_style` takes from the target
 JUDGED = "judged"
 """Key of the `judging.Judgement` of the result among the figures of a stage that has judged it itself."""
 
@@ -115,12 +112,6 @@ class Run:
     @cached_property
     def second_view(self) -> Predictor:
         return second_view(self.predictor)
-
-    @cached_property
-    def target_style(self) -> Callable:
-        """`change` for `scoring.confusion_of`: source images with light and colours of the watched target images."""
-        images = self.domains.target.evenly_spaced(self.experiment.recipe.watch.images)
-        return styled(PartnerAmplitudes(images, self.size, half_width(STYLE_BETA, self.size)))
 
     @cached_property
     def labeller(self) -> Predictor:
