@@ -12,6 +12,7 @@ from training.data.domains import Domains
 from training.data.images import image_size
 from training.data.input_pipeline import evaluation_stream
 from training.data.samples import Dataset
+from training.evaluation.advice import advice
 from training.evaluation.confusion import Confusion
 from training.evaluation.panels import Example, write_panels
 from training.evaluation.report import print_summary, write_report
@@ -115,6 +116,7 @@ def _stage_summary(stage: Stage, figures: dict) -> dict:
         "label_free_score": verdict["score"],
         **_watched(verdict),
         "sentence": verdict["sentence"],
+        "refused": list(verdict["refused"]),
         "verdict": "collapse" if verdict["collapse"] else "ok",
         "miou": scores.get("miou"),
         "per_class_iou": scores.get("per_class_iou"),
@@ -169,6 +171,7 @@ def report_run(run: Run, chosen: str, peak: int) -> dict:
     directory, domains, stages = run.directory, run.domains, run.directory.stages
     summary = summary_of(run, stages, chosen) | {"peak_rss_bytes": peak}
     examples = list(_examples(run, stages))
+    summary["advice"] = advice(summary, examples, domains.label_space.names)
     panels = write_panels(directory.report, examples, domains.label_space)
     pictures = [path for stage in run.plan for path in stage.files(run) if path.parent == directory.report]
     panels += [path for path in pictures if path.exists()]
