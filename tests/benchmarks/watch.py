@@ -67,6 +67,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--measure", nargs="+", type=Path, default=[], help="finished runs with a score on labels")
     parser.add_argument("--pair", help="source -> target of these runs, in words")
+    parser.add_argument(
+        "--blends",
+        nargs="+",
+        type=float,
+        default=[],
+        help="measure, too, a stage at these shares of the way from the model before adaptation",
+    )
     parser.add_argument("--stages", type=Path, default=STAGES, help="file of the measured states")
     arguments = parser.parse_args(argv)
     states = json.loads(arguments.stages.read_text()) if arguments.stages.exists() else []
@@ -74,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--measure needs --pair: runs of one pair are judged together")
     for path in arguments.measure:
         try:
-            found = measured_run(path, arguments.pair)
+            found = measured_run(path, arguments.pair, arguments.blends)
         except UserError as error:
             print(f"{path}: {error}", file=sys.stderr)
             continue
@@ -186,8 +193,8 @@ def table(pairs: dict[str, list[list[dict]]]) -> str:
     return "\n".join(lines)
 
 
-def measured_run(path: Path, pair: str) -> list[dict]:
-    """The measurements of all scored states of a finished run; it is not changed.
+def measured_run(path: Path, pair: str, blends: Sequence[float] = ()) -> list[dict]:
+    """The measurements of all scored states of a finished run, and of blends of its stages; it is not changed.
 
     Raises:
         UserError: not a run, its data are gone, or it has no score on labels.
@@ -202,7 +209,7 @@ def measured_run(path: Path, pair: str) -> list[dict]:
     for stage in run.plan:
         if not stage.scored or stage.name not in run.directory.stages:
             continue
-        for name, figures, is_result in _states(run, stage):
+        for name, figures, is_result in _states(run, stage, blends):
             observation, _ = observe(run, stage, f"{name} of {stage.name}")
             verdict = verdict_on(run, stage, observation, earlier, before)
             before = before or verdict.measured
@@ -241,7 +248,7 @@ def _opened(path: Path) -> "Run":
     return Run(experiment, directory, domains, network, plan(experiment))
 
 
-def _states(run: "Run", stage: "Stage") -> Iterator[tuple[str, dict, bool]]:
+def _states(run: "Run", stage: "Stage", blends: Sequence[float]) -> Iterator[tuple[str, dict, bool]]:
     """`(name, figures, is the stage's result)` of each state that a stage judged; the network has its weights.
 
     The one of student and teacher that was not taken is in the file of the method's variables.
@@ -256,6 +263,11 @@ def _states(run: "Run", stage: "Stage") -> Iterator[tuple[str, dict, bool]]:
             run.blend(stage.settings.blend)
             run.follow_target(stage.schedule)
             yield name, judged, False
+    if not stage.reference:
+        for share in blends:
+            load_own_weights(run.network, run.directory.weights(stage.name))
+            run.blend(share)
+            yield f"blend {share}", {"scores": run.score(run.domains.evaluation, f"evaluating blend {share}")}, False
     load_own_weights(run.network, run.directory.weights(stage.name))
     yield figures.get("result", ""), figures, True
 
