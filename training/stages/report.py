@@ -149,12 +149,13 @@ def _watch_sentences(run: Run, stages: dict[str, dict], chosen: str) -> list[str
     titles = {stage.name: _judged_title(stage, stages[stage.name]) for stage in judged}
     said = [
         f"{titles[stage.name]}: {'COLLAPSE: ' if verdict['collapse'] else ''}{verdict['sentence']}"
+        + (f"; not taken: {', '.join(verdict['refused'])}" if verdict["refused"] else "")
         for stage, verdict in verdicts
     ]
     title = titles[chosen]
-    taken = f"Taken: {title}, the best label-free score of what did not collapse"
+    taken = f"Taken: {title}, the best label-free score of what passed the watch's limits"
     if chosen == run.baseline.name:
-        taken += "; adaptation brought nothing that can be seen without labels"
+        taken += "; no adapted model is safely better, as far as can be seen without labels"
     return [*said, taken]
 
 
