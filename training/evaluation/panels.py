@@ -209,10 +209,15 @@ def write_panels(folder: Path, examples: Iterable[Example], label_space: LabelSp
     paths = []
     for example in examples:
         labels = (example.before, example.after, example.pseudo_label, example.truth)
-        path = folder / f"panel_{example.name.replace('/', '_')}.png"
+        path = folder / panel_name(example)
         _write_png(path, panel(example.image, *labels, label_space))
         paths.append(path)
     return paths
+
+
+def panel_name(example: Example) -> str:
+    """Of its file."""
+    return f"panel_{example.name.replace('/', '_')}.png"
 
 
 def _write_png(path: Path, picture: np.ndarray) -> None:

@@ -26,7 +26,8 @@ None or left out, and so is its part of the report.
   pixels), images (with enough of it), drawn (share of the images that are drawn for it)}}}], one for each domain
 * soft_balance: [{stage (its title), classes {name, the rarest first: see `KEY` in `stages/balanced_orders.py`}}], one
   for each round of alignment that draws the source's images so
-* chosen (name of the stage whose model is the result; none of `stages` = that before adaptation), watch [sentences]
+* chosen (name of the stage whose model is the result; none of `stages` = that before adaptation), watch [sentences],
+  advice (what to make of it, see `advice.py`)
 * seconds, seconds_per_stage {stage: seconds}, peak_rss_bytes
 """
 
@@ -159,7 +160,7 @@ def _what_was_run(summary: Mapping[str, Any]) -> str:
 
 
 def headline(summary: Mapping[str, Any]) -> list[str]:
-    """The result in sentences: before -> after, a warning when the end is worse, the chosen round, the watch."""
+    """The result in sentences: before -> after, a warning when the end is worse, what to make of it, the watch."""
     classes = tables.class_set_words(summary["class_set"], summary.get("label_space"))
     words = tables.miou_words(summary)
     if words:
@@ -168,6 +169,8 @@ def headline(summary: Mapping[str, Any]) -> list[str]:
         lines = ["**The target has no labels: there is no mIoU.** The label-free scores stand in its place."]
     if tables.is_worse(summary):
         lines.append("**The adapted model scores lower than the model before adaptation.**")
+    if summary.get("advice"):
+        lines.append(f"**{summary['advice']}**")
     lines += [*_labeller_sentence(summary), *_chosen_sentence(summary)]
     return [*lines, *(summary.get("watch") or [])]
 

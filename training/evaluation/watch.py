@@ -1,7 +1,7 @@
 """The label-free watch: did adaptation help, or does it collapse? It never sees target labels.
 
-After every stage it predicts the same target images and compares with the *reference*: the model before adaptation,
-with the target's batch-norm statistics where these are trained. It measures
+After every stage it predicts the same target images and held-out source images (`observing.py`) and compares with the
+*reference*: the model before adaptation, with the target's batch-norm statistics where these are trained. It measures
 
 * `shares`: the class shares of the predictions. `drift` is the Jensen-Shannon divergence (natural log, 0 to 0.69)
   between these shares and the reference's; `lost` is the part of its share that the worst *common* class lost (common:
@@ -9,93 +9,53 @@ with the target's batch-norm statistics where these are trained. It measures
 * `share_excess`: mean over the classes of the distance (natural log) of their share from the plausible interval, which
   lies between the reference's share and the source's. It finds the slow collapse, in which rare classes grow round
   after round: drift stays small and consistency rises, yet every round is worse than the one before.
-* `agreement` with the stage before: mean over the shown classes of the IoU between the two predictions, 0 to 1.
+* `agreement` with the stage before, `agreement_reference` with the reference: mean over the shown classes of the IoU
+  between the two predictions, 0 to 1.
 * `consistency`: the same between the prediction on the image and on its mirrored, smaller view, over all classes; a
   class that is never shown counts as 0, so that a stage is not worse for finding a rare class.
-* `source_change`: points of mIoU gained on held-out *source* images since the reference (the only labels there are).
-  A network that believes its own mistakes forgets the source.
-* `confidence`: mean of the largest probability. Reported, never scored: self-training always raises it.
+* `source_miou`: on held-out *source* images, in percent (the only labels there are). A network that believes its own
+  mistakes forgets the source.
+* `reverse_miou`: of a linear classifier that is fitted to the network's features and labels of the target, on the
+  source's labels, in percent (reverse validation).
+* `estimated_accuracy`, `estimated_class_accuracy`: average thresholded confidence, 0 to 1.
+* `entropy`, `diversity`, `nuclear_norm`: see `label_free.py`; 0 to 1. `confidence`: mean of the largest probability.
 
 A stage is a *clear collapse* when the drift or a lost class is beyond the limits in `training.settings.Watch`, or when
-the share excess is and the network forgets the source; half the share excess is a warning. The label-free score is
-`consistency - drift / 2`. The result is the best scored stage without collapse; the model before adaptation is one of
-them. Weight and limits were set on runs whose truth is known (tests/benchmarks/README.md).
+the share excess is and the network forgets the source; half the share excess is a warning. Which stage becomes the
+result is decided by `rule.py`; the model before adaptation is always one of them. All limits were set on runs whose
+truth is known (tests/benchmarks/README.md).
 """
 
-import io
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from training.data.input_pipeline import evaluation_stream
 from training.errors import UserError
 from training.evaluation.confusion import Confusion, iou
-from training.files.atomic import write_atomically
-from training.files.npy import npz_array
-from training.prediction.predictor import Predictor, enlarged_label
+from training.evaluation.observing import Observation, class_shares
+from training.evaluation.rule import RULE, Measured
 from training.run_directory.paths import STUDENT
 
 COMMON_SHARE = 0.05
 SMALLEST_SHARE = 1e-4
-DRIFT_WEIGHT = 0.5
-VIEW_SCALE = 0.75
-WATCH_BATCH = 8
-ARRAYS = ("prediction", "view", "confidence", "source_miou")
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What one state of the network says of the watched images.
-
-    prediction: uint8 `[n, h, w]` labels; view: uint8 `[n, h, w]` labels predicted from the mirrored smaller view, in
-    the same places; confidence: mean largest probability; source_miou: on held-out source images, in percent,
-    NaN where none of their pixels has a label.
-    """
-
-    prediction: np.ndarray
-    view: np.ndarray
-    confidence: float
-    source_miou: float
-
-    def save(self, path: Path) -> None:
-        """Keep it for the stages to come."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **asdict(self))
-        write_atomically(path, buffer.getvalue())
-
-    @classmethod
-    def load(cls, path: Path) -> "Observation":
-        """UserError if the file is damaged or another's."""
-        prediction, view, confidence, source_miou = (npz_array(path, name) for name in ARRAYS)
-        if (
-            prediction.dtype != np.uint8
-            or prediction.shape != view.shape
-            or confidence.size != 1
-            or source_miou.size != 1
-        ):
-            raise UserError(f"{path} is not what the watch wrote: start a new run")
-        return cls(prediction, view, float(confidence), float(source_miou))
 
 
 @dataclass(frozen=True)
 class Verdict:
     """The watch's figures for one stage; `sentence` says them in words.
 
-    source_change: points of mIoU gained on held-out source images since the reference; None where none of their pixels
-    has a label.
+    score: the label-free gain of `rule.RULE` over the model before adaptation. refused: why that rule does not take
+    the stage, in words. measured: by name, None where it could not be measured. source_change: points of mIoU gained
+    on held-out source images since the reference; None where none of their pixels has a label.
     """
 
     score: float
-    drift: float
-    share_excess: float
+    refused: tuple[str, ...]
+    measured: dict[str, float | None]
     lost: float
     lost_class: int | None
     source_change: float | None
-    agreement: float
-    consistency: float
-    confidence: float
     shares: tuple[float, ...]
     collapse: bool
     sentence: str
@@ -111,43 +71,6 @@ class Verdict:
         except ValidationError as error:
             what = error.errors()[0]["msg"]
             raise UserError(f"state.json has no verdict on '{stage}' ({what}): start a new run") from error
-
-
-def second_view(predictor: Predictor) -> Predictor:
-    """What consistency compares the plain prediction with: the mirrored image at three quarters of its size."""
-    return predictor.with_views(scales=(VIEW_SCALE,), flips=(True,))
-
-
-def observe(
-    predictor: Predictor, other: Predictor, dataset, size, images: int, source_miou: float | None
-) -> Observation:
-    """Predict `images` evenly spaced images of `dataset` with `predictor`, and with `second_view` of its network."""
-    predictions, views, confidences = [], [], []
-    for batch in evaluation_stream(dataset.evenly_spaced(images), size, WATCH_BATCH):
-        probs = predictor.coarse_probs(batch["image"])
-        grid = probs.shape[1:3]
-        predictions.append(np.argmax(probs, axis=-1).astype(np.uint8))
-        views.append(enlarged_label(other.coarse_probs(batch["image"]), grid).numpy())
-        confidences.append(np.max(probs, axis=-1).mean(axis=(1, 2)))
-    return Observation(
-        np.concatenate(predictions),
-        np.concatenate(views),
-        float(np.mean(np.concatenate(confidences))),
-        np.nan if source_miou is None else source_miou,
-    )
-
-
-def predicted_shares(predictor, dataset, size, classes: int) -> np.ndarray:
-    """`class_shares` of what a predictor says of all images of `dataset`."""
-    batches = evaluation_stream(dataset, size, WATCH_BATCH)
-    labels = [np.argmax(predictor.coarse_probs(batch["image"]), axis=-1).ravel() for batch in batches]
-    return class_shares(np.concatenate(labels), classes)
-
-
-def class_shares(prediction: np.ndarray, classes: int) -> np.ndarray:
-    """Share of the pixels of each class, float64 `[classes]`, summing to 1."""
-    counts = np.bincount(prediction.ravel(), minlength=classes)[:classes]
-    return counts / max(counts.sum(), 1)
 
 
 def jensen_shannon(first: np.ndarray, second: np.ndarray) -> float:
@@ -196,8 +119,9 @@ def judge(
     names,
     limits,
     labeller_shares=None,
+    before: Measured | None = None,
 ) -> Verdict:
-    """Compare a stage with the one before and with the reference.
+    """Compare a stage with the one before, with the reference and with the model before adaptation.
 
     Args:
         observation, previous, reference: of this stage, the stage before and the reference, on the same images.
@@ -205,6 +129,7 @@ def judge(
         names: class names. limits: `training.settings.Watch`.
         labeller_shares: class shares of another model that labelled round 1, in place of the reference's: a network
             that learns from a better one is meant to leave its own.
+        before: `Verdict.measured` of the model before adaptation; None = this is its verdict.
     """
     classes = len(names)
     shares = class_shares(observation.prediction, classes)
@@ -212,25 +137,34 @@ def judge(
     drift = jensen_shannon(shares, reference_shares)
     share_excess = share_excess_of(shares, reference_shares, source_shares)
     lost, lost_class = lost_share(shares, reference_shares, source_shares)
-    agreement = float(np.nanmean(ious_between(observation.prediction, previous.prediction, classes)))
-    consistency = float(np.nan_to_num(ious_between(observation.prediction, observation.view, classes)).mean())
-    gained = observation.source_miou - reference.source_miou
+    consistency = np.nan_to_num(ious_between(observation.prediction, observation.view, classes)).mean()
+    gained = observation.measured["source_miou"] - reference.measured["source_miou"]
     source_change = float(gained) if np.isfinite(gained) else None
+    measured = {
+        "consistency": float(consistency),
+        "agreement": agreement_of(observation, previous, classes),
+        "agreement_reference": agreement_of(observation, reference, classes),
+        "drift": drift,
+        "share_excess": share_excess,
+        **{name: value if np.isfinite(value) else None for name, value in observation.measured.items()},
+    }
     reasons = _reasons(drift, share_excess, source_change, lost, lost_class, names, limits)
     return Verdict(
-        score=consistency - DRIFT_WEIGHT * drift,
-        drift=drift,
-        share_excess=share_excess,
+        score=RULE.gain(measured, before or measured),
+        refused=tuple(RULE.refusals(measured, before)) if before else (),
+        measured=measured,
         lost=lost,
         lost_class=lost_class,
         source_change=source_change,
-        agreement=agreement,
-        consistency=consistency,
-        confidence=observation.confidence,
         shares=tuple(shares.tolist()),
         collapse=bool(reasons),
         sentence="; ".join(reasons) if reasons else _no_collapse(drift, share_excess, source_change, limits),
     )
+
+
+def agreement_of(first: Observation, second: Observation, classes: int) -> float:
+    """Mean over the classes that either shows of the IoU between two states' labels of the same images, 0 to 1."""
+    return float(np.nanmean(ious_between(first.prediction, second.prediction, classes)))
 
 
 def _no_collapse(drift: float, share_excess: float, source_change: float | None, limits) -> str:
@@ -264,12 +198,16 @@ def _reasons(
 
 
 def chosen_index(verdicts: list[Verdict]) -> int:
-    """Index of the state to keep: the best scored one that is no collapse, the later one on ties.
+    """Index of the state to keep: what `rule.RULE` says of those that are no collapse.
 
     Entry 0, the model before adaptation, never is a collapse.
     """
-    healthy = [index for index, verdict in enumerate(verdicts) if index == 0 or not verdict.collapse]
-    return max(healthy, key=lambda index: (verdicts[index].score, index))
+    return RULE.choice([verdict.measured for verdict in verdicts], [verdict.collapse for verdict in verdicts])
+
+
+def rank_of(verdict: Verdict) -> tuple[bool, bool, float]:
+    """For comparing states of one stage: no collapse first, then what the rule would take, then the score."""
+    return not verdict.collapse, not verdict.refused, verdict.score
 
 
 def scored_stages(stages: dict[str, dict]) -> list[str]:

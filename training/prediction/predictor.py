@@ -10,6 +10,7 @@ import copy
 import keras
 import tensorflow as tf
 
+CELLS = 512  # of one image that `Predictor.probs_and_cells` looks at, about
 _ONE_FOR_ALL_SIZES = {"input_signature": [tf.TensorSpec((None, None, None, 3), tf.float32)], "autograph": False}
 
 
@@ -24,7 +25,9 @@ class Predictor:
 
     def __init__(self, network: keras.Model, scales: tuple[float, ...] = (1.0,), flips: tuple[bool, ...] = (False,)):
         self.network = network
+        self._outputs = tf.function(self._both_outputs, **_ONE_FOR_ALL_SIZES)
         self.logits = tf.function(self._logits, **_ONE_FOR_ALL_SIZES)
+        self.probs_and_cells = tf.function(self._probs_and_cells, **_ONE_FOR_ALL_SIZES)
         self._look_at(scales, flips)
 
     def with_views(self, scales: tuple[float, ...] = (1.0,), flips: tuple[bool, ...] = (False,)) -> "Predictor":
@@ -39,7 +42,29 @@ class Predictor:
 
     def _logits(self, image):
         """float32 `[b, h, w, 3]` in [0, 255] -> float32 logits `[b, h / stride, w / stride, classes]` of one view."""
-        return tf.cast(self.network(image, training=False)["logits"], tf.float32)
+        return self._outputs(image)[0]
+
+    def _both_outputs(self, image):
+        """Logits and features of one view, float32, each on its own grid; the logits twice without features."""
+        outputs = self.network(image, training=False)
+        logits = tf.cast(outputs["logits"], tf.float32)
+        return logits, tf.cast(outputs.get("features", logits), tf.float32)
+
+    def _probs_and_cells(self, image):
+        """Of the image as it is: its probabilities, as `coarse_probs`, and some evenly spaced places of them.
+
+        Returns:
+            probs: float32 `[b, h / stride, w / stride, classes]`.
+            cells: label uint8 `[b, rows, columns]` and features float32 `[b, rows, columns, channels]` in the same
+                places, about `CELLS` per image: the nearest ones of both grids.
+        """
+        logits, features = self._outputs(image)
+        probs = tf.nn.softmax(logits)
+        length = tf.cast(tf.shape(features)[1:3], tf.float32)
+        step = tf.maximum(1.0, tf.sqrt(length[0] * length[1] / CELLS))
+        grid = tf.cast(tf.math.ceil(length / step), tf.int32)
+        label = tf.cast(tf.argmax(tf.image.resize(probs, grid, method="nearest"), axis=-1), tf.uint8)
+        return probs, (label, tf.image.resize(features, grid, method="nearest"))
 
     def _coarse_probs(self, image):
         """float32 `[b, h, w, 3]` in [0, 255] -> float32 `[b, h / stride, w / stride, classes]`, summing to 1."""

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.distribution.workers import on_chief
-from training.evaluation.watch import Observation, Verdict, judge, observe
+from training.evaluation.observing import Observation, SourceWatcher, observation_of, target_pass
+from training.evaluation.rule import Measured
+from training.evaluation.scoring import score
+from training.evaluation.watch import Verdict, judge, rank_of
+from training.prediction.target_predictions import PREDICTION_BATCH
 from training.stages.stage import Run, Stage
 
 
@@ -36,46 +40,66 @@ def judge_network(run: Run, stage: Stage, name: str = "") -> Judgement:
     """
     of = f"the {name} of {stage.name}" if name else stage.name
     scores = run.score(run.domains.evaluation, f"evaluating {of}")
-    source_scores = _source_scores(run, stage, of)
-    recipe = run.experiment.recipe
-    if not recipe.adapts:
-        return Judgement(scores, source_scores)
-    watched = (run.domains.target, run.size, recipe.watch.images)
-    source_miou = source_scores["miou"]
-    observation, verdict = on_chief(
-        lambda: _judged(run, stage, observe(run.predictor, run.second_view, *watched, source_miou=source_miou))
-    )
+    if not run.experiment.recipe.adapts:
+        return Judgement(scores, _source_scores(run, stage, of))
+    observation, source_scores = observe(run, stage, of)
+    verdict = on_chief(lambda: verdict_on(run, stage, observation, _earlier(run)))
     return Judgement(scores, source_scores, observation, verdict)
 
 
 def better_of(judgements: Mapping[str, Judgement]) -> str:
-    """The name of the best label-free score of what did not collapse, the later one on ties; all are watched."""
+    """The name of the one that the watch would rather take, the later one on ties; all are watched."""
     order = list(judgements)
-    verdicts = {name: judgement.verdict for name, judgement in judgements.items()}
-    return max(order, key=lambda name: (not verdicts[name].collapse, verdicts[name].score, order.index(name)))
+    return max(order, key=lambda name: (rank_of(judgements[name].verdict), order.index(name)))
 
 
-def _source_scores(run: Run, stage: Stage, of: str) -> dict | None:
+def observe(run: Run, stage: Stage, of: str) -> tuple[Observation, dict]:
+    """What the watch sees of the network as it stands after `stage`, and its figures on the source; see `observing`.
+
+    of: the network in words, for progress.
+    """
+    # 1. The target's images, as many as the recipe says.
+    images = run.experiment.recipe.watch.images
+    target = on_chief(lambda: target_pass(run.predictor, run.second_view, run.domains.target, run.size, images))
+    # 2. The held-out source images.
+    watcher = SourceWatcher(target.head)
+    source_scores = _source_scores(run, stage, of, watcher)
+    return observation_of(target, watcher.over_workers(), source_scores["miou"]), source_scores
+
+
+def _source_scores(run: Run, stage: Stage, of: str, watcher: SourceWatcher | None = None) -> dict:
     """Figures on the source; where the statistics are the target's, with those of the source in their place."""
     dataset, title = run.domains.source_evaluation, f"evaluating {of} on the source"
     if stage is run.baseline or not run.takes_statistics:
-        return run.score(dataset, title)
+        return score(run.predictor, dataset, run.size, PREDICTION_BATCH, title, watcher)
     weights = run.network.get_weights()
     run.take_statistics(run.domains.source)
-    scores = run.score(dataset, title)
+    scores = score(run.predictor, dataset, run.size, PREDICTION_BATCH, title, watcher)
     run.network.set_weights(weights)
     return scores
 
 
-def _judged(run: Run, stage: Stage, observation: Observation) -> tuple[Observation, Verdict]:
-    """A stage that learns from another model's labels is measured by that model's class shares."""
-    finished = [each for each in run.plan if each.name in run.directory.stages and each.scored]
-    earlier = {each.name: Observation.load(run.directory.observation(each.name)) for each in finished}
+def _earlier(run: Run) -> dict[str, Observation]:
+    """What the watch saw of the finished stages, by name, in their order."""
+    finished = [each.name for each in run.plan if each.name in run.directory.stages and each.scored]
+    return {name: Observation.load(run.directory.observation(name)) for name in finished}
+
+
+def verdict_on(
+    run: Run, stage: Stage, observation: Observation, earlier: Mapping[str, Observation], before: Measured | None = None
+) -> Verdict:
+    """The watch's verdict on `stage`.
+
+    earlier: what it saw of the stages before. before: measurements of the model before adaptation; None: those that
+    the run directory holds, where it has any.
+    """
+    references = [each.name for each in run.plan if each.reference and each.name in earlier]
     # The reference: the model before adaptation, or the same with the target's statistics.
-    references = [earlier[each.name] for each in finished if each.reference]
-    reference = observation if stage.reference or not references else references[-1]
+    reference = observation if stage.reference or not references else earlier[references[-1]]
     previous = list(earlier.values())[-1] if earlier else observation
     labeller = run.directory.stages[run.baseline.name].get("labeller") if stage.labelled else None
     shares = np.array(labeller["shares"]) if labeller else None
     names, limits = run.domains.label_space.names, run.experiment.recipe.watch
-    return observation, judge(observation, previous, reference, run.domains.source_shares, names, limits, shares)
+    if before is None and stage is not run.baseline:
+        before = run.directory.stages[run.baseline.name]["verdict"]["measured"]
+    return judge(observation, previous, reference, run.domains.source_shares, names, limits, shares, before)

@@ -147,7 +147,7 @@ class OnlineStage(Stage):
         network.set_weights(weights[result])
         for name, judgement in judged.items():
             taken = ", taken" if name == result else ""
-            console.print(f"  the {name}: label-free score {judgement.verdict.score:.3f}{taken}")
+            console.print(f"  the {name}: label-free gain {judgement.verdict.score:+.3f}{taken}")
         return {
             "result": result,
             "candidates": {name: judgement.figures for name, judgement in judged.items()},

@@ -12,6 +12,7 @@ from training.data.domains import Domains
 from training.data.images import image_size
 from training.data.input_pipeline import evaluation_stream
 from training.data.samples import Dataset
+from training.evaluation.advice import advice
 from training.evaluation.confusion import Confusion
 from training.evaluation.panels import Example, write_panels
 from training.evaluation.report import print_summary, write_report
@@ -24,7 +25,6 @@ from training.stages.balanced_orders import KEY as BALANCED
 from training.stages.stage import Run, Stage
 
 PANELS = 6
-WATCHED = ("agreement", "consistency", "confidence", "drift", "share_excess", "source_change")
 
 
 def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
@@ -114,11 +114,18 @@ def _stage_summary(stage: Stage, figures: dict) -> dict:
         "way": stage.way,
         **{key: figures[key] for key in kept if key in figures},
         "label_free_score": verdict["score"],
-        **{key: verdict[key] for key in (*WATCHED, "sentence")},
+        **_watched(verdict),
+        "sentence": verdict["sentence"],
+        "refused": list(verdict["refused"]),
         "verdict": "collapse" if verdict["collapse"] else "ok",
         "miou": scores.get("miou"),
         "per_class_iou": scores.get("per_class_iou"),
     }
+
+
+def _watched(verdict: dict) -> dict:
+    """All that the watch measured, as numbers."""
+    return {**verdict["measured"], "source_change": verdict["source_change"]}
 
 
 def _label_free(before: dict, after: dict, names) -> dict | None:
@@ -128,7 +135,7 @@ def _label_free(before: dict, after: dict, names) -> dict | None:
     def side(figures):
         verdict = figures["verdict"]
         shares = dict(zip(names, verdict["shares"], strict=True))
-        return {"label_free_score": verdict["score"], **{key: verdict[key] for key in WATCHED}, "class_shares": shares}
+        return {"label_free_score": verdict["score"], **_watched(verdict), "class_shares": shares}
 
     return {"before": side(before), "after": side(after)}
 
@@ -142,12 +149,13 @@ def _watch_sentences(run: Run, stages: dict[str, dict], chosen: str) -> list[str
     titles = {stage.name: _judged_title(stage, stages[stage.name]) for stage in judged}
     said = [
         f"{titles[stage.name]}: {'COLLAPSE: ' if verdict['collapse'] else ''}{verdict['sentence']}"
+        + (f"; not taken: {', '.join(verdict['refused'])}" if verdict["refused"] else "")
         for stage, verdict in verdicts
     ]
     title = titles[chosen]
-    taken = f"Taken: {title}, the best label-free score of what did not collapse"
+    taken = f"Taken: {title}, the best label-free score of what passed the watch's limits"
     if chosen == run.baseline.name:
-        taken += "; adaptation brought nothing that can be seen without labels"
+        taken += "; no adapted model is safely better, as far as can be seen without labels"
     return [*said, taken]
 
 
@@ -164,6 +172,7 @@ def report_run(run: Run, chosen: str, peak: int) -> dict:
     directory, domains, stages = run.directory, run.domains, run.directory.stages
     summary = summary_of(run, stages, chosen) | {"peak_rss_bytes": peak}
     examples = list(_examples(run, stages))
+    summary["advice"] = advice(summary, examples, domains.label_space.names)
     panels = write_panels(directory.report, examples, domains.label_space)
     pictures = [path for stage in run.plan for path in stage.files(run) if path.parent == directory.report]
     panels += [path for path in pictures if path.exists()]

@@ -11,8 +11,8 @@ from training.data.domains import Domains
 from training.data.input_pipeline import evaluation_stream
 from training.data.translation import Translation, translation_of
 from training.distribution.workers import on_chief
+from training.evaluation.observing import second_view
 from training.evaluation.scoring import score
-from training.evaluation.watch import second_view
 from training.methods.term import TermContext
 from training.prediction.predictor import Predictor
 from training.prediction.target_predictions import PREDICTION_BATCH

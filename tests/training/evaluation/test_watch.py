@@ -6,11 +6,10 @@ import math
 import numpy as np
 import pytest
 
+from training.evaluation.observing import MEASURED, Observation, class_shares
 from training.evaluation.watch import (
-    Observation,
     Verdict,
     chosen_index,
-    class_shares,
     ious_between,
     jensen_shannon,
     judge,
@@ -28,7 +27,8 @@ def picture(shares, seed=0, size=(2, 40, 50)):
 
 
 def observed(prediction, view=None, source_miou=40.0):
-    return Observation(prediction, prediction if view is None else view, 0.8, source_miou)
+    measured = dict.fromkeys(MEASURED, 0.8) | {"source_miou": source_miou}
+    return Observation(prediction, prediction if view is None else view, measured)
 
 
 def verdict(now, before=None, first=None):
@@ -51,8 +51,8 @@ def test_agreement_by_hand():
     np.testing.assert_allclose(ious_between(first, second, 3), [1 / 2, 2 / 3, np.nan])
     names, shares = ("road", "building", "sky"), np.array([0.5, 0.5, 0.0])
     result = judge(observed(second), observed(first), observed(first), shares, names, Watch())
-    assert result.agreement == pytest.approx((1 / 2 + 2 / 3) / 2)
-    assert result.consistency == pytest.approx(2 / 3)
+    assert result.measured["agreement"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert result.measured["consistency"] == pytest.approx(2 / 3)
 
 
 def test_a_rare_class_cannot_be_lost_but_a_common_one_can():
@@ -63,9 +63,9 @@ def test_a_rare_class_cannot_be_lost_but_a_common_one_can():
 def test_the_same_prediction_is_no_collapse():
     result = verdict(observed(picture(SHARES)))
     assert not result.collapse
-    assert result.drift == 0
-    assert result.agreement == 1
-    assert result.share_excess == 0
+    assert result.measured["drift"] == 0
+    assert result.measured["agreement"] == 1
+    assert result.measured["share_excess"] == 0
     assert "no collapse" in result.sentence
 
 
@@ -106,7 +106,8 @@ def test_a_round_that_learns_from_another_model_is_measured_by_that_one():
 def test_a_collapsed_round_is_never_chosen():
     good, flooded = verdict(observed(picture(SHARES))), verdict(observed(picture([0.0, 1.0, 0.0, 0.0])))
     noisy = verdict(observed(picture(SHARES), picture(SHARES, seed=1)))
-    assert flooded.agreement < flooded.consistency == 1 / 4  # sure of itself, and of three classes it knows nothing
+    # Sure of itself, and of three classes it knows nothing.
+    assert flooded.measured["agreement"] < flooded.measured["consistency"] == 1 / 4
     assert chosen_index([noisy, good, flooded]) == 1
     assert chosen_index([good, noisy, flooded]) == 0
     assert chosen_index([noisy, flooded]) == 0
@@ -122,7 +123,7 @@ def test_finding_a_rare_class_unsurely_is_better_than_never_showing_it():
     unsure[:, :4, 2:7] = 3
     before = observed(without)
     after = verdict(observed(found, unsure), first=before)
-    assert after.consistency > verdict(before, first=before).consistency == 3 / 4
+    assert after.measured["consistency"] > verdict(before, first=before).measured["consistency"] == 3 / 4
     assert chosen_index([verdict(before, first=before), after]) == 1
 
 
@@ -139,8 +140,7 @@ def test_an_observation_survives_the_disk(tmp_path):
     after = Observation.load(tmp_path / "watch.npz")
     assert np.array_equal(before.prediction, after.prediction)
     assert np.array_equal(before.view, after.view)
-    assert after.confidence == before.confidence
-    assert after.source_miou == before.source_miou
+    assert after.measured == before.measured
 
 
 def test_a_source_without_labelled_pixels_has_no_figure_and_is_no_collapse():

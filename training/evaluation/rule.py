@@ -1,0 +1,70 @@
+"""Which stage to keep, from label-free measurements alone: a pure function with its constants in one place.
+
+`tests/benchmarks/watch.py` applies the same class to runs whose truth is known, beside other rules.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+Measured = Mapping[str, float | None]
+"""Measurements of one state of the network by name, see `watch.py`; None = it could not be measured."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A stage's gain is the weighted sum of the changes of its measurements since the model before adaptation.
+
+    The stage with the largest gain is taken if the gain is at least `margin` and no measurement has changed by less
+    than its limit in `least`; else the model before adaptation is kept.
+
+    weights: {measurement: weight}. least: {measurement: smallest change}. A change that is not known counts as 0 in the
+    gain and passes its limit.
+    """
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+    least: Mapping[str, float] = field(default_factory=dict)
+    margin: float = 0.0
+
+    def gain(self, measured: Measured, before: Measured) -> float:
+        """Of one state over the model before adaptation; 0 for the latter itself."""
+        return sum(weight * (change(measured, before, name) or 0.0) for name, weight in self.weights.items())
+
+    def refusals(self, measured: Measured, before: Measured) -> list[str]:
+        """Why the state cannot be taken, in words; [] if it can."""
+        reasons = []
+        for name, limit in self.least.items():
+            found = change(measured, before, name)
+            if found is not None and found < limit:
+                reasons.append(f"{name.replace('_', ' ')} changed by {found:+.3g}, less than {limit:+.3g}")
+        gain = self.gain(measured, before)
+        if gain < self.margin:
+            reasons.append(f"label-free gain {gain:+.3f} is below {self.margin:+.3f}")
+        return reasons
+
+    def choice(self, states: Sequence[Measured], barred: Sequence[bool]) -> int:
+        """Index of the state to keep; the first is the model before adaptation, on equal gains the later is taken.
+
+        barred: states that must not be taken, such as a collapse; the first cannot be barred.
+        """
+        before = states[0]
+        allowed = [
+            index
+            for index, state in enumerate(states)
+            if index and not barred[index] and not self.refusals(state, before)
+        ]
+        return max(allowed, key=lambda index: (self.gain(states[index], before), index), default=0)
+
+
+def change(measured: Measured, before: Measured, name: str) -> float | None:
+    """By how much a measurement differs from that before adaptation; None where one of them is not known."""
+    now, first = measured.get(name), before.get(name)
+    if now is None or first is None or not math.isfinite(now - first):
+        return None
+    return now - first
+
+
+RULE = Rule(weights={"consistency": 1.0, "drift": -0.5}, least={"nuclear_norm": 0.0})
+"""The runs of three pairs are too few to choose other weights. The limit is what they support: the nuclear norm fell in
+every stage on photos that lost while its consistency rose (and in a few blends that gained), and rose on the streets.
+"""
