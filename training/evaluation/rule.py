@@ -65,6 +65,7 @@ def change(measured: Measured, before: Measured, name: str) -> float | None:
 
 
 RULE = Rule(weights={"consistency": 1.0, "drift": -0.5}, least={"nuclear_norm": 0.0})
-"""The runs of three pairs are too few to choose other weights. The limit is what they support: the nuclear norm fell in
-every stage on photos that lost while its consistency rose (and in a few blends that gained), and rose on the streets.
+"""The runs of three pairs are too few to choose other weights. The limit keeps the source model in doubt: the nuclear
+norm fell in every stage on photos that lost while its consistency rose (and in some blends that gained), and rose on
+the streets. It was chosen on all of these runs and is not confirmed on others.
 """

@@ -36,7 +36,8 @@ def stages(*settings: str, recipe: str = "dacs", more: tuple[str, ...] = ()):
 
 def finished(start, root, name: str, *settings: str, recipe: str = "dacs", more: tuple[str, ...] = ()) -> RunDirectory:
     """The directory of a run that is carried out."""
-    assert start([*options(root, recipe, *SURE, *settings), *more, "--out", str(root / name)]) == 0
+    sure = () if recipe == "cbst" else SURE  # rounds have no weighting
+    assert start([*options(root, recipe, *sure, *settings), *more, "--out", str(root / name)]) == 0
     directory, _ = RunDirectory.reopen(root / name)
     directory.unlock()
     return directory
