@@ -18,9 +18,11 @@ from training.experiment_json import OPTIONS, experiment_from_json, experiment_t
 from training.presets import DATA, EMBEDDED, SUITED
 from training.recipes import RECIPES
 from training.settings import (
+    CycleGan,
     Data,
     Domain,
     Experiment,
+    Fda,
     Model,
     Recipe,
     Rounds,
@@ -148,6 +150,11 @@ def experiment_of(arguments: Arguments) -> Experiment:
     if suited is not None:
         experiment = with_overrides(experiment, suited)
     experiment = with_overrides(tiny(experiment) if arguments.smoke else experiment, arguments.set)
+    if arguments.translated_root is not None and isinstance(experiment.recipe.translation, Fda | CycleGan):
+        raise UserError(
+            "--translated-root gives images that are translated already, and --set translation names another way to "
+            "translate them: leave one of the two out"
+        )
     return control_of(experiment) if arguments.control else experiment
 
 

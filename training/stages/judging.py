@@ -12,6 +12,7 @@ from training.evaluation.scoring import score
 from training.evaluation.watch import Verdict, judge, rank_of
 from training.prediction.target_predictions import PREDICTION_BATCH
 from training.stages.stage import Run, Stage
+from training.stages.statistics import StatisticsStage
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def observe(run: Run, stage: Stage, of: str) -> tuple[Observation, dict]:
 def _source_scores(run: Run, stage: Stage, of: str, watcher: SourceWatcher | None = None) -> dict:
     """Figures on the source; where the statistics are the target's, with those of the source in their place."""
     dataset, title = run.domains.source_evaluation, f"evaluating {of} on the source"
-    if stage is run.baseline or not run.takes_statistics:
+    so_far = run.plan[: run.plan.index(stage) + 1]
+    if not any(isinstance(each, StatisticsStage) for each in so_far):
         return score(run.predictor, dataset, run.size, PREDICTION_BATCH, title, watcher)
     weights = run.network.get_weights()
     run.take_statistics(run.domains.source)

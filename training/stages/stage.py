@@ -124,11 +124,6 @@ class Run:
         """The stage whose model is "before adaptation"."""
         return next(stage for stage in self.plan if stage.scored)
 
-    @property
-    def takes_statistics(self) -> bool:
-        """Does a stage after the warm-up train batch-norm, so that the network's statistics are the target's?"""
-        return trains_statistics(self.plan[self.plan.index(self.baseline) + 1 :])
-
     def previous(self, stage: Stage) -> Stage | None:
         """The last finished stage before `stage` that left a network."""
         finished = self.directory.stages

@@ -16,7 +16,7 @@ from training.experiment_json import experiment_from_json, experiment_to_json
 from training.presets import DATA
 from training.run_directory.paths import RunDirectory
 from training.settings import Translator
-from training.stages import plan, streams, warm_up
+from training.stages import judging, plan, streams, warm_up
 from training.stages.cycle_gan import crop_of
 
 TINY = (
@@ -39,6 +39,25 @@ def test_the_semantic_term_needs_a_source_model_first_and_another_one_is_trained
     assert names("cbst", gan) == ["source", "cycle_gan", "translation", "translated", "statistics", "round_1"]
     assert names("source_only", gan) == ["source", "cycle_gan", "translation", "translated"]
     assert names("source_only", gan, "translation.semantic=off") == ["cycle_gan", "translation", "source"]
+
+
+def test_both_source_models_are_measured_on_the_source_with_their_own_statistics(monkeypatch):
+    taken = []
+    monkeypatch.setattr(judging, "score", lambda *rest: {"miou": 0.5})
+    stages = plan.plan(experiment("cbst", "translation=CycleGan"))
+    network = SimpleNamespace(get_weights=list, set_weights=lambda weights: None)
+    run = SimpleNamespace(
+        plan=stages,
+        network=network,
+        domains=SimpleNamespace(source=None, source_evaluation=None),
+        predictor=None,
+        size=None,
+        take_statistics=lambda dataset: taken.append(stage.name),
+    )
+    for stage in stages:
+        if stage.scored:
+            judging._source_scores(run, stage, "")
+    assert taken == ["statistics", "round_1"]
 
 
 @pytest.mark.parametrize("name", DATA)

@@ -134,6 +134,12 @@ def test_it_is_switched_on_by_name_and_survives_json(kind):
     assert experiment_from_json(json.loads(json.dumps(experiment_to_json(experiment)))) == experiment
 
 
+def test_a_translated_root_beside_another_translation_is_refused():
+    for other in ("fda", "CycleGan"):
+        with pytest.raises(UserError, match="--set translation names another way"):
+            experiment_of(parse(["--translated-root", "there", "--set", f"translation={other}"]))
+
+
 def test_a_translated_root_can_stand_alongside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     chosen = ["--translated-root", "there", "--set", "translation.alongside=True"]
