@@ -1,6 +1,7 @@
 """What the network of a stage is worth: its figures on labels where there are any, and the watch's verdict."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,13 +71,8 @@ def observe(run: Run, stage: Stage, of: str) -> tuple[Observation, dict]:
 def _source_scores(run: Run, stage: Stage, of: str, watcher: SourceWatcher | None = None) -> dict:
     """Figures on the source; where the statistics are the target's, with those of the source in their place."""
     dataset, title = run.domains.source_evaluation, f"evaluating {of} on the source"
-    if stage is run.baseline or not run.takes_statistics:
+    with nullcontext() if stage is run.baseline else run.source_statistics():
         return score(run.predictor, dataset, run.size, PREDICTION_BATCH, title, watcher)
-    weights = run.network.get_weights()
-    run.take_statistics(run.domains.source)
-    scores = score(run.predictor, dataset, run.size, PREDICTION_BATCH, title, watcher)
-    run.network.set_weights(weights)
-    return scores
 
 
 def _earlier(run: Run) -> dict[str, Observation]:
