@@ -64,7 +64,14 @@ class Tensor:
 
 
 class TensorUnpickler(pickle.Unpickler):
-    """Reads dictionaries of tensors; whatever else a pickle could call is refused."""
+    """Reads dictionaries of tensors; whatever else a pickle could call is refused.
+
+    storages: all that the pickle refers to, by key.
+    """
+
+    def __init__(self, file):
+        super().__init__(file)
+        self.storages: dict[str, Storage] = {}
 
     def find_class(self, module: str, name: str):
         if module == "torch" and name in DTYPES:
@@ -86,7 +93,7 @@ class TensorUnpickler(pickle.Unpickler):
         word, kind, key, _, size, *view = pid
         if word != "storage" or kind not in DTYPES or any(view):
             raise TorchFileError("it holds a storage of an unknown kind")
-        return Storage(kind, str(key), int(size))
+        return self.storages.setdefault(str(key), Storage(kind, str(key), int(size)))
 
 
 def rebuilt_tensor(storage: Storage, offset: int, shape, strides, *_) -> Tensor:
@@ -137,17 +144,14 @@ def read_older(content: bytes) -> tuple[object, Callable[[Storage], bytes]]:
     file = io.BytesIO(content)
     if TensorUnpickler(file).load() != OLDER_MAGIC:
         raise TorchFileError("it does not begin as a file of torch.save does")
-    _version, _machine, saved, keys = (TensorUnpickler(file).load() for _ in range(4))
-    sizes = {storage.key: storage for storage in storages_of(saved)}
-    places = {}
-    for key in map(str, keys):
-        count, item = int.from_bytes(file.read(8), "little"), np.dtype(DTYPES[sizes[key].kind]).itemsize
+    _version, _machine = (TensorUnpickler(file).load() for _ in range(2))
+    unpickler = TensorUnpickler(file)
+    saved, keys, places = unpickler.load(), TensorUnpickler(file).load(), {}
+    for key in map(str, keys):  # also of what is not converted, such as an optimiser's state
+        item = np.dtype(DTYPES[unpickler.storages[key].kind]).itemsize
+        count = int.from_bytes(file.read(8), "little")
         places[key] = (file.tell(), file.seek(count * item, os.SEEK_CUR))
     return saved, lambda storage: content[slice(*places[storage.key])]
-
-
-def storages_of(saved) -> list[Storage]:
-    return [tensor.storage for tensor in named_tensors(saved).values()]
 
 
 def named_tensors(saved) -> dict[str, Tensor]:

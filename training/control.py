@@ -8,8 +8,8 @@ from dataclasses import replace
 from training.errors import UserError
 from training.settings import Experiment
 
-NEEDS_TARGET = ("mrkld", "regions", "consistency", "minimum_entropy", "contrast")
-"""Fields of `Losses` that work on the target and whose weight is not that of its labels."""
+NEEDS_TARGET = ("mrkld", "regions", "consistency", "minimum_entropy", "contrast", "masked")
+"""Fields of `Losses` that work on the target and whose weight is not that of its labels ("masked": in rounds)."""
 
 
 def control_of(experiment: Experiment) -> Experiment:

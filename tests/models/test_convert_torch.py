@@ -52,7 +52,8 @@ def refusal(tmp_path, capsys, content: bytes, target: str = "out.safetensors") -
 @pytest.mark.parametrize("layout", ["zipped", "older"])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_every_tensor_keeps_name_kind_shape_and_numbers(writer, tmp_path, layout, wrapped):
-    saved = {"epoch": 3, "state_dict": STATE} if wrapped else STATE
+    momentum = {"state": {0: {"momentum_buffer": MATRIX + 1}}}
+    saved = {"epoch": 3, "state_dict": STATE, "optimizer": momentum} if wrapped else STATE
     found = converted(tmp_path, getattr(writer, layout)(saved))
     assert set(found) == set(STATE)
     for name, expected in STATE.items():

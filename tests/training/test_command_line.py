@@ -196,13 +196,14 @@ def test_a_value_out_of_range_is_told_by_its_own_name(recipe, override, said):
 
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.adaptation is not None])
 def test_the_control_has_the_steps_of_the_run_and_nothing_of_the_targets_labels(name):
-    run, control = experiment("--recipe", name), experiment("--recipe", name, "--control")
+    masked = ("--recipe", name, "--set", "adaptation.losses.masked=on")
+    run, control = experiment(*masked), experiment(*masked, "--control")
     assert control.names["recipe"] == f"{name}-control"
     assert control.data == run.data
     assert control.recipe.alignment == run.recipe.alignment
     assert control.recipe.adaptation.target_weight == 0
     losses = control.recipe.adaptation.losses
-    assert not any(getattr(losses, term) for term in ("mrkld", "regions", "consistency", "contrast"))
+    assert not any(getattr(losses, term) for term in ("mrkld", "regions", "consistency", "contrast", "masked"))
     assert control.recipe.adaptation.rare_class_sampling == run.recipe.adaptation.rare_class_sampling
 
 

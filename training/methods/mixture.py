@@ -14,6 +14,7 @@ The gradient of all three goes into block, modes and network. Until its modes ar
 three are 0.
 """
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -76,7 +77,7 @@ class MixtureHead:
     def __init__(self, settings: Mixture, target_weight: float = 1.0):
         self.settings, self.target_weight = settings, target_weight
         self.trained, self.variables = (), ()
-        self._last = (None, None)
+        self._thread = threading.local()  # of a replica: each computes its own step
 
     def build(self, context: TermContext) -> None:
         """Make the variables; where they are made already, nothing."""
@@ -112,10 +113,12 @@ class MixtureHead:
         return tf.math.l2_normalize(points, axis=-1, epsilon=1e-12) if self.settings.normalize else points
 
     def samples(self, step: Step) -> dict[str, Samples]:
-        """By domain, "source" and "target", those that the step has; computed once per step."""
-        if self._last[0] is not step:
-            self._last = (step, self._drawn(step))
-        return self._last[1]
+        """By domain, "source" and "target", those that the step has; computed once per step and replica."""
+        last, found = getattr(self._thread, "last", (None, None))
+        if last is not step:
+            found = self._drawn(step)
+            self._thread.last = (step, found)
+        return found
 
     def _drawn(self, step: Step) -> dict[str, Samples]:
         found, target = {}, step.target if step.mixed is None else step.mixed

@@ -24,7 +24,7 @@ def started_modes(values: np.ndarray, label: np.ndarray, modes: np.ndarray, seed
     for number in np.unique(label):
         mine = values[label == number].astype(np.float64)
         mine = np.resize(mine, (max(len(mine), modes.shape[1]), mine.shape[1]))  # fewer samples than modes: again
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # all samples may be one point
             warnings.simplefilter("ignore", UserWarning)  # of a mode without samples
             random = np.random.default_rng([seed, int(number)])
             found[number] = kmeans2(mine, modes.shape[1], iter=ITERATIONS, minit="++", rng=random)[0]

@@ -20,7 +20,7 @@ from training.methods.mixture import GROUP, MixtureHead
 from training.methods.modes import restarted, started_modes, usage
 from training.methods.step import on_grid_of, thin_label
 from training.progress import console
-from training.run_directory.checkpoint import lasting_groups, read_lasting
+from training.run_directory.checkpoint import lasting_groups, load_lasting
 from training.stages.stage import Run, Stage
 
 BATCH = 4
@@ -113,19 +113,26 @@ def start_modes(run: Run, head: MixtureHead) -> None:
     say_usage(run, shares)
 
 
+def go_on_with_modes(run: Run, stage: Stage, head: MixtureHead) -> bool:
+    """Give the head block and modes as the last stage before has left them; False where none has any."""
+    for before in reversed(run.plan[: run.plan.index(stage)]):
+        path = run.directory.lasting(before.name)
+        if before.name in run.directory.stages and path.is_file() and GROUP in lasting_groups(path):
+            load_lasting(path, {GROUP: head.variables})
+            return True
+    return False
+
+
 def begin_modes(run: Run, stage: Stage, head: MixtureHead) -> dict[str, int]:
     """Block and modes as the stages before have left them, dead modes moved; else they start here.
 
     Returns:
         how many modes were moved, by class, where any were.
     """
-    kept = _kept_before(run, stage)
-    if kept is None:
+    if not go_on_with_modes(run, stage, head):
         console.print("  no stage before has trained the second head: its block starts at random")
         start_modes(run, head)
         return {}
-    for variable, value in zip(head.variables, kept, strict=True):
-        variable.assign(value)
     source, before = run.domains.source, np.asarray(head.modes)
 
     def found():
@@ -178,12 +185,3 @@ def say_usage(run: Run, shares: list[np.ndarray | None]) -> None:
     console.print(
         f"  modes with {100 * LEAST_SHARE:.0f} % of their class: {sum(known)} of {all_of * len(known)}{listed}"
     )
-
-
-def _kept_before(run: Run, stage: Stage) -> list[np.ndarray] | None:
-    """The variables of the head that the last stage before has kept; None where none has."""
-    for before in reversed(run.plan[: run.plan.index(stage)]):
-        path = run.directory.lasting(before.name)
-        if before.name in run.directory.stages and path.is_file() and GROUP in lasting_groups(path):
-            return read_lasting(path)[GROUP]
-    return None

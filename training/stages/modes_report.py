@@ -19,7 +19,15 @@ from training.evaluation.mode_pictures import (
 from training.methods.method import Method
 from training.methods.mixture import MixtureHead, mixture_head
 from training.methods.modes import squared_distances, usage, usage_by_name
-from training.stages.modes import EmbeddedPixels, begin_modes, modes_in_use, say_usage, some_pixels, usage_images
+from training.stages.modes import (
+    EmbeddedPixels,
+    begin_modes,
+    go_on_with_modes,
+    modes_in_use,
+    say_usage,
+    some_pixels,
+    usage_images,
+)
 from training.stages.stage import Run, Stage
 
 PATCHED = ("car", "building", "vegetation")  # classes whose modes are shown by patches; if there are none, common ones
@@ -38,12 +46,15 @@ class ModesReport:
     def begun(cls, run: Run, stage: Stage, method: Method, first: bool = True) -> "ModesReport | None":
         """Give the head of a method its modes; None where it has no head.
 
-        first: False of a later part of a training, whose variables come with all others of the part before.
+        first: False of a later part of a training, which goes on with the modes of the part before as they are.
         """
         head = mixture_head(method.terms)
         if head is None:
             return None
-        return cls(run, stage, head, begin_modes(run, stage, head) if first else {})
+        if first:
+            return cls(run, stage, head, begin_modes(run, stage, head))
+        go_on_with_modes(run, stage, head)
+        return cls(run, stage, head, {})
 
     def figures(self) -> dict:
         """After the stage; writes both pictures.

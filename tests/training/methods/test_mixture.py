@@ -1,5 +1,6 @@
 """The second head with several modes per class: who is a sample, whom the losses teach, and modes outside of steps."""
 
+import threading
 from dataclasses import replace
 
 import keras
@@ -154,6 +155,17 @@ def test_mixed_images_stand_for_the_target():
     assert float(as_mixed) == pytest.approx(float(triplet(Step(source=view(0), target=view(1)))))
 
 
+def test_each_replica_draws_the_samples_of_its_step_once():
+    """Replicas are traced in threads of their own, which take turns."""
+    head, mine, other = mixture_head(terms_with()), Step(source=view(0)), Step(source=view(1))
+    drawn = head.samples(mine)
+    thread = threading.Thread(target=head.samples, args=(other,))
+    thread.start()
+    thread.join()
+    assert head.samples(mine) is drawn
+    assert head.samples(other) is not drawn
+
+
 def test_an_inactive_head_is_silent():
     terms = terms_with()
     mixture_head(terms).active.assign(0.0)
@@ -227,6 +239,7 @@ def test_modes_start_where_k_means_finds_them():
     assert shares[0] is None
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_class_with_fewer_samples_than_modes_has_them_all():
     modes = started_modes(np.array([[1.0, 2.0]], np.float32), np.array([0]), np.zeros((1, 3, 2), np.float32), 0)
     np.testing.assert_allclose(modes, np.broadcast_to([1.0, 2.0], (1, 3, 2)))

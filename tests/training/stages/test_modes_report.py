@@ -1,0 +1,35 @@
+"""What a stage says of its modes: from where it takes them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from tests.training.methods.tiny import tiny_network
+from tests.training.methods.tiny_contrast import TINY_SPACE
+from training.methods.mixture import GROUP, mixture_head, mixture_terms
+from training.methods.term import TermContext
+from training.run_directory.checkpoint import save_lasting
+from training.settings import Mixture
+from training.stages.modes import modes_in_use
+from training.stages.modes_report import ModesReport
+
+
+def head_of(seed: int):
+    terms = mixture_terms(Mixture(dimension=4), TermContext(tiny_network(), TINY_SPACE, seed, 20))
+    return SimpleNamespace(terms=terms), mixture_head(terms)
+
+
+def test_a_later_part_of_a_training_shows_the_modes_that_the_part_before_has_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(ModesReport, "_pixels", lambda report: {})
+    stages = [SimpleNamespace(name=name) for name in ("online_2", "online_4")]
+    lasting = lambda name: tmp_path / f"{name}.npz"  # noqa: E731
+    run = SimpleNamespace(plan=stages, directory=SimpleNamespace(stages={"online_2": {}}, lasting=lasting))
+    _, trained = head_of(1)
+    trained.start_with(np.asarray(trained.modes))
+    save_lasting(lasting("online_2"), {GROUP: trained.variables})
+    method, head = head_of(2)
+    assert not np.allclose(modes_in_use(head), modes_in_use(trained))
+    report = ModesReport.begun(run, stages[1], method, first=False)
+    np.testing.assert_array_equal(report.before.modes, modes_in_use(trained))
+    assert float(head.active) == 1
+    assert report.moved == {}
