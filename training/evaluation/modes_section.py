@@ -20,7 +20,9 @@ def modes_part(stages: Sequence[Mapping[str, Any]]) -> list[str]:
     if not modelled:
         return []
     moved = [
-        f"{entry['title']}: {name} {count}" for entry in modelled for name, count in entry["modes"]["moved"].items()
+        f"{entry['title']}: " + ", ".join(f"{name} {count}" for name, count in entry["modes"]["moved"].items())
+        for entry in modelled
+        if entry["modes"]["moved"]
     ]
     told = [f"Dead modes that began anew: {'; '.join(moved)}."] if moved else []
     return ["### Modes", modes_table(modelled[-1]["modes"]), EXPLAINED, *told]

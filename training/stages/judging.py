@@ -1,6 +1,7 @@
 """What the network of a stage is worth: its figures on labels where there are any, and the watch's verdict."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,13 +73,9 @@ def _source_scores(run: Run, stage: Stage, of: str, watcher: SourceWatcher | Non
     """Figures on the source; where the statistics are the target's, with those of the source in their place."""
     dataset, title = run.domains.source_evaluation, f"evaluating {of} on the source"
     so_far = run.plan[: run.plan.index(stage) + 1]
-    if not any(isinstance(each, StatisticsStage) for each in so_far):
+    is_adapted = any(isinstance(each, StatisticsStage) for each in so_far)  # a source model has the source's already
+    with run.source_statistics() if is_adapted else nullcontext():
         return score(run.predictor, dataset, run.size, PREDICTION_BATCH, title, watcher)
-    weights = run.network.get_weights()
-    run.take_statistics(run.domains.source)
-    scores = score(run.predictor, dataset, run.size, PREDICTION_BATCH, title, watcher)
-    run.network.set_weights(weights)
-    return scores
 
 
 def _earlier(run: Run) -> dict[str, Observation]:

@@ -106,7 +106,8 @@ def start_modes(run: Run, head: MixtureHead) -> None:
         modes = started_modes(pixels.values, pixels.label, before, run.experiment.seed)
         return modes, usage(pixels.values, pixels.label, _as_used(head, modes)), len(pixels.label)
 
-    modes, shares, count = on_chief(found)
+    with run.source_statistics():
+        modes, shares, count = on_chief(found)
     head.start_with(modes)
     console.print(f"  {settings.modes} modes per class start by k-means on {count:,} embeddings of the source")
     say_usage(run, shares)
@@ -138,7 +139,8 @@ def begin_modes(run: Run, stage: Stage, head: MixtureHead) -> dict[str, int]:
         pixels = some_pixels(run, head, source)
         return restarted(pixels.values, pixels.label, _as_used(head, before), stage_seed(run, stage))
 
-    modes, moved = on_chief(found)
+    with run.source_statistics():
+        modes, moved = on_chief(found)
     names = {name: count for name, count in zip(run.domains.label_space.names, moved, strict=True) if count}
     if names:
         head.start_with(np.where(np.array(moved)[:, None, None] > 0, modes, before))

@@ -1,5 +1,7 @@
 """What a stage with the second head (DRSL) has to show of its modes: their use, a map of them, and what they show."""
 
+from contextlib import nullcontext
+
 import numpy as np
 
 from training.data.images import resize_image
@@ -73,7 +75,12 @@ class ModesReport:
         return {"modes": {**found, "moved": self.moved}}
 
     def _pixels(self) -> dict[str, EmbeddedPixels]:
-        return {name: some_pixels(self.run, self.head, dataset) for name, dataset in self._domains().items()}
+        """Each domain as the network sees it."""
+        pixels, run = {}, self.run
+        for name, dataset in self._domains().items():
+            with run.source_statistics() if name == "source" else nullcontext():
+                pixels[name] = some_pixels(run, self.head, dataset)
+        return pixels
 
     def _domains(self) -> dict[str, Dataset]:
         domains = self.run.domains

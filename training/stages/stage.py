@@ -1,5 +1,7 @@
 """What a stage is, and what every stage of a run works with."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -124,6 +126,11 @@ class Run:
         """The stage whose model is "before adaptation"."""
         return next(stage for stage in self.plan if stage.scored)
 
+    @property
+    def takes_statistics(self) -> bool:
+        """Does a stage after the warm-up train batch-norm, so that the network's statistics are the target's?"""
+        return trains_statistics(self.plan[self.plan.index(self.baseline) + 1 :])
+
     def previous(self, stage: Stage) -> Stage | None:
         """The last finished stage before `stage` that left a network."""
         finished = self.directory.stages
@@ -139,6 +146,20 @@ class Run:
         part = dataset.evenly_spaced(self.experiment.data.statistics_images)
         stream = evaluation_stream(part, self.size, STATISTICS_BATCH)
         self.estimator.take(batch["image"] for batch in stream)
+
+    @contextmanager
+    def source_statistics(self) -> Iterator[None]:
+        """The network as it sees the source: with its batch-norm statistics, where those of the target have taken their
+        place; afterwards as it was."""
+        if self.baseline.name not in self.directory.stages or not self.takes_statistics:
+            yield
+            return
+        weights = self.network.get_weights()
+        self.take_statistics(self.domains.source)
+        try:
+            yield
+        finally:
+            self.network.set_weights(weights)
 
     def follow_target(self, schedule: Schedule) -> None:
         """After a stage that trains batch-norm: give the network the statistics of the target's images as they are."""

@@ -18,6 +18,7 @@ from training.run_directory.paths import RunDirectory
 from training.settings import Translator
 from training.stages import judging, plan, streams, warm_up
 from training.stages.cycle_gan import crop_of
+from training.stages.stage import Run
 
 TINY = (
     *("translation=CycleGan", "translation.pool=1", "data.translator.channels=2", "data.translator.blocks=1"),
@@ -44,17 +45,13 @@ def test_the_semantic_term_needs_a_source_model_first_and_another_one_is_trained
 def test_both_source_models_are_measured_on_the_source_with_their_own_statistics(monkeypatch):
     taken = []
     monkeypatch.setattr(judging, "score", lambda *rest: {"miou": 0.5})
-    stages = plan.plan(experiment("cbst", "translation=CycleGan"))
+    chosen = experiment("cbst", "translation=CycleGan")
     network = SimpleNamespace(get_weights=list, set_weights=lambda weights: None)
-    run = SimpleNamespace(
-        plan=stages,
-        network=network,
-        domains=SimpleNamespace(source=None, source_evaluation=None),
-        predictor=None,
-        size=None,
-        take_statistics=lambda dataset: taken.append(stage.name),
-    )
-    for stage in stages:
+    domains = SimpleNamespace(source=None, source_evaluation=None)
+    run = Run(chosen, SimpleNamespace(stages={"source": {}}), domains, network, plan.plan(chosen))
+    run.predictor = None
+    run.take_statistics = lambda dataset: taken.append(stage.name)
+    for stage in run.plan:
         if stage.scored:
             judging._source_scores(run, stage, "")
     assert taken == ["statistics", "round_1"]
