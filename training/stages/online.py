@@ -98,6 +98,11 @@ class OnlineStage(Stage):
                 "adaptation.blend goes back to the model before adaptation, which a training from "
                 "adaptation.start=imagenet does not begin with: set adaptation.start=warm_up or adaptation.blend=1"
             )
+        if self.settings.start == "imagenet" and self.settings.mixture is not None:
+            raise UserError(
+                "adaptation.mixture goes on with modes of the warm-up, which do not fit the weights of "
+                "adaptation.start=imagenet: set adaptation.start=warm_up or adaptation.mixture=off"
+            )
         terms = [*terms_of(self.settings.losses), *mixture_terms(self.settings.mixture)]
         OnlineTeacher.check_terms(terms, self.schedule.accumulate)
 

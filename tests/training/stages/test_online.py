@@ -126,9 +126,10 @@ def test_a_blend_lies_between_the_model_before_and_the_trained_one(start, small,
             assert_equal({"kernel": kept[0]}, {"kernel": kept[1]})
 
 
-def test_a_blend_with_a_model_that_the_training_did_not_start_from_is_refused():
-    stage = stages("adaptation.start=imagenet", "adaptation.blend=0.5")[-1]
-    with pytest.raises(UserError, match=r"adaptation\.blend"):
+@pytest.mark.parametrize("setting", ["adaptation.blend=0.5", "adaptation.mixture=on"])
+def test_what_goes_on_from_the_warm_up_is_refused_for_a_training_that_does_not(setting):
+    stage = stages("adaptation.start=imagenet", setting)[-1]
+    with pytest.raises(UserError, match=setting.split("=")[0].replace(".", r"\.")):
         stage.check()
 
 
