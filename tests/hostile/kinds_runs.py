@@ -34,7 +34,7 @@ from training.evaluation.watch import chosen_stage, scored_stages
 from training.experiment_json import experiment_from_json, experiment_to_json
 from training.prediction.model_metadata import ModelMetadata
 from training.run_directory.paths import RunDirectory
-from training.settings import Experiment
+from training.settings import Experiment, Rounds
 
 RECIPES = ("cbst_sp", "hiast", "lrent", "advent", "mrkld", "source_only")
 VALUES = (
@@ -93,7 +93,7 @@ def check_sane(experiment: Experiment) -> None:
         assert 1 <= stage.batch_size <= 4096
         assert 0 < stage.optimizer.learning_rate < 1e9
     assert all(32 <= side <= 20_000 for side in (*data.size, *data.crop))
-    assert adaptation is None or 1 <= adaptation.rounds <= 1000
+    assert not isinstance(adaptation, Rounds) or 1 <= adaptation.rounds <= 1000
 
 
 def run_directories(run: Path, random: np.random.Generator, folder: Path) -> None:
