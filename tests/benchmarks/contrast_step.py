@@ -11,26 +11,14 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-import subprocess
-from dataclasses import dataclass
 from types import SimpleNamespace
 
-import tyro
-
-from tests.benchmarks.train_step import STEPS_A_TURN, Turn, Workload, compiled_step, report, timed
+from tests.benchmarks.train_step import STEPS_A_TURN, RecipesWorkload, compare_recipes, compiled_step
 
 RECIPES = ("dacs", "pgpc", "pgpc_code")
 
 
-@dataclass(frozen=True)
-class Arguments(Workload):
-    """Compare the steps of `dacs`, `pgpc` and `pgpc_code`."""
-
-    memory_of: str = ""
-    """Train on a turn with this recipe alone, and print the peak memory of the process in MiB."""
-
-
-def steps_and_batches(recipe: str, arguments: Workload):
+def steps_and_batches(recipe: str, arguments: RecipesWorkload):
     """The `train_step` of a recipe on the embedded streets, and the batches of a turn."""
     from dataclasses import replace
 
@@ -50,33 +38,11 @@ def steps_and_batches(recipe: str, arguments: Workload):
     set_batch_norm(network, schedule.batch_norm)
     source, target = (load_domain(domain, space, data.size) for domain in (data.source_evaluation, data.evaluation))
     domains = SimpleNamespace(source=source, target=target, label_space=space)
-    run = SimpleNamespace(experiment=experiment, domains=domains, network=network)
-    streams = online_streams(run, replace(schedule, steps=STEPS_A_TURN))
+    run = SimpleNamespace(experiment=experiment, domains=domains, network=network, translation=None)
+    streams = online_streams(run, experiment.recipe.adaptation, replace(schedule, steps=STEPS_A_TURN), None)
     method = online_method(run, experiment.recipe.adaptation, schedule)
     return compiled_step(method, schedule.optimizer), list(side_by_side(**streams)())
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = tyro.cli(Arguments, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
-    if not arguments.memory_of:
-        for recipe in RECIPES:
-            command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv), "--memory-of", recipe]
-            print(f"{recipe}: peak memory {subprocess.check_output(command, text=True).split()[-1]} MiB")
-    arguments.start_tensorflow()
-    if arguments.memory_of:
-        from tests.benchmarks.memory import peak_mib
-
-        timed(*steps_and_batches(arguments.memory_of, arguments))
-        print(f"{peak_mib():.0f}")
-        return 0
-    turns: dict[str, Turn] = {}
-    for recipe in RECIPES:
-        step, batches = steps_and_batches(recipe, arguments)
-        turns[recipe] = lambda step=step, batches=batches: timed(step, batches)
-        timed(step, batches[:1])
-    report([{name: turn() for name, turn in turns.items()} for _ in range(arguments.turns)], arguments.batch, "dacs")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(compare_recipes(__file__, RECIPES, steps_and_batches))

@@ -10,26 +10,14 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-import subprocess
-from dataclasses import dataclass
-
-import tyro
 
 from tests.benchmarks.step_memory import Row, domain
-from tests.benchmarks.train_step import STEPS_A_TURN, Turn, Workload, compiled_step, report, timed
+from tests.benchmarks.train_step import STEPS_A_TURN, RecipesWorkload, compare_recipes, compiled_step
 
 RECIPES = ("cbst", "drsl", "drsl_plus")
 
 
-@dataclass(frozen=True)
-class Arguments(Workload):
-    """Compare the steps of `cbst`, `drsl` and `drsl_plus`."""
-
-    memory_of: str = ""
-    """Train on a turn with this recipe alone, and print the peak memory of the process in MiB."""
-
-
-def steps_and_batches(recipe: str, arguments: Workload):
+def steps_and_batches(recipe: str, arguments: RecipesWorkload):
     """The `train_step` of a round of a recipe, and the batches of a turn."""
     from models.segmenter import build_segmenter
     from training.command_line import experiment_of, parse
@@ -52,27 +40,5 @@ def steps_and_batches(recipe: str, arguments: Workload):
     return compiled_step(method, data.schedules["rounds"].optimizer), [batch] * STEPS_A_TURN
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = tyro.cli(Arguments, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
-    if not arguments.memory_of:
-        for recipe in RECIPES:
-            command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv), "--memory-of", recipe]
-            print(f"{recipe}: peak memory {subprocess.check_output(command, text=True).split()[-1]} MiB")
-    arguments.start_tensorflow()
-    if arguments.memory_of:
-        from tests.benchmarks.memory import peak_mib
-
-        timed(*steps_and_batches(arguments.memory_of, arguments))
-        print(f"{peak_mib():.0f}")
-        return 0
-    turns: dict[str, Turn] = {}
-    for recipe in RECIPES:
-        step, batches = steps_and_batches(recipe, arguments)
-        turns[recipe] = lambda step=step, batches=batches: timed(step, batches)
-        timed(step, batches[:1])
-    report([{name: turn() for name, turn in turns.items()} for _ in range(arguments.turns)], arguments.batch, "cbst")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(compare_recipes(__file__, RECIPES, steps_and_batches))

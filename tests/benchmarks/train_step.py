@@ -59,6 +59,14 @@ class Arguments(Workload):
     """A Python that can import torch; not given: no PyTorch."""
 
 
+@dataclass(frozen=True)
+class RecipesWorkload(Workload):
+    """Compare the steps of some recipes."""
+
+    memory_of: str = ""
+    """Train on a turn with this recipe alone, and print the peak memory of the process in MiB."""
+
+
 Turn = Callable[[], tuple[float, float]]
 
 
@@ -126,6 +134,35 @@ def keras_turns(arguments: Arguments, data: Data, classes: int, batches) -> dict
         turns[name] = lambda step=step: timed(step, batches)
         timed(step, batches[:1])
     return turns
+
+
+def compare_recipes(script: str, recipes: tuple[str, ...], steps_and_batches) -> int:
+    """Print the peak memory of a process with each recipe, and the times of their steps in turns.
+
+    Args:
+        script: that is run. recipes: the first is what the others are compared with.
+        steps_and_batches: `(recipe, arguments) -> (train_step, batches of a turn)`.
+    """
+    arguments = tyro.cli(RecipesWorkload, config=(tyro.conf.FlagCreatePairsOff,))
+    if not arguments.memory_of:
+        for recipe in recipes:
+            command = [sys.executable, script, *sys.argv[1:], "--memory-of", recipe]
+            print(f"{recipe}: peak memory {subprocess.check_output(command, text=True).split()[-1]} MiB")
+    arguments.start_tensorflow()
+    if arguments.memory_of:
+        from tests.benchmarks.memory import peak_mib
+
+        timed(*steps_and_batches(arguments.memory_of, arguments))
+        print(f"{peak_mib():.0f}")
+        return 0
+    turns: dict[str, Turn] = {}
+    for recipe in recipes:
+        step, batches = steps_and_batches(recipe, arguments)
+        turns[recipe] = lambda step=step, batches=batches: timed(step, batches)
+        timed(step, batches[:1])
+    seconds = [{name: turn() for name, turn in turns.items()} for _ in range(arguments.turns)]
+    report(seconds, arguments.batch, recipes[0])
+    return 0
 
 
 class TorchSteps:

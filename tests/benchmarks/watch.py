@@ -216,7 +216,7 @@ def measured_run(path: Path, pair: str, blends: Sequence[float] = ()) -> list[di
             rows.append({
                 **{"pair": pair, "run": path.name, "recipe": run.experiment.names["recipe"]},
                 **{"seed": run.experiment.seed, "stage": stage.name, "state": name},
-                **{"miou": round(_miou(figures["scores"]), 2), "collapse": verdict.collapse},
+                **{"miou": round(figures["scores"]["miou_in_truth"], 2), "collapse": verdict.collapse},
                 "measured": {name: value and float(f"{value:.4g}") for name, value in verdict.measured.items()},
             })  # fmt: skip
             if is_result:
@@ -270,14 +270,6 @@ def _states(run: "Run", stage: "Stage", blends: Sequence[float]) -> Iterator[tup
             yield f"blend {share}", {"scores": run.score(run.domains.evaluation, f"evaluating blend {share}")}, False
     load_own_weights(run.network, run.directory.weights(stage.name))
     yield figures.get("result", ""), figures, True
-
-
-def _miou(scores: dict) -> float:
-    """Over the classes that the truth shows, in percent."""
-    from training.evaluation.confusion import Confusion
-    from training.evaluation.label_free import miou_in_truth
-
-    return miou_in_truth(Confusion(len(scores["matrix"]), np.array(scores["matrix"])))
 
 
 if __name__ == "__main__":

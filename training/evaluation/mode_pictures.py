@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from training.data.classes import LabelSpace
 from training.evaluation import canvas
@@ -25,8 +26,7 @@ class ModeMoment:
 def nearest_class(values: np.ndarray, modes: np.ndarray) -> np.ndarray:
     """The class of the nearest of all modes: int `[n]`."""
     flat = modes.reshape(-1, modes.shape[-1])
-    squared = (flat**2).sum(axis=1) - 2.0 * values @ flat.T
-    return squared.argmin(axis=1) // modes.shape[1]
+    return cdist(values, flat, "sqeuclidean").argmin(axis=1) // modes.shape[1]
 
 
 def hardest_classes(pixels: PixelFeatures, modes: np.ndarray, count: int = 3, least: int = 50) -> list[int]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
+from scipy.spatial.distance import cdist
 
 ITERATIONS = 50  # of k-means
 DEAD_SHARE = 0.01  # of the samples of its class, below which a mode is dead
@@ -31,17 +32,13 @@ def started_modes(values: np.ndarray, label: np.ndarray, modes: np.ndarray, seed
     return found
 
 
-def squared_distances(values: np.ndarray, modes: np.ndarray) -> np.ndarray:
-    """Of each sample to each mode of one class: float64 `[n, M]`."""
-    return np.stack([((values.astype(np.float64) - mode) ** 2).sum(axis=1) for mode in modes], axis=1)
-
-
 def usage(values: np.ndarray, label: np.ndarray, modes: np.ndarray) -> list[np.ndarray | None]:
     """Per class the share of its samples that each of its modes is the nearest to, `[M]`; None without a sample."""
     shares: list[np.ndarray | None] = []
     for number, of_class in enumerate(modes):
         mine = values[label == number]
-        counts = np.bincount(squared_distances(mine, of_class).argmin(axis=1), minlength=len(of_class))
+        nearest = cdist(mine, of_class, "sqeuclidean").argmin(axis=1)
+        counts = np.bincount(nearest, minlength=len(of_class))
         shares.append(counts / len(mine) if len(mine) else None)
     return shares
 
@@ -59,7 +56,7 @@ def restarted(values: np.ndarray, label: np.ndarray, modes: np.ndarray, seed: in
             continue
         alive, random = list(np.flatnonzero(shares >= DEAD_SHARE)), np.random.default_rng([seed, number])
         for dead in np.flatnonzero(shares < DEAD_SHARE):
-            distances = squared_distances(mine, modes[number][alive]).min(axis=1)
+            distances = cdist(mine, modes[number][alive], "sqeuclidean").min(axis=1)
             if distances.max() <= 1e-9:  # all samples are one point
                 break
             modes[number, dead] = mine[random.choice(len(mine), p=distances / distances.sum())]

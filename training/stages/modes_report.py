@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from training.data.images import resize_image
 from training.data.samples import Dataset
@@ -18,7 +19,7 @@ from training.evaluation.mode_pictures import (
 )
 from training.methods.method import Method
 from training.methods.mixture import MixtureHead, mixture_head
-from training.methods.modes import squared_distances, usage, usage_by_name
+from training.methods.modes import usage, usage_by_name
 from training.stages.modes import (
     EmbeddedPixels,
     begin_modes,
@@ -112,7 +113,7 @@ class ModesReport:
         side, found = int(PATCH_SHARE * self.run.size[0]), {}
         for name, dataset in self._domains().items():
             each, part = pixels[name], usage_images(dataset)
-            squared = squared_distances(each.values, modes[number])
+            squared = cdist(each.values, modes[number], "sqeuclidean")
             mine = np.flatnonzero((each.label == number) & (squared.argmin(axis=1) == mode))
             nearest = mine[nearest_pixels(squared[mine, mode], each.image[mine], PATCHES)]
             pictures = [resize_image(part.read_image(int(each.image[index])), self.run.size) for index in nearest]

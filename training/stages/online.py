@@ -145,8 +145,9 @@ class OnlineStage(Stage):
         network, weights, judged = run.network, {}, {}
         for name in CANDIDATES:
             network.set_weights(trained[name])
-            run.blend(self.settings.blend)
-            run.follow_target(self.schedule)
+            if name == "teacher" or self.settings.blend < 1:  # the student as it is has the target's statistics
+                run.blend(self.settings.blend)
+                run.follow_target(self.schedule)
             weights[name], judged[name] = network.get_weights(), judge_network(run, self, name)
         result = better_of(judged)
         network.set_weights(weights[result])
