@@ -28,8 +28,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.recipes import finished, set_options
+from tests.benchmarks.recipes import set_options
 from training.errors import UserError
+from training.run_directory.series import carried_out
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def main(argv: list[str] | None = None) -> int:
         shared: list[str] = []
         for step in steps:
             run = arguments.out / f"{step.removeprefix('+ ').replace(', ', '-').replace(' ', '-')}-{seed}"
-            finished(run, ablation.recipe, seed, [*more, *shared, *overrides(ablation, step, arguments.set)])
+            options = [*more, *shared, *overrides(ablation, step, arguments.set)]
+            carried_out(run, ["--recipe", ablation.recipe, "--seed", str(seed), *options])
             if ablation.shared is not None:
                 shared = shared or ["--warm-start", str(model_of(run, ablation.shared))]
             summaries[step].append(outcome(ablation, step, json.loads((run / "report" / "summary.json").read_text())))

@@ -1,13 +1,15 @@
-"""Recipes side by side on one pair of domains: the tables of the README.
+"""Recipes side by side on pairs of domains, each beside its control: the tables of the README.
 
-    python tests/benchmarks/recipes.py --out RUNS --recipes st cbst cbst_sp --seeds 0 1 2
-    python tests/benchmarks/recipes.py --out RUNS --recipes cbst daformer --controls --per-class
-    python tests/benchmarks/recipes.py --out RUNS --recipes cbst cbst_sp --more --data streetsim_camvid ...
+    python tests/benchmarks/recipes.py --out RUNS --recipes cbst cbst_sp --seeds 0 1 2
+    python tests/benchmarks/recipes.py --out RUNS --recipes dacs daformer --controls --per-class --jobs 2
+    python tests/benchmarks/recipes.py --out RUNS --pairs camvid facades --camvid CAMVID --facades FACADES \\
+        --controls --weights FILE --size 176x240
 
-The warm-up is trained once per seed (`source_only`) and taken over by every recipe; `oracle` trains its own. Finished
-runs are not repeated, so a stopped table goes on where it was. `--controls` runs every recipe once more with target
-weight 0: the same steps, images and augmentation, and nothing that comes from the target's labels. `--set` goes to
-every run, other options behind `--more` too.
+Options that it does not know go to training/run.py. The source model is trained once per pair and seed (`source_only`)
+and taken over by every recipe; `oracle` trains its own. `--controls` runs every recipe once more with target weight 0:
+the same steps, images and augmentation, and nothing that comes from the target's labels. Finished runs are not repeated
+and stopped ones are continued: the same command goes on where it was. `--jobs 2` carries out two runs at a time, each
+on half of the processor cores.
 """
 
 import pathlib
@@ -18,39 +20,116 @@ sys.path.insert(0, str(ROOT))
 
 import argparse
 import json
+import os
 import statistics
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from training.errors import UserError
+from training.presets import EMBEDDED
 from training.recipes import RECIPES
 from training.run_directory.series import carried_out
 
 CONTROL = "-control"  # behind a recipe's name in the folder of its control
+PAIRS = {
+    "streets": "--data streetsim",
+    "dusk": "--data streetsim_dusk",
+    "camvid": "--data streetsim_camvid --target-root {camvid}/train/images --eval-root {camvid}/val",
+    "facades": "--data folders --classes camvid11 --source-root {camvid}/val "
+    "--target-root {facades}/train/images --eval-root {facades}/val",
+}
+"""The options of training/run.py for each pair."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of the table: its folder, the options of training/run.py."""
+
+    run: Path
+    options: list[str]
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
-    parser.add_argument("--recipes", nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the runs, one folder in it per pair")
+    parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=["streets"])
+    parser.add_argument("--camvid", type=Path, help="CamVid: train/images, val/images and val/labels")
+    parser.add_argument("--facades", type=Path, help="facades: train/images, val/images and val/labels")
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, metavar="RECIPE", default=list(RECIPES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--controls", action="store_true", help="every recipe with target weight 0 beside it")
     parser.add_argument("--per-class", action="store_true", help="a table of the IoU per class too")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for every run")
-    parser.add_argument("--more", nargs=argparse.REMAINDER, default=[], help="further options of training/run.py")
-    arguments = parser.parse_args(argv)
-    for seed in arguments.seeds:
-        warm_up = finished(arguments.out / f"source_only-{seed}", "source_only", seed, arguments.more)
-        for recipe in arguments.recipes:
-            shared = [] if recipe == "oracle" else ["--warm-start", str(warm_up)]
-            more = [*arguments.more, *shared]
-            finished(arguments.out / f"{recipe}-{seed}", recipe, seed, [*more, *set_options(arguments.set)])
-            if arguments.controls and has_control(recipe):
-                run = arguments.out / f"{recipe}{CONTROL}-{seed}"
-                finished(run, recipe, seed, ["--control", *more, *set_options(arguments.set)])
-    print(table(arguments.out, ["source_only", *arguments.recipes], arguments.seeds))
-    if arguments.per_class:
-        print("", per_class(arguments.out, ["source_only", *arguments.recipes], arguments.seeds), sep="\n")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for all but source_only")
+    arguments, more = parser.parse_known_args(argv)
+    for pair in arguments.pairs:
+        data = options_of(pair, arguments.camvid, arguments.facades)
+        recipes = recipes_of(pair, arguments.recipes)
+        out = arguments.out / pair
+        # The source models first: all others start from them.
+        sources = [source_model(out, seed, [*data, *more]) for seed in arguments.seeds]
+        carry_out(sources, arguments.jobs)
+        others = [
+            adapted(out, recipe, source, [*data, *more], set_options(arguments.set), control)
+            for source in sources
+            for recipe in recipes
+            for control in ((False, True) if arguments.controls and has_control(recipe) else (False,))
+        ]
+        carry_out(others, arguments.jobs)
+        print(f"{pair}\n", table(out, ["source_only", *recipes], arguments.seeds), sep="\n")
+        if arguments.per_class:
+            print("", per_class(out, ["source_only", *recipes], arguments.seeds), sep="\n")
     return 0
+
+
+def options_of(pair: str, camvid: Path | None, facades: Path | None) -> list[str]:
+    """The options of training/run.py that choose the pair's data."""
+    for name, root in (("camvid", camvid), ("facades", facades)):
+        if f"{{{name}}}" in PAIRS[pair] and root is None:
+            raise UserError(f"the pair '{pair}' needs --{name} FOLDER")
+    return [option.format(camvid=camvid, facades=facades) for option in PAIRS[pair].split()]
+
+
+def recipes_of(pair: str, recipes: Sequence[str]) -> list[str]:
+    """The recipes that a pair can have: the oracle needs labels of the target, which folders of photos do not give."""
+    labelled = any(name in PAIRS[pair].split() for name in EMBEDDED)
+    return [recipe for recipe in recipes if recipe != "source_only" and (labelled or recipe != "oracle")]
+
+
+def source_model(out: Path, seed: int, options: list[str]) -> Job:
+    return Job(out / f"source_only-{seed}", ["--recipe", "source_only", "--seed", str(seed), *options])
+
+
+def adapted(out: Path, recipe: str, source: Job, options: list[str], overrides: list[str], control: bool) -> Job:
+    """The run of a recipe, or its control's, from the source model of the same seed."""
+    seed = source.run.name.rpartition("-")[2]
+    start = [] if recipe == "oracle" else ["--warm-start", str(source.run)]
+    options = ["--recipe", recipe, "--seed", seed, *(["--control"] if control else []), *options, *start, *overrides]
+    return Job(out / f"{recipe}{CONTROL if control else ''}-{seed}", options)
+
+
+def carry_out(jobs: Sequence[Job], at_a_time: int) -> None:
+    """Carry out the jobs, or what is left of them; several at a time share the cores equally."""
+    free = cores(at_a_time)
+    lock = threading.Lock()
+
+    def bind() -> None:
+        # Linux binds one thread, and the processes that it starts inherit that; elsewhere all runs see all cores.
+        with lock:
+            if hasattr(os, "sched_setaffinity") and at_a_time > 1:
+                os.sched_setaffinity(0, free.pop())
+
+    with ThreadPoolExecutor(at_a_time, initializer=bind) as pool:
+        list(pool.map(lambda job: carried_out(job.run, job.options), jobs))
+
+
+def cores(shares: int) -> list[set[int]]:
+    """The cores of this process in `shares` parts, each of at least one core."""
+    every = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    return [set(every[share::shares]) or {every[share % len(every)]} for share in range(shares)]
 
 
 def has_control(recipe: str) -> bool:
@@ -63,29 +142,41 @@ def set_options(values: list[str]) -> list[str]:
     return ["--set", *values] if values else []
 
 
-def finished(run: Path, recipe: str, seed: int, more: list[str]) -> Path:
-    """Carry out the run, or what is left of it."""
-    return carried_out(run, ["--recipe", recipe, "--seed", str(seed), *more])
-
-
 def table(out: Path, recipes: list[str], seeds: list[int]) -> str:
-    """One Markdown line per recipe: mIoU after and that of its control, gain, stages, which was taken, collapses."""
+    """One Markdown line per recipe, mIoU over the classes in the truth: after the last stage, that of its control,
+    after the stage that the watch took, and after each stage."""
     lines = [
-        "| recipe | mIoU after | gain | its control | stages | taken | collapses seen |",
-        "|---|---|---|---|---|---|---|",
+        "| recipe | control | adapted | taken | gain | stages | which were taken | collapses seen |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for recipe in recipes:
         found, controls = summaries(out, recipe, seeds), summaries(out, f"{recipe}{CONTROL}", seeds)
-        after = [summary["after"]["miou"] for summary in found]
-        gains = [summary["after"]["miou"] - summary["before"]["miou"] for summary in found if summary["before"]]
-        rounds = "; ".join(" ".join(f"{entry['miou']:.1f}" for entry in summary["stages"]) for summary in found)
-        taken = " ".join(summary["chosen"] for summary in found if summary["stages"])
-        collapses = sum(entry["verdict"] == "collapse" for summary in found for entry in summary["stages"])
+        if not found:
+            continue
+        taken = [summary["after"]["miou_in_truth"] for summary in found]
+        gains = [miou - before for miou, before in zip(taken, starts(found), strict=True) if before is not None]
+        stages = "; ".join(" ".join(f"{stage_miou(summary, at):.1f}" for at in summary["stages"]) for summary in found)
+        which = " ".join(summary["chosen"] for summary in found if summary["stages"])
+        collapses = sum(at["verdict"] == "collapse" for summary in found for at in summary["stages"])
         gain = f"{statistics.mean(gains):+.1f}" if gains and recipe != "source_only" else ""
-        # The control's last stage: what the watch says of it does not matter here.
-        control = _spread([summary["stages"][-1]["miou"] for summary in controls]) if controls else ""
-        lines.append(f"| `{recipe}` | {_spread(after)} | {gain} | {control} | {rounds} | {taken} | {collapses or ''} |")
+        cells = [last_stages(controls), last_stages(found), spread(taken), gain, stages, which, str(collapses or "")]
+        lines.append(f"| `{recipe}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def starts(found: Sequence[dict]) -> list[float | None]:
+    return [summary["before"] and summary["before"]["miou_in_truth"] for summary in found]
+
+
+def last_stages(found: Sequence[dict]) -> str:
+    """Mean and each seed's mIoU after the last stage, whatever the watch thinks of it."""
+    return spread([stage_miou(summary, summary["stages"][-1]) for summary in found if summary["stages"]])
+
+
+def stage_miou(summary: dict, stage: dict) -> float:
+    """mIoU of a stage over the classes that the truth has."""
+    in_truth = [name for name, pixels in summary["after"]["truth_pixels"].items() if pixels]
+    return statistics.mean(stage["per_class_iou"][name] for name in in_truth)
 
 
 def summaries(out: Path, name: str, seeds: list[int]) -> list[dict]:
@@ -101,20 +192,23 @@ def per_class(out: Path, recipes: list[str], seeds: list[int]) -> str:
         after = [summary["after"]["per_class_iou"] for summary in summaries(out, recipe, seeds)]
         control = [summary["stages"][-1]["per_class_iou"] for summary in summaries(out, f"{recipe}{CONTROL}", seeds)]
         columns[recipe] = (after, control)
+    columns = {recipe: runs for recipe, runs in columns.items() if runs[0]}
     names = list(next(iter(columns.values()))[0][0])
     lines = ["| class | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns)]
     for name in names:
-        cells = [" / ".join(_mean_of(runs, name) for runs in pair if runs) for pair in columns.values()]
+        cells = [" / ".join(mean_of(runs, name) for runs in pair if runs) for pair in columns.values()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _mean_of(runs: list[dict], name: str) -> str:
+def mean_of(runs: list[dict], name: str) -> str:
     values = [run[name] for run in runs if run[name] is not None]
     return f"{statistics.mean(values):.1f}" if values else "none"
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
+    if not values:
+        return ""
     each = f" ({', '.join(f'{value:.1f}' for value in values)})" if len(values) > 1 else ""
     return f"{statistics.mean(values):.1f}{each}"
 

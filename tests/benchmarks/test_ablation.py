@@ -76,7 +76,8 @@ def test_each_step_of_drsl_is_a_row_of_the_papers_tables():
 def test_steps_with_a_warm_up_of_their_own_share_none(tmp_path, monkeypatch, capsys):
     commands = {}
 
-    def finished(run: Path, recipe: str, seed: int, more: list[str]) -> Path:
+    def carry_out(run: Path, options: list[str]) -> Path:
+        more = options[4:]
         commands[run.name] = more
         after = {"miou": 10.0, "per_class_iou": {"pole": 10.0}}
         (run / "report").mkdir(parents=True)
@@ -84,7 +85,7 @@ def test_steps_with_a_warm_up_of_their_own_share_none(tmp_path, monkeypatch, cap
         (run / "report" / "summary.json").write_text(json.dumps(summary))
         return run
 
-    monkeypatch.setattr(ablation, "finished", finished)
+    monkeypatch.setattr(ablation, "carried_out", carry_out)
     assert ablation.main(["--out", str(tmp_path), "--method", "drsl", "--steps", "modes 5", "lambda 0 0"]) == 0
     assert list(commands) == ["lambda-0-0-0", "modes-5-0"]
     assert not any("--warm-start" in more for more in commands.values())
@@ -120,7 +121,8 @@ def test_one_command_shares_the_warm_up_and_prints_means(tmp_path, monkeypatch, 
     """
     commands = {}
 
-    def finished(run: Path, recipe: str, seed: int, more: list[str]) -> Path:
+    def carry_out(run: Path, options: list[str]) -> Path:
+        seed, more = int(options[3]), options[4:]
         commands[run.name] = more
         score = 10.0 * (len(commands) - 1) / (1 + seed)
         after = {"miou": score, "per_class_iou": {"road": score, "pole": 2 * score, "absent": None}}
@@ -135,7 +137,7 @@ def test_one_command_shares_the_warm_up_and_prints_means(tmp_path, monkeypatch, 
         (run / "report" / "summary.json").write_text(json.dumps(summary))
         return run
 
-    monkeypatch.setattr(ablation, "finished", finished)
+    monkeypatch.setattr(ablation, "carried_out", carry_out)
     assert ablation.main(["--out", str(tmp_path), "--data", "streetsim_dusk", "--seeds", "0"]) == 0
     assert list(commands) == ["warm-up-0", "IAS-0", "regularisation-0", "copy-paste-0", "consistency-0"]
     assert all(more[:2] == ["--data", "streetsim_dusk"] for more in commands.values())

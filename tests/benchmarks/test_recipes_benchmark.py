@@ -1,0 +1,71 @@
+"""The table of recipes: which runs it makes, from where they start, and what its lines say."""
+
+import json
+
+import pytest
+
+from tests.benchmarks import recipes
+from training.command_line import experiment_of, parse
+from training.errors import UserError
+
+
+def summary(before: float | None, stages: list[tuple[float, float]], taken: int) -> dict:
+    """Figures of two classes in the truth and one that is not there."""
+    scored = [
+        {"stage": f"round_{index}", "verdict": "ok", "miou": sum(pair) / 3, "per_class_iou": iou}
+        for index, pair in enumerate(stages, 1)
+        for iou in [{"road": pair[0], "car": pair[1], "train": 0.0}]
+    ]
+    after = {
+        "miou_in_truth": sum(stages[taken]) / 2,
+        "per_class_iou": scored[taken]["per_class_iou"],
+        "truth_pixels": {"road": 9, "car": 1, "train": 0},
+    }
+    start = None if before is None else {"miou_in_truth": before}
+    return {"before": start, "after": after, "stages": scored, "chosen": f"round_{taken + 1}"}
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The runs that were carried out, by folder; each leaves a summary as a run does."""
+    runs = {}
+
+    def carry_out(path, options):
+        runs[path.name] = (options, experiment_of(parse([*options, "--out", str(path)])))
+        (path / "report").mkdir(parents=True)
+        gain = 0 if "--control" in options else 10
+        figures = summary(30.0, [(40.0 + gain, 20.0 + gain), (30.0 + gain, 20.0 + gain)], taken=0)
+        (path / "report" / "summary.json").write_text(json.dumps(figures))
+        return path
+
+    monkeypatch.setattr(recipes, "carried_out", carry_out)
+    return runs
+
+
+def test_every_recipe_and_its_control_start_from_one_source_model(tmp_path, made, capsys):
+    command = ["--out", str(tmp_path), "--recipes", "cbst", "oracle", "--seeds", "3", "--controls", "--jobs", "2"]
+    assert recipes.main([*command, "--per-class", "--set", "watch.stop=False", "--size", "64x128"]) == 0
+    assert set(made) == {"source_only-3", "cbst-3", "cbst-control-3", "oracle-3"}
+    assert {tuple(experiment.data.size) for _, experiment in made.values()} == {(64, 128)}
+    start = str(tmp_path / "streets" / "source_only-3")
+    assert {name for name, (options, _) in made.items() if start in options} == {"cbst-3", "cbst-control-3"}
+    assert made["cbst-control-3"][1].recipe.adaptation.target_weight == 0
+    assert not made["cbst-3"][1].recipe.watch.stop
+    printed = capsys.readouterr().out
+    assert "| `cbst` | 25.0 | 35.0 | 40.0 | +10.0 | 40.0 35.0 | round_1 |  |" in printed
+    assert "| train |" in printed
+
+
+def test_pairs_of_photos_have_no_oracle_and_need_their_folders(tmp_path, made):
+    command = ["--out", str(tmp_path), "--pairs", "facades", "--recipes", "cbst", "oracle", "--camvid", "/camvid"]
+    with pytest.raises(UserError, match="needs --facades FOLDER"):
+        recipes.main(command)
+    assert recipes.main([*command, "--facades", "/facades"]) == 0
+    assert set(made) == {"source_only-0", "cbst-0"}
+
+
+def test_runs_side_by_side_share_the_cores():
+    every = recipes.cores(1)[0]
+    two = recipes.cores(2)
+    assert set().union(*two) == every
+    assert all(two)
