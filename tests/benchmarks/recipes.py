@@ -20,11 +20,11 @@ sys.path.insert(0, str(ROOT))
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--controls", action="store_true", help="every recipe with target weight 0 beside it")
     parser.add_argument("--per-class", action="store_true", help="a table of the IoU per class too")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (1)")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for all but source_only")
     arguments, more = parser.parse_known_args(argv)
     for pair in arguments.pairs:
@@ -113,17 +113,25 @@ def adapted(out: Path, recipe: str, source: Job, options: list[str], overrides: 
 
 def carry_out(jobs: Sequence[Job], at_a_time: int) -> None:
     """Carry out the jobs, or what is left of them; several at a time share the cores equally."""
-    free = cores(at_a_time)
-    lock = threading.Lock()
+    if at_a_time == 1:
+        for job in jobs:
+            carried_out(job.run, job.options)
+        return
+    shares = multiprocessing.SimpleQueue()
+    for share in cores(at_a_time):
+        shares.put(share)
+    with ProcessPoolExecutor(at_a_time, initializer=bind, initargs=(shares,)) as pool:
+        runs = [pool.submit(carried_out, job.run, job.options) for job in jobs]
+        for run in runs:
+            run.result()
 
-    def bind() -> None:
-        # Linux binds one thread, and the processes that it starts inherit that; elsewhere all runs see all cores.
-        with lock:
-            if hasattr(os, "sched_setaffinity") and at_a_time > 1:
-                os.sched_setaffinity(0, free.pop())
 
-    with ThreadPoolExecutor(at_a_time, initializer=bind) as pool:
-        list(pool.map(lambda job: carried_out(job.run, job.options), jobs))
+def bind(shares: multiprocessing.SimpleQueue) -> None:
+    """Bind this process, and the runs that it starts, to the next share of the cores; where the system cannot (macOS,
+    Windows), all runs see all cores."""
+    share = shares.get()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, share)
 
 
 def cores(shares: int) -> list[set[int]]:

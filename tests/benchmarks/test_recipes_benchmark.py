@@ -43,7 +43,7 @@ def made(monkeypatch):
 
 
 def test_every_recipe_and_its_control_start_from_one_source_model(tmp_path, made, capsys):
-    command = ["--out", str(tmp_path), "--recipes", "cbst", "oracle", "--seeds", "3", "--controls", "--jobs", "2"]
+    command = ["--out", str(tmp_path), "--recipes", "cbst", "oracle", "--seeds", "3", "--controls"]
     assert recipes.main([*command, "--per-class", "--set", "watch.stop=False", "--size", "64x128"]) == 0
     assert set(made) == {"source_only-3", "cbst-3", "cbst-control-3", "oracle-3"}
     assert {tuple(experiment.data.size) for _, experiment in made.values()} == {(64, 128)}
@@ -53,7 +53,7 @@ def test_every_recipe_and_its_control_start_from_one_source_model(tmp_path, made
     assert not made["cbst-3"][1].recipe.watch.stop
     printed = capsys.readouterr().out
     assert "| `cbst` | 25.0 | 35.0 | 40.0 | +10.0 | 40.0 35.0 | round_1 |  |" in printed
-    assert "| train |" in printed
+    assert "| car | 30.0 | 30.0 / 20.0 | 30.0 |" in printed
 
 
 def test_pairs_of_photos_have_no_oracle_and_need_their_folders(tmp_path, made):
@@ -64,7 +64,10 @@ def test_pairs_of_photos_have_no_oracle_and_need_their_folders(tmp_path, made):
     assert set(made) == {"source_only-0", "cbst-0"}
 
 
-def test_runs_side_by_side_share_the_cores():
+def test_runs_side_by_side_share_the_cores(tmp_path):
+    # Runs that cannot begin are told, from whichever process they were in.
+    with pytest.raises(UserError, match="did not finish"):
+        recipes.carry_out([recipes.Job(tmp_path / "run", ["--recipe", "none_such"])], at_a_time=2)
     every = recipes.cores(1)[0]
     two = recipes.cores(2)
     assert set().union(*two) == every
