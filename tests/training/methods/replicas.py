@@ -93,16 +93,11 @@ def methods(in_parts: bool = False) -> dict:
         TeacherConsistencyTerm,
         TeacherWeightTerm,
     )
-    from training.settings import (
-        ClassMix,
-        CycleGan,
-        ImageConfidence,
-        Masked,
-        Mixture,
-        Optimizer,
-        PixelContrast,
-        RunningThresholds,
-    )
+    from training.settings.losses import Masked, Mixture, PixelContrast
+    from training.settings.sampling import ClassMix
+    from training.settings.schedule import Optimizer
+    from training.settings.teacher import ImageConfidence, RunningThresholds
+    from training.settings.translation import CycleGan
 
     def network(dropout=0.0):
         made = tiny_network(batch_norm=True, dropout=0.0 if in_parts else dropout)
