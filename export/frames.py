@@ -12,7 +12,8 @@ from training.data.samples import Dataset
 from training.data.sampling import evenly_spaced
 from training.data.streetsim import STYLES, render
 from training.errors import UserError
-from training.settings import Domain, Experiment
+from training.settings.data import Domain
+from training.settings.experiment import Experiment
 
 CALIBRATION_FRAMES = 16
 PARITY_FRAMES = 4

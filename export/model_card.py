@@ -11,7 +11,7 @@ from training.evaluation.tables import markdown_table, number
 from training.files.atomic import write_atomically
 from training.prediction.model_metadata import ModelMetadata
 from training.run_directory.paths import RunDirectory
-from training.settings import Experiment
+from training.settings.experiment import Experiment
 
 LIMITS = (
     "**Not for driving**, nor for any decision on which people's safety depends: a research model, untested for that.",

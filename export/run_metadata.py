@@ -12,7 +12,8 @@ from training.experiment_json import VERSION
 from training.prediction.label_files import MANIFEST_NAME, read_fitted
 from training.prediction.model_metadata import ModelMetadata, RoundSelection
 from training.run_directory.paths import STUDENT, RunDirectory
-from training.settings import Domain, Experiment
+from training.settings.data import Domain
+from training.settings.experiment import Experiment
 
 FIGURES = ("miou", "pixel_accuracy", "per_class_iou", "class_sets", "absent")
 

@@ -8,7 +8,7 @@ import pytest
 from models.segmenter import build_segmenter
 from training import run as run_script
 from training.recipes import RECIPES
-from training.settings import Online, Rounds
+from training.settings.stages import Online, Rounds
 
 
 @pytest.fixture(scope="session", autouse=True)

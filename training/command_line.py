@@ -17,20 +17,12 @@ from training.errors import UserError
 from training.experiment_json import OPTIONS, experiment_from_json, experiment_to_json
 from training.presets import DATA, EMBEDDED, SUITED
 from training.recipes import RECIPES
-from training.settings import (
-    CycleGan,
-    Data,
-    Domain,
-    Experiment,
-    Fda,
-    Model,
-    Recipe,
-    Rounds,
-    Schedule,
-    SourceShare,
-    TranslatedImages,
-    Translator,
-)
+from training.settings.data import Data, Domain, Translator
+from training.settings.experiment import Experiment, Model, Recipe
+from training.settings.sampling import SourceShare
+from training.settings.schedule import Schedule
+from training.settings.stages import Rounds
+from training.settings.translation import CycleGan, Fda, TranslatedImages
 
 
 @dataclass(frozen=True)

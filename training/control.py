@@ -6,7 +6,7 @@ A gain over the source model says nothing about the labels; a gain over the cont
 from dataclasses import replace
 
 from training.errors import UserError
-from training.settings import Experiment
+from training.settings.experiment import Experiment
 
 NEEDS_TARGET = ("mrkld", "regions", "consistency", "minimum_entropy", "contrast", "masked")
 """Fields of `Losses` that work on the target and whose weight is not that of its labels ("masked": in rounds)."""

@@ -2,7 +2,7 @@
 
 from models.catalogue import NETWORKS
 from training.errors import UserError
-from training.settings import Experiment
+from training.settings.experiment import Experiment
 
 VERSION = "0.1.0"
 

@@ -6,7 +6,8 @@ photos; the others read the published data sets where they lie (`--source-root`,
 
 from dataclasses import replace
 
-from training.settings import Augmentation, Data, Domain, Optimizer, Schedule, Translator
+from training.settings.data import Data, Domain, Translator
+from training.settings.schedule import Augmentation, Optimizer, Schedule
 
 TRANSLATION_OPTIMIZER = Optimizer(
     learning_rate=2e-4, weight_decay=0.0, beta_1=0.5, power=1.0, constant_share=0.5

@@ -1,41 +1,34 @@
 """Every recipe, declared once: `python training/run.py --recipe NAME`; `--list` says what to expect of each.
 
-What is not stated has the documented default of `settings.py`. Constants are the papers', in the papers' units; sizes,
+What is not stated has the documented default of `settings/`. Constants are the papers', in the papers' units; sizes,
 steps and learning rates come with the data (`presets.py`). `measured`: time and mIoU on the embedded streets, 16.8
 without adaptation (tests/benchmarks/README.md); `published`: the paper's result in its own setting.
 """
 
-from training.settings import (
-    Alignment,
-    ClassBalanced,
+from training.settings.experiment import Recipe
+from training.settings.losses import (
     Consistency,
-    CopyPaste,
-    EntropyMixture,
-    Fda,
     FeatureDistance,
-    GlobalThreshold,
-    InstanceAdaptive,
-    KeptAdversary,
-    LabelEntropy,
     Losses,
     Masked,
-    MeanTeacher,
     Mixture,
     Mrkld,
-    Online,
     PixelContrast,
     PrototypeContrast,
-    RareClassMining,
-    RareClassSampling,
-    Recipe,
     RegionRegularisation,
-    Rounds,
-    RunningThresholds,
-    SoftBalance,
-    SourceShare,
-    SpatialPrior,
-    WarmUp,
 )
+from training.settings.sampling import CopyPaste, RareClassMining, RareClassSampling, SoftBalance, SourceShare
+from training.settings.selectors import (
+    ClassBalanced,
+    EntropyMixture,
+    GlobalThreshold,
+    InstanceAdaptive,
+    LabelEntropy,
+    SpatialPrior,
+)
+from training.settings.stages import Alignment, KeptAdversary, Online, Rounds, WarmUp
+from training.settings.teacher import MeanTeacher, RunningThresholds
+from training.settings.translation import Fda
 
 CBST = (
     "Zou et al., Unsupervised Domain Adaptation for Semantic Segmentation via Class-Balanced Self-Training, ECCV 2018"

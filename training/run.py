@@ -17,7 +17,7 @@ from training.errors import CannotWrite, OutOfMemory, Resumable, UserError
 from training.experiment_json import experiment_to_json
 from training.run_directory.paths import RunDirectory
 from training.run_directory.resuming import asked_start, resume
-from training.settings import Experiment
+from training.settings.experiment import Experiment
 
 
 def main(argv: list[str] | None = None) -> int:

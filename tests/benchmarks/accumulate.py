@@ -44,7 +44,7 @@ def measured(arguments: Arguments) -> str:
     from training.methods.optimizers import build_optimizer
     from training.methods.source_training import SourceTraining
     from training.methods.terms import CrossEntropyTerm
-    from training.settings import Optimizer
+    from training.settings.schedule import Optimizer
     from training.stages.fitting import distributed_step
 
     (parts,), (height, width) = arguments.parts, map(int, arguments.size.split("x"))

@@ -49,7 +49,7 @@ def measure(images: int, cache_mib: int, run: Path | None) -> Result:
     from training.prediction.target_predictions import TargetPredictions
     from training.prediction.trained_model import load_trained
     from training.pseudo_labels import ClassBalancedSelector
-    from training.settings import Domain
+    from training.settings.data import Domain
 
     space = LABEL_SPACES["cityscapes19"]
     network = load_trained(run).network if run else build_segmenter("compact", space.count)

@@ -66,7 +66,7 @@ def method_of(row: Row):
     from training.methods.optimizers import build_optimizer
     from training.methods.source_training import SourceTraining
     from training.methods.terms import CrossEntropyTerm
-    from training.settings import Optimizer
+    from training.settings.schedule import Optimizer
     from training.stages.rounds import round_method
 
     network = build_segmenter(row.network, CLASSES)

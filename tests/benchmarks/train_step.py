@@ -29,7 +29,8 @@ from dataclasses import dataclass
 import tyro
 
 from training.distribution.quiet import start_tensorflow
-from training.settings import Data, Optimizer
+from training.settings.data import Data
+from training.settings.schedule import Optimizer
 
 STEPS_A_TURN = 4
 

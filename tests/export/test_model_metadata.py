@@ -16,7 +16,7 @@ from training.prediction.model_metadata import ModelMetadata, RoundSelection
 from training.pseudo_labels import ClassBalancedSelector, EntropyMixtureSelector, InstanceAdaptiveSelector, from_json
 from training.pseudo_labels.spatial_prior import pack_prior, resize_prior, spatial_prior, unpack_prior
 from training.run_directory.paths import RunDirectory
-from training.settings import Domain
+from training.settings.data import Domain
 
 SPACE = LABEL_SPACES["cityscapes19"]
 

@@ -34,7 +34,8 @@ from training.evaluation.watch import chosen_stage, scored_stages
 from training.experiment_json import experiment_from_json, experiment_to_json
 from training.prediction.model_metadata import ModelMetadata
 from training.run_directory.paths import RunDirectory
-from training.settings import Experiment, Rounds
+from training.settings.experiment import Experiment
+from training.settings.stages import Rounds
 
 RECIPES = ("cbst_sp", "hiast", "lrent", "advent", "mrkld", "source_only")
 VALUES = (

@@ -30,7 +30,7 @@ def label(folder: pathlib.Path) -> dict:
     from training.evaluation.scoring import score
     from training.prediction.predictor import Predictor
     from training.run_directory.paths import RunDirectory
-    from training.settings import Domain
+    from training.settings.data import Domain
     from training.stages.round_labels import label_round
 
     space = LABEL_SPACES["cityscapes19"]

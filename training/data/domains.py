@@ -17,7 +17,8 @@ from training.data.streetsim.frames import ensure_frames
 from training.distribution.threads import in_order
 from training.errors import UserError, printable
 from training.progress import Meter
-from training.settings import Domain, Experiment
+from training.settings.data import Domain
+from training.settings.experiment import Experiment
 
 HOME_IMAGES = 100  # held-out source images where none are named: training images, at most
 LABELS_CHECKED = 500  # for a labelled pixel, at most: the first that has one ends it

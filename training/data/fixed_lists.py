@@ -15,7 +15,7 @@ from training.errors import UserError
 from training.files.atomic import write_atomically
 from training.files.reading import read_json
 from training.progress import console
-from training.settings import Experiment
+from training.settings.experiment import Experiment
 
 RANGES = "sixteen_bit_ranges"
 

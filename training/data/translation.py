@@ -15,7 +15,7 @@ from training.data.fourier import FourierTranslation
 from training.data.input_pipeline import TrainingStream
 from training.data.samples import Dataset
 from training.data.translated_images import TranslatedFolder, own_samples
-from training.settings import CycleGan, Fda, TranslatedImages
+from training.settings.translation import CycleGan, Fda, TranslatedImages
 
 
 class Translation(Protocol):

@@ -20,10 +20,10 @@ After every stage it predicts the same target images and held-out source images 
 * `estimated_accuracy`, `estimated_class_accuracy`: average thresholded confidence, 0 to 1.
 * `entropy`, `diversity`, `nuclear_norm`: see `label_free.py`; 0 to 1. `confidence`: mean of the largest probability.
 
-A stage is a *clear collapse* when the drift or a lost class is beyond the limits in `training.settings.Watch`, or when
-the share excess is and the network forgets the source; half the share excess is a warning. Which stage becomes the
-result is decided by `rule.py`; the model before adaptation is always one of them. All limits were set on runs whose
-truth is known (tests/benchmarks/README.md).
+A stage is a *clear collapse* when the drift or a lost class is beyond the limits in
+`training.settings.experiment.Watch`, or when the share excess is and the network forgets the source; half the share
+excess is a warning. Which stage becomes the result is decided by `rule.py`; the model before adaptation is always one
+of them. All limits were set on runs whose truth is known (tests/benchmarks/README.md).
 """
 
 from dataclasses import asdict, dataclass
@@ -126,7 +126,7 @@ def judge(
     Args:
         observation, previous, reference: of this stage, the stage before and the reference, on the same images.
         source_shares: class shares of the source labels, float `[classes]`.
-        names: class names. limits: `training.settings.Watch`.
+        names: class names. limits: `training.settings.experiment.Watch`.
         labeller_shares: class shares of another model that labelled round 1, in place of the reference's: a network
             that learns from a better one is meant to leave its own.
         before: `Verdict.measured` of the model before adaptation; None = this is its verdict.

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from training.data.augment import MEAN_COLOR
 from training.randomness import uniform_at
-from training.settings import Masked
+from training.settings.losses import Masked
 
 BLOCKS = 2  # number of the stream of random numbers, beside those of `class_mix.py`
 

@@ -14,7 +14,7 @@ from training.data.augment import blurred
 from training.data.strong_augment import jittered
 from training.losses.regions import OUTSIDE
 from training.randomness import uniform_at
-from training.settings import ClassMix
+from training.settings.sampling import ClassMix
 
 CLASSES, COLOURS, MASKED_COLOURS = 0, 1, 3  # numbers of the streams of random numbers; 2: `block_mask.py`
 _IDS = 256

@@ -36,7 +36,7 @@ from training.losses.grids import LEAST_SHARE, labels_on, pooled
 from training.losses.regions import IGNORE, OUTSIDE
 from training.methods.term import Term, TermContext
 from training.randomness import uniform_at
-from training.settings import PixelContrast, PrototypeContrast
+from training.settings.losses import PixelContrast, PrototypeContrast
 
 ANCHORS, NEGATIVES, POOLS, PUSHES, PIXELS = 10, 11, 12, 13, 14  # numbers of the streams of random numbers
 POOL = 256  # negatives of each queue that the anchors of a step draw theirs from

@@ -23,7 +23,7 @@ from training.losses.adversarial import discriminator_loss
 from training.losses.translation import REAL, absolute_difference, semantic_difference
 from training.methods.image_pool import ImagePool
 from training.methods.method import Method
-from training.settings import CycleGan
+from training.settings.translation import CycleGan
 
 SOURCE_POOL, TARGET_POOL = 1, 2  # of `uniform_at`
 ADVERSARIAL = ("to_target", "to_source", "cycle", "identity")

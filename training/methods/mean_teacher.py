@@ -30,7 +30,7 @@ from training.methods.method import Method
 from training.methods.online_labels import OnlineLabels
 from training.methods.self_training import SoftLabeller
 from training.methods.step import Step, View, on_grid_of, predict_domains, predict_view
-from training.settings import MeanTeacher
+from training.settings.teacher import MeanTeacher
 
 Decay = float | Callable[[tf.Tensor], tf.Tensor]
 """Of a moving average: a constant, or a function of the step (int scalar, 0 = the first of the stage)."""

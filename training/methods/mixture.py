@@ -39,7 +39,7 @@ from training.losses.regions import IGNORE
 from training.methods.step import Step, View, thin_label
 from training.methods.term import Term, TermContext
 from training.randomness import uniform_at
-from training.settings import Mixture
+from training.settings.losses import Mixture
 
 SOURCE_PLACES, TARGET_PLACES, PARTNERS = 20, 21, 22  # numbers of the streams of random numbers
 DIMENSION, COMPACT_DIMENSION = 256, 64  # of embeddings, where the settings do not say it

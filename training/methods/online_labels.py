@@ -1,6 +1,6 @@
 """What a mean teacher's prediction says of a target batch: a label for each pixel, and how much it counts.
 
-One class per kind of `settings.Online.weighting`, found by its settings in `ONLINE_LABELS`.
+One class per kind of `settings.stages.Online.weighting`, found by its settings in `ONLINE_LABELS`.
 """
 
 import keras
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from models.replicas import over_replicas
 from training.losses.regions import IGNORE, mean_over
-from training.settings import ImageConfidence, PixelConfidence, RunningThresholds
+from training.settings.teacher import ImageConfidence, PixelConfidence, RunningThresholds
 
 BINS = 1000  # of the histograms of confidences, over [0, 1]
 

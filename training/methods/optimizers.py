@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from training.settings import Optimizer
+from training.settings.schedule import Optimizer
 
 
 class _Fused:

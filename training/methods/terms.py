@@ -1,7 +1,7 @@
 """Loss terms: callables `term(step) -> scalar` with a name and a weight; and the table settings -> terms.
 
 A new loss touches three places: a pure function in `training/losses/`, a term here with its line in `TERMS`, and a
-dataclass with its field of `Losses` in `training/settings.py`.
+dataclass with its field of `Losses` in `training/settings/losses.py`.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from training.losses.regions import REGIONS
 from training.methods.contrast import PixelContrastTerm, PrototypeContrastTerm
 from training.methods.step import Step
 from training.methods.term import Term, TermContext
-from training.settings import (
+from training.settings.losses import (
     Consistency,
     FeatureDistance,
     Losses,

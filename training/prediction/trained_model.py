@@ -14,7 +14,7 @@ from training.data.picture_pixels import Range
 from training.errors import UserError
 from training.run_directory.checkpoint import lasting_groups, read_lasting
 from training.run_directory.paths import STUDENT, RunDirectory
-from training.settings import Experiment
+from training.settings.experiment import Experiment
 
 STUDENT_GROUP = STUDENT.strip("/")  # of `Method.lasting_variables`
 

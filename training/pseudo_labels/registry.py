@@ -56,7 +56,7 @@ def build_selector(settings: Any, number: int, prior: np.ndarray | None = None) 
 @functools.cache
 def selectors() -> dict[str, type[Selector]]:
     """All selectors by kind, in the order of the settings."""
-    from training.settings import Rounds
+    from training.settings.stages import Rounds
 
     kinds = [settings.kind for settings in get_args(get_type_hints(Rounds)["selector"])]
     return {kind: selector_class(kind) for kind in kinds}

@@ -10,8 +10,8 @@
 thresholds follow them, so its labels depend on the order of the images; what it is fitted to at the end labels later
 images with thresholds that no longer move.
 
-A new selector is one module, called as its settings' `kind`, and one dataclass in `training/settings.py`, called as the
-selector without the ending `Selector`. Nothing else knows it.
+A new selector is one module, called as its settings' `kind`, and one dataclass in `training/settings/selectors.py`,
+called as the selector without the ending `Selector`. Nothing else knows it.
 """
 
 from abc import ABC, abstractmethod
@@ -182,7 +182,7 @@ class Selector(ABC):
 
     @classmethod
     def from_settings(cls, settings: Any, number: int, prior: np.ndarray | None = None) -> "Selector":
-        """The selector of round `number` (1 = first), as its dataclass in `training/settings.py` says."""
+        """The selector of round `number` (1 = first), as its dataclass in `training/settings/selectors.py` says."""
         told = {name: getattr(settings, name) for name in cls.options() if hasattr(settings, name)}
         told |= {} if prior is None else {"prior": prior}
         return cls(**(told | cls.in_round(settings, number)))

@@ -56,7 +56,7 @@ from training.files.reading import read_json
 from training.run_directory.checks import check_links, checked_state
 from training.run_directory.digests import digests_of, read_digests, write_digests
 from training.run_directory.lock import HOLDER, LOCK, lock_run
-from training.settings import Experiment
+from training.settings.experiment import Experiment
 
 HDF5_OVERHEAD = 8192  # bytes per variable, at most; HDF5 crashes the process when it meets a full disk
 STUDENT = "student/"  # before the name of a stage whose result is its teacher: the student

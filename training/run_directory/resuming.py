@@ -14,7 +14,7 @@ from training.experiment_json import VERSION, experiment_to_json
 from training.files.atomic import remove_leftovers
 from training.run_directory.digests import is_inside, is_sound, read_digests
 from training.run_directory.paths import STATE, STATE_BEFORE, RunDirectory, digest_of_stages, environment
-from training.settings import Experiment
+from training.settings.experiment import Experiment
 
 SHOWN = 6  # differences
 CHANGEABLE = re.compile(r"data\.schedules\.\w+\.accumulate")

@@ -7,7 +7,8 @@ from training.methods.adversarial import AdversarialSelfTraining
 from training.methods.terms import Term, terms_of
 from training.pseudo_labels import selector_class
 from training.run_directory.checkpoint import lasting_groups
-from training.settings import Alignment, KeptAdversary, Recipe, Rounds
+from training.settings.experiment import Recipe
+from training.settings.stages import Alignment, KeptAdversary, Rounds
 from training.stages.alignment import discriminator_optimizer, new_discriminator
 from training.stages.stage import Run, Stage
 

@@ -15,7 +15,9 @@ from training.methods.adversarial import AdversarialTraining
 from training.methods.optimizers import Adam
 from training.methods.terms import CrossEntropyTerm, terms_of
 from training.progress import console
-from training.settings import Alignment, Experiment, Schedule
+from training.settings.experiment import Experiment
+from training.settings.schedule import Schedule
+from training.settings.stages import Alignment
 from training.stages.balanced_orders import balanced_order
 from training.stages.fitting import Part, train_stage
 from training.stages.stage import Run, Stage, term_context

@@ -15,7 +15,7 @@ from training.distribution.workers import workers_of
 from training.prediction.target_predictions import PREDICTION_BATCH, TargetPredictions
 from training.probability_maps.class_entropies import ClassEntropies
 from training.progress import console
-from training.settings import SoftBalance
+from training.settings.sampling import SoftBalance
 from training.stages.orders import SHOWN, class_counts
 from training.stages.stage import Run
 

@@ -11,7 +11,7 @@ from training.losses.contrast import contrast_features, grid_size
 from training.losses.grids import labels_on
 from training.methods.contrast import PrototypeContrastTerm
 from training.methods.step import on_grid_of
-from training.settings import PixelContrast, PrototypeContrast
+from training.settings.losses import PixelContrast, PrototypeContrast
 from training.stages.stage import Run
 
 IMAGES = 12  # of each domain

@@ -33,8 +33,9 @@ from training.methods.cycle_gan import CycleGanTraining, TranslatorNetworks
 from training.methods.optimizers import build_optimizer
 from training.progress import Meter, console
 from training.run_directory.checkpoint import load_lasting
-from training.settings import CycleGan, Experiment
-from training.settings import Translator as Sizes
+from training.settings.data import Translator as Sizes
+from training.settings.experiment import Experiment
+from training.settings.translation import CycleGan
 from training.stages.fitting import train_stage
 from training.stages.stage import TRANSLATION, Run, Stage
 from training.stages.streams import augmentation_of, stream_of

@@ -1,6 +1,7 @@
 """FDA as the translation of a recipe: it has nothing to train."""
 
-from training.settings import Experiment, Fda
+from training.settings.experiment import Experiment
+from training.settings.translation import Fda
 from training.stages.stage import Stage
 from training.stages.translation import translation_stages
 

@@ -23,7 +23,7 @@ from training.progress import Meter
 from training.run_directory.checkpoint import load_lasting, load_partial, save_partial
 from training.run_directory.metrics import append_metrics, forget_metrics_after
 from training.run_directory.paths import RunDirectory
-from training.settings import Schedule
+from training.settings.schedule import Schedule
 from training.stages.memory_advice import need_of, sentence, tell
 
 LOG_EVERY = 25  # steps

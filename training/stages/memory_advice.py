@@ -9,7 +9,7 @@ from training.distribution.devices import is_chief
 from training.distribution.memory import free_memory, free_on_gpu, gigabytes
 from training.distribution.step_memory import StepMemory, step_memory
 from training.progress import console
-from training.settings import Schedule
+from training.settings.schedule import Schedule
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from models.weights import LoadedWeights, WeightsError, load_weights
 from training.distribution.workers import on_chief
 from training.errors import UserError
 from training.progress import console
-from training.settings import Experiment, Model
+from training.settings.experiment import Experiment, Model
 
 
 def features_stride(model: Model) -> int:

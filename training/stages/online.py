@@ -27,7 +27,10 @@ from training.methods.online_labels import ONLINE_LABELS
 from training.methods.online_teacher import OnlineTeacher
 from training.methods.terms import CrossEntropyTerm, TeacherWeightTerm, terms_of
 from training.progress import console
-from training.settings import ClassMix, Experiment, Online, Schedule
+from training.settings.experiment import Experiment
+from training.settings.sampling import ClassMix
+from training.settings.schedule import Schedule
+from training.settings.stages import Online
 from training.stages.contrast_report import ContrastReport
 from training.stages.fitting import Part, train_stage
 from training.stages.judging import better_of, judge_network

@@ -17,7 +17,7 @@ from training.files.npy import read_array
 from training.prediction.label_images import LabelledImages
 from training.progress import Meter, console
 from training.run_directory.paths import RunDirectory
-from training.settings import RareClassSampling
+from training.settings.sampling import RareClassSampling
 from training.stages.stage import Run
 
 SHOWN = 5  # classes that are named while a run works

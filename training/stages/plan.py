@@ -25,7 +25,7 @@ from training.evaluation.watch import chosen_stage
 from training.prediction.target_predictions import PREDICTION_BATCH
 from training.progress import console
 from training.run_directory.paths import RunDirectory
-from training.settings import Experiment
+from training.settings.experiment import Experiment
 from training.stages.judging import judge_network
 from training.stages.network import build_network
 from training.stages.report import report_run

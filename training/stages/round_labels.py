@@ -20,7 +20,9 @@ from training.probability_maps.map_files import load_prior
 from training.progress import console
 from training.pseudo_labels import build_selector, spatial_prior
 from training.run_directory.paths import RunDirectory
-from training.settings import Data, RareClassMining, Rounds
+from training.settings.data import Data
+from training.settings.sampling import RareClassMining
+from training.settings.stages import Rounds
 
 
 @dataclass(frozen=True)

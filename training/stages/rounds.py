@@ -32,15 +32,12 @@ from training.prediction.label_images import (
 )
 from training.progress import console
 from training.pseudo_labels import portion_at, selector_class
-from training.settings import (
-    CopyPaste,
-    Data,
-    Experiment,
-    ImageConfidence,
-    Rounds,
-    Schedule,
-    SourceShare,
-)
+from training.settings.data import Data
+from training.settings.experiment import Experiment
+from training.settings.sampling import CopyPaste, SourceShare
+from training.settings.schedule import Schedule
+from training.settings.stages import Rounds
+from training.settings.teacher import ImageConfidence
 from training.stages.adversarial_rounds import adversarial_round, check_adversarial
 from training.stages.balanced_orders import kept_order
 from training.stages.fitting import train_stage

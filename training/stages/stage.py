@@ -21,7 +21,9 @@ from training.prediction.target_predictions import PREDICTION_BATCH
 from training.prediction.trained_model import load_own_weights
 from training.run_directory.checkpoint import read_lasting, save_lasting
 from training.run_directory.paths import RunDirectory
-from training.settings import CycleGan, Experiment, Schedule
+from training.settings.experiment import Experiment
+from training.settings.schedule import Schedule
+from training.settings.translation import CycleGan
 from training.stages.network import features_stride
 from training.stages.warm_start import WarmStart, open_labeller
 

@@ -6,7 +6,8 @@ from typing import Any
 from training.data.augment import SampleAugmentation
 from training.data.input_pipeline import TrainingStream
 from training.data.samples import Dataset
-from training.settings import Data, Schedule
+from training.settings.data import Data
+from training.settings.schedule import Schedule
 from training.stages.stage import Run
 
 

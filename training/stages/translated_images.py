@@ -1,6 +1,7 @@
 """Images that others have translated as the translation of a recipe: there is nothing to train."""
 
-from training.settings import Experiment, TranslatedImages
+from training.settings.experiment import Experiment
+from training.settings.translation import TranslatedImages
 from training.stages.stage import Stage
 from training.stages.translation import translation_stages
 

@@ -11,7 +11,7 @@ from training.distribution.workers import on_chief
 from training.errors import UserError
 from training.evaluation.panels import write_translation
 from training.progress import console
-from training.settings import Experiment
+from training.settings.experiment import Experiment
 from training.stages.stage import TRANSLATION, Run, Stage
 from training.stages.streams import stream_of
 

@@ -22,7 +22,7 @@ from training.prediction.foreign_predictor import SUFFIXES, ForeignPredictor
 from training.prediction.predictor import Predictor
 from training.prediction.trained_model import load_trained
 from training.run_directory.paths import STATE, RunDirectory
-from training.settings import Experiment
+from training.settings.experiment import Experiment
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ from training.methods.source_training import SourceTraining
 from training.methods.terms import CrossEntropyTerm
 from training.prediction.foreign_predictor import ForeignPredictor
 from training.progress import console
-from training.settings import Experiment, Mixture, WarmUp
+from training.settings.experiment import Experiment
+from training.settings.losses import Mixture
+from training.settings.stages import WarmUp
 from training.stages.fitting import train_stage
 from training.stages.modes import start_modes
 from training.stages.network import initial_network

@@ -10,7 +10,7 @@ from training.methods.mean_teacher import MeanTeacherTraining, teacher_of
 from training.methods.optimizers import build_optimizer
 from training.methods.source_training import SourceTraining
 from training.methods.terms import CrossEntropyTerm
-from training.settings import Optimizer
+from training.settings.schedule import Optimizer
 from training.stages.fitting import distributed_step
 
 

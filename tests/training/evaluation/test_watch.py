@@ -16,7 +16,7 @@ from training.evaluation.watch import (
     lost_share,
     share_excess_of,
 )
-from training.settings import Watch
+from training.settings.experiment import Watch
 
 NAMES = ("road", "building", "sky", "pole")
 SHARES = np.array([0.4, 0.3, 0.27, 0.03])

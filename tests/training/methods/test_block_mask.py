@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from training.data.augment import MEAN_COLOR
 from training.methods.block_mask import BlockMasker
-from training.settings import Masked
+from training.settings.losses import Masked
 
 
 def hidden(masker: BlockMasker, positions, height: int = 32, width: int = 64) -> np.ndarray:

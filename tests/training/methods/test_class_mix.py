@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from training.methods.class_mix import COLOURS, MASKED_COLOURS, ClassMixer, shown_ids
-from training.settings import ClassMix
+from training.settings.sampling import ClassMix
 
 UNCHANGED = ClassMix(jitter_probability=0.0, blur_probability=0.0)
 

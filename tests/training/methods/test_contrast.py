@@ -8,7 +8,7 @@ from tests.training.methods.tiny import CLASSES, batch, compiled
 from tests.training.methods.tiny_contrast import ENTRIES, built, contrast_method, some_prototype_contrast
 from training.losses.contrast import contrast_features
 from training.methods.step import Step, View
-from training.settings import PixelContrast
+from training.settings.losses import PixelContrast
 
 SIZE = (8, 8)
 CHANNELS = 8

@@ -10,7 +10,8 @@ from training.methods.cycle_gan import CycleGanTraining, TranslatorNetworks
 from training.methods.image_pool import ImagePool
 from training.methods.optimizers import RampedPoly, build_optimizer
 from training.presets import TRANSLATION_OPTIMIZER
-from training.settings import CycleGan, Optimizer, SemanticConsistency
+from training.settings.schedule import Optimizer
+from training.settings.translation import CycleGan, SemanticConsistency
 
 CROP = (32, 32)
 PLAIN = Optimizer("sgd", learning_rate=0.01, weight_decay=0.0, momentum=0.0, schedule="constant")

@@ -16,7 +16,7 @@ from training.methods.terms import (
     SoftCrossEntropyTerm,
     TeacherConsistencyTerm,
 )
-from training.settings import MeanTeacher
+from training.settings.teacher import MeanTeacher
 
 SGD = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0}
 

@@ -11,7 +11,7 @@ from training.methods.self_training import SelfTraining, SoftLabeller
 from training.methods.source_training import SourceTraining
 from training.methods.step import thin_label
 from training.methods.terms import ConfidentRegionKLDTerm, CrossEntropyTerm, SoftCrossEntropyTerm
-from training.settings import Optimizer
+from training.settings.schedule import Optimizer
 
 
 def test_source_training_learns():

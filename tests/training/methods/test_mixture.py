@@ -19,7 +19,8 @@ from training.methods.source_training import SourceTraining
 from training.methods.step import Step, View
 from training.methods.term import TermContext
 from training.methods.terms import CrossEntropyTerm
-from training.settings import Mixture, Optimizer
+from training.settings.losses import Mixture
+from training.settings.schedule import Optimizer
 
 SOME = Mixture(dimension=4, samples=20, label_reduction=1, consistency=0.1)
 

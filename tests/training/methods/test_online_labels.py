@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from training.methods.online_labels import BINS, ImageWeights, OnlineLabels, PixelWeights, ThresholdedLabels
-from training.settings import ImageConfidence, PixelConfidence, RunningThresholds
+from training.settings.teacher import ImageConfidence, PixelConfidence, RunningThresholds
 
 
 def probs_of(*confidences, classes: int = 3, label: int = 1):

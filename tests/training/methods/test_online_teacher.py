@@ -24,15 +24,9 @@ from training.methods.terms import (
     TeacherWeightTerm,
     terms_of,
 )
-from training.settings import (
-    ClassMix,
-    FeatureDistance,
-    ImageConfidence,
-    Losses,
-    Masked,
-    MeanTeacher,
-    RunningThresholds,
-)
+from training.settings.losses import FeatureDistance, Losses, Masked
+from training.settings.sampling import ClassMix
+from training.settings.teacher import ImageConfidence, MeanTeacher, RunningThresholds
 
 UNCHANGED = ClassMix(jitter_probability=0.0, blur_probability=0.0)
 SGD = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0}

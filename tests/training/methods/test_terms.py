@@ -15,7 +15,7 @@ from training.methods.self_training import SelfTraining
 from training.methods.source_training import SourceTraining
 from training.methods.step import Step, View, predict_domains
 from training.methods.terms import TERMS, CrossEntropyTerm, Term, labelled_pixels, terms_of
-from training.settings import (
+from training.settings.losses import (
     Consistency,
     FeatureDistance,
     Losses,

@@ -7,7 +7,7 @@ import tensorflow as tf
 from models.batch_norm import BatchNormalization
 from models.layers import Dropout
 from training.methods.optimizers import build_optimizer
-from training.settings import Optimizer
+from training.settings.schedule import Optimizer
 
 CLASSES = 3
 

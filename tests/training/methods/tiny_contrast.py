@@ -9,7 +9,7 @@ from training.methods.method import Method
 from training.methods.step import Step, View, on_grid_of
 from training.methods.term import TermContext
 from training.methods.terms import CrossEntropyTerm
-from training.settings import PrototypeContrast
+from training.settings.losses import PrototypeContrast
 
 ENTRIES = 50
 

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.distribution.worker_threads import WorkerThreads
-from training import settings as told
 from training.distribution.shares import Workers
 from training.errors import UserError
 from training.probability_maps.entropy import uncertainty
 from training.pseudo_labels import EntropyMixtureSelector, build_selector, from_json
 from training.pseudo_labels.entropy_mixture import ClassHistograms
+from training.settings.selectors import EntropyMixture
 
 CLASSES = 4
 
@@ -184,11 +184,11 @@ def test_memory_does_not_grow_with_the_images():
 
 
 def test_its_settings():
-    assert build_selector(told.EntropyMixture(), 3).parameters == EntropyMixtureSelector().parameters == {
+    assert build_selector(EntropyMixture(), 3).parameters == EntropyMixtureSelector().parameters == {
         "scope": "domain", "iterations": 200, "tolerance": 1e-5, "least_variance": 1e-6, "initial_quantile": 0.2,
         "least_pixels": 200, "fallback_portion": 0.5, "fallback_confidence": 0.9,
     }  # fmt: skip
-    assert build_selector(told.EntropyMixture(scope="image", least_pixels=9), 1).least_pixels == 9
+    assert build_selector(EntropyMixture(scope="image", least_pixels=9), 1).least_pixels == 9
 
 
 BAD = [

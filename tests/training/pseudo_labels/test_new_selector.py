@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 import training.pseudo_labels
-from training import label, settings
+from training import label
 from training.prediction.label_images import LabelsInMemory, Predictions, label_images
 from training.pseudo_labels import build_selector, from_json
 from training.pseudo_labels.registry import choices, selectors
+from training.settings import stages
+from training.settings.selectors import ClassBalanced, GlobalThreshold
 
 MODULE = """
 from dataclasses import dataclass
@@ -57,7 +59,7 @@ class EntropyLimit:
 
 @dataclass(frozen=True)
 class RoundsWithOneMore:
-    selector: settings.GlobalThreshold | settings.ClassBalanced | EntropyLimit = EntropyLimit()
+    selector: GlobalThreshold | ClassBalanced | EntropyLimit = EntropyLimit()
 
 
 class Maps(Predictions):
@@ -72,7 +74,7 @@ class Maps(Predictions):
 def _one_more(tmp_path, monkeypatch):
     (tmp_path / "entropy_limit.py").write_text(MODULE)
     monkeypatch.setattr(training.pseudo_labels, "__path__", [*training.pseudo_labels.__path__, str(tmp_path)])
-    monkeypatch.setattr(settings, "Rounds", RoundsWithOneMore)
+    monkeypatch.setattr(stages, "Rounds", RoundsWithOneMore)
     importlib.invalidate_caches()
     for cached in (selectors, choices):
         cached.cache_clear()

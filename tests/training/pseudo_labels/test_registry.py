@@ -12,7 +12,8 @@ import pytest
 from training.errors import UserError
 from training.pseudo_labels import ClassBalancedSelector, build_selector, from_json, selector_class
 from training.pseudo_labels.registry import choice_called, choices, selectors
-from training.settings import ClassBalanced, InstanceAdaptive, LabelEntropy, Rounds
+from training.settings.selectors import ClassBalanced, InstanceAdaptive, LabelEntropy
+from training.settings.stages import Rounds
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = get_args(get_type_hints(Rounds)["selector"])

@@ -15,7 +15,7 @@ from training.errors import UserError
 from training.experiment_json import experiment_from_json, experiment_to_json
 from training.presets import DATA
 from training.run_directory.paths import RunDirectory
-from training.settings import Translator
+from training.settings.data import Translator
 from training.stages import judging, plan, streams, warm_up
 from training.stages.cycle_gan import crop_of
 from training.stages.stage import Run

@@ -24,7 +24,7 @@ from training.methods.step import Step, predict_view
 from training.methods.terms import CrossEntropyTerm, TeacherConsistencyTerm, Term
 from training.run_directory.checkpoint import save_lasting
 from training.run_directory.paths import RunDirectory
-from training.settings import Optimizer, Schedule
+from training.settings.schedule import Optimizer, Schedule
 from training.stages.fitting import train_stage
 
 STEPS, CHECKPOINT = 4, 2  # the last checkpoint of the unbroken stage is where the resumed one begins

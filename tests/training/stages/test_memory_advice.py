@@ -16,7 +16,7 @@ from training.distribution.step_memory import StepMemory
 from training.methods.source_training import SourceTraining
 from training.methods.terms import CrossEntropyTerm
 from training.run_directory.paths import RunDirectory
-from training.settings import Optimizer, Schedule
+from training.settings.schedule import Optimizer, Schedule
 from training.stages import memory_advice, stage
 from training.stages.fitting import train_stage
 from training.stages.memory_advice import Need, sentence

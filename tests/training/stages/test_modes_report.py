@@ -9,7 +9,7 @@ from tests.training.methods.tiny_contrast import TINY_SPACE
 from training.methods.mixture import GROUP, mixture_head, mixture_terms
 from training.methods.term import TermContext
 from training.run_directory.checkpoint import save_lasting
-from training.settings import Mixture
+from training.settings.losses import Mixture
 from training.stages.modes import modes_in_use
 from training.stages.modes_report import ModesReport
 

@@ -19,7 +19,7 @@ from training.data.samples import Dataset
 from training.data.sampling import Permutation, RareClasses
 from training.errors import UserError
 from training.run_directory.paths import RunDirectory
-from training.settings import RareClassSampling
+from training.settings.sampling import RareClassSampling
 from training.stages import rounds, warm_up
 from training.stages.orders import class_counts, order_figures, showing, source_order, target_order
 from training.stages.plan import plan

@@ -10,7 +10,7 @@ from training.command_line import experiment_of, parse
 from training.errors import UserError
 from training.progress import console
 from training.recipes import RECIPES
-from training.settings import Alignment
+from training.settings.stages import Alignment
 from training.stages.plan import build_network, check_batches, plan, run_experiment
 from training.stages.stage import Stage
 

@@ -11,7 +11,11 @@ from training.errors import UserError
 from training.methods.mean_teacher import MeanTeacherTraining
 from training.methods.self_training import SelfTraining, SoftLabeller
 from training.run_directory.paths import RunDirectory
-from training.settings import ClassMix, ImageConfidence, LabelEntropy, Losses, Masked, MeanTeacher, Rounds
+from training.settings.losses import Losses, Masked
+from training.settings.sampling import ClassMix
+from training.settings.selectors import LabelEntropy
+from training.settings.stages import Rounds
+from training.settings.teacher import ImageConfidence, MeanTeacher
 from training.stages.plan import plan
 from training.stages.rounds import round_method
 

@@ -16,7 +16,7 @@ from training.command_line import experiment_of, parse
 from training.data.classes import LABEL_SPACES
 from training.errors import UserError
 from training.run_directory.paths import RunDirectory
-from training.settings import Experiment
+from training.settings.experiment import Experiment
 from training.stages import plan, rounds, warm_start, warm_up
 from training.stages.warm_start import WarmStart, warm_start_of
 
