@@ -47,7 +47,9 @@ from export.onnx_surgery import (
     drop_unused,
     drop_unused_domains,
     fill_inputs,
+    in_one_order,
     modernise_resizes,
+    name_by_order,
     name_dimensions,
     order_outputs,
 )
@@ -136,6 +138,8 @@ def to_onnx(network: keras.Model, form: Form = ALL, opset: int = OPSET) -> onnx.
     order_outputs(graph, list(form.outputs))
     name_dimensions(graph, {INPUT: form.image, **form.outputs})
     drop_unused_domains(model)
+    in_one_order(graph)
+    name_by_order(graph, [name for layer in weighted(network) for name in onnx_weights(layer)])
     onnx.checker.check_model(model, full_check=True)
     return model
 

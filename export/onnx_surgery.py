@@ -1,5 +1,6 @@
 """What tf2onnx leaves to be done to a graph: weights, unused constants, names."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -80,3 +81,56 @@ def drop_unused_domains(model: onnx.ModelProto) -> None:
     kept = [entry for entry in model.opset_import if entry.domain in used]
     del model.opset_import[:]
     model.opset_import.extend(kept)
+
+
+def in_one_order(graph: onnx.GraphProto) -> None:
+    """Give operators, constants and descriptions of tensors an order that follows from what is computed alone.
+
+    Each output in turn, and before an operator the makers of its inputs. The order of tf2onnx, and which of several
+    equal operators it keeps, depend on names, which count everything that the process has made before.
+    """
+    makers = {output: node for node in graph.node for output in node.output if output}
+    nodes: list[onnx.NodeProto] = []
+    done: set[str] = set()  # first outputs of the nodes that have their place
+    waiting = [makers[value.name] for value in reversed(graph.output)]
+    while waiting:
+        node = waiting[-1]
+        missing = [makers[name] for name in node.input if name in makers and makers[name].output[0] not in done]
+        if missing and node.output[0] not in done:
+            waiting += reversed(missing)
+            continue
+        waiting.pop()
+        nodes += [node] if node.output[0] not in done else []
+        done.add(node.output[0])
+    tensors = {name: None for node in nodes for name in (*node.input, *node.output)}
+    place = {name: number for number, name in enumerate(tensors)}
+    constants = sorted(graph.initializer, key=lambda tensor: place[tensor.name])
+    known = sorted((value for value in graph.value_info if value.name in place), key=lambda value: place[value.name])
+    for field, values in ((graph.node, nodes), (graph.initializer, constants), (graph.value_info, known)):
+        del field[:]
+        field.extend(values)
+
+
+def name_by_order(graph: onnx.GraphProto, weights: Iterable[str]) -> None:
+    """Names that follow from the order of the operators alone, so that equal networks give equal files.
+
+    An operator is called by its kind and number, or a convolution as its weights, what it makes as itself, and a
+    constant as its first reader. Inputs and outputs of the graph and the constants `weights`, those of layers, keep
+    their names.
+    """
+    unused, counts = set(weights), Counter()
+    names = {name: name for name in ("", *unused, *(value.name for value in (*graph.input, *graph.output)))}
+    for node in graph.node:
+        counts[node.op_type] += 1
+        layer = node.input[1] if node.op_type == "Conv" else ""
+        node.name = layer if layer in unused else f"{node.op_type}_{counts[node.op_type]}"
+        unused.discard(layer)  # two operators that share weights have two names
+        for number, name in enumerate(node.input):
+            names.setdefault(name, f"{node.name}/input_{number}")
+        for number, name in enumerate(node.output):
+            names.setdefault(name, f"{node.name}:{number}")
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    for value in (*graph.initializer, *graph.value_info):
+        value.name = names[value.name]
+    graph.doc_string = ""  # it has the number of the function that was converted

@@ -5,16 +5,16 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, get_args, get_type_hints
+from typing import Annotated, Literal
 
 import tyro
 
 from models.catalogue import NETWORKS
 from training.control import control_of
 from training.errors import UserError
-from training.experiment_json import OPTIONS, experiment_from_json, experiment_to_json
+from training.overrides import use_of, with_overrides
 from training.presets import DATA, EMBEDDED, SUITED
 from training.recipes import RECIPES
 from training.settings.data import Data, Domain, Translator
@@ -189,8 +189,7 @@ def _with_folders(data: Data, arguments: Arguments) -> Data:
 
 def _translated(recipe: Recipe, root: Path) -> TranslatedImages:
     """The images in `root`, used as the recipe's own translation is."""
-    kept = recipe.translation or TranslatedImages("")
-    return TranslatedImages(_absolute(root), alongside=kept.alongside, warm_up=kept.warm_up)
+    return TranslatedImages(_absolute(root), **use_of(recipe.translation, TranslatedImages))
 
 
 def _share(text: str) -> float:
@@ -242,97 +241,6 @@ def _size(text: str) -> tuple[int, int]:
     if min(height, width) < 32:
         raise UserError(f"--size {text}: height and width must be at least 32")
     return height, width
-
-
-@dataclass(frozen=True)
-class _Overridable:
-    recipe: Recipe
-    data: Data
-    model: Model
-
-
-def with_overrides(experiment: Experiment, overrides: tuple[str, ...]) -> Experiment:
-    """Apply `key=value` overrides; keys start at the recipe's parts, or with "data." or "model.".
-
-    tyro checks names and types. A part that the recipe does not use (None) has no keys until it is switched on:
-    `adaptation.mean_teacher=on`, or `off`; where there are several kinds, `adaptation.selector=InstanceAdaptive` or, as
-    recipe.json calls it, `instance_adaptive`.
-    """
-    current = _Overridable(experiment.recipe, experiment.data, experiment.model)
-    values = []
-    for override in overrides:
-        key, value = _split(override)
-        kinds = _kinds(current, key.split("."))
-        kind = next((name for name in kinds if name.lower() == value.replace("_", "").lower()), None)
-        if kind is not None:
-            current = _replaced(current, key.split("."), kinds[kind]() if kinds[kind] else None)
-        elif kinds and "." not in value:
-            raise UserError(f"--set {override}: {key.removeprefix('recipe.')} can be {', '.join(kinds)}")
-        elif re.search(r"(^|,)-+[A-Za-z]", value):  # the parser would take it for an option
-            raise UserError(f"--set {override}: {value} is no value; --show prints those there are")
-        else:
-            values += [f"--{key}", *value.split(",")]
-    changed = _quietly(values, current) if values else current
-    experiment = replace(experiment, recipe=changed.recipe, data=changed.data, model=changed.model)
-    return experiment_from_json(experiment_to_json(experiment), OPTIONS)
-
-
-def _split(override: str) -> tuple[str, str]:
-    """Full key and value of `key=value`."""
-    key, separator, value = override.partition("=")
-    if not separator or not key:
-        raise UserError(f"--set {override}: expected KEY=VALUE, for example adaptation.rounds=5")
-    return key if key.split(".")[0] in ("recipe", "data", "model") else f"recipe.{key}", value
-
-
-def _kinds(part, path: list[str]) -> dict[str, type | None]:
-    """What a part of the experiment can be switched to, by name; empty where `path` names a plain value or nothing."""
-    for name in path[:-1]:
-        part = part.get(name) if isinstance(part, dict) else getattr(part, name, None)
-    if not is_dataclass(part) or path[-1] not in {field.name for field in fields(part)}:
-        return {}
-    options = get_args(get_type_hints(type(part))[path[-1]])
-    classes = [option for option in options if is_dataclass(option)]
-    kinds = {option.__name__: option for option in classes if _has_defaults(option)}
-    on = {"on": next(iter(kinds.values()))} if kinds else {}
-    return {**on, **({"off": None} if classes else {}), **kinds} if type(None) in options else kinds
-
-
-def _has_defaults(kind: type) -> bool:
-    return all(field.default is not MISSING or field.default_factory is not MISSING for field in fields(kind))
-
-
-def _replaced(part, path: list[str], value):
-    """`part` with the value at `path` replaced."""
-    first, *rest = path
-    if isinstance(part, dict):
-        return part | {first: _replaced(part[first], rest, value)}
-    return replace(part, **{first: _replaced(getattr(part, first), rest, value) if rest else value})
-
-
-def _quietly(args: list[str], current: _Overridable) -> _Overridable:
-    import contextlib
-    import io
-
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            return tyro.cli(
-                _Overridable,
-                args=args,
-                default=current,
-                config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
-            )
-    except SystemExit as error:
-        raise UserError(f"--set: {_words_of(said.getvalue())}; --show prints the keys there are") from error
-
-
-def _words_of(box: str) -> str:
-    """tyro's framed message as one line, in the words of --set."""
-    text = re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]|-{3,}", " ", box)
-    text = re.sub(r"For full helptext.*|Argument helptext:.*", "", " ".join(text.split()))
-    text = text.removeprefix("Value error").removeprefix(" Unrecognized options").replace("Unrecognized options", "", 1)
-    return re.sub(r"--(recipe\.)?(?=\w+\.)", "", " ".join(text.split())).strip(" :,")
 
 
 def tiny(experiment: Experiment) -> Experiment:

@@ -109,8 +109,7 @@ PAPER_ONLINE = Schedule(
 
 PAPER_TRANSLATION = replace(
     SMALL_TRANSLATION,
-    steps=125_000,  # BDL: 20 passes over GTA5, four crops a step; it resizes to a width of 1024, here the translators
-    # learn at the size at which frames are used, so that what they make is as sharp as the target
+    steps=125_000,  # BDL: 20 passes over GTA5, four crops a step
     batch_size=4,
 )
 
@@ -164,6 +163,7 @@ def _published(
             "translation": PAPER_TRANSLATION,
         },
         label_margins=margins,
+        translator=Translator(width=1024),  # as BDL; translated at the data's size the images would be sharper
         network="deeplab_v2_resnet101",
         weights="imagenet",
         output_stride=8,

@@ -19,6 +19,7 @@ from export.onnx_graph import (
 )
 from export.onnx_layers import ExportedConvolution, ExportedLayerNorm, onnx_weights
 from export.onnx_padding import automatic_padding
+from models.heads import embedding_block
 from models.layers import Doubled
 from models.mix_transformer import Attention, Gelu
 from tests.export.networks import lively_network
@@ -133,6 +134,16 @@ def test_networks_of_the_same_layers_are_converted_once(exported, session):
     logits = onnxruntime.InferenceSession(other.SerializeToString()).run(["logits"], {"image": image})[0]
     np.testing.assert_allclose(logits, lively_network(network.name, 7, seed=1)(image)["logits"], atol=1e-3)
     assert np.abs(logits - session.run(["logits"], {"image": image})[0]).max() > 0.1
+
+
+@pytest.mark.parametrize("exported", ["compact"], indirect=True)
+def test_the_file_does_not_depend_on_what_the_process_has_made_before(exported):
+    """Such as the second head of DRSL beside the network: Keras and tf2onnx count names over the whole process."""
+    network = exported[0]
+    embedding_block(network.output["features"].shape[-1], 64, 4, seed=0)
+    converted.cache_clear()
+    again = to_onnx(lively_network("compact", 7))
+    assert again.SerializeToString() == exported[1].SerializeToString()
 
 
 def test_the_network_is_left_as_it_was(exported):

@@ -13,6 +13,7 @@ from training.command_line import experiment_of, parse
 from training.errors import UserError
 from training.experiment_json import experiment_from_json, experiment_to_json
 from training.recipes import RECIPES
+from training.settings.losses import PixelContrast
 from training.stages.rounds import round_terms, source_share_of
 
 
@@ -116,6 +117,25 @@ def test_parts_are_switched_on_off_and_exchanged():
     assert experiment("--recipe", "hiast", "--set", "alignment=off").recipe.alignment is None
     exchanged = ("adaptation.selector=InstanceAdaptive", "adaptation.selector.alpha=0.3")
     assert experiment("--recipe", "cbst", "--set", *exchanged).recipe.adaptation.selector.alpha == 0.3
+
+
+def test_another_kind_of_translation_is_used_as_that_of_the_recipe():
+    """DRSL trains on the originals too, and its warm-up on them alone."""
+
+    def translation(*overrides: str):
+        return experiment("--recipe", "drsl", "--set", *overrides).recipe.translation
+
+    assert translation("translation=CycleGan").alongside
+    again = translation("translation=fda", "translation.beta=0.05")
+    assert (again.alongside, again.warm_up, again.beta) == (True, False, (0.05,))
+    for named in (
+        ("translation=CycleGan", "translation.alongside=False"),
+        ("translation.alongside=False", "translation=CycleGan"),
+    ):
+        assert not translation(*named).alongside
+    # Other constants are those of the kind, also where another kind has one of the same name.
+    contrast = experiment("--recipe", "pgpc", "--set", "adaptation.losses.contrast=PixelContrast").recipe
+    assert contrast.adaptation.losses.contrast == PixelContrast()
 
 
 @pytest.mark.parametrize("override", ["adaptation.selector=best", "adaptation.mean_teacher=maybe"])

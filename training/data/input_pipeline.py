@@ -97,6 +97,15 @@ class TrainingStream:
             object.__setattr__(self, "order", Permutation.of_all(len(self.dataset)))
         self.order.check(len(self.dataset))
 
+    def frame(self, position: int) -> np.ndarray:
+        """The frame at a position, before its augmentation: uint8 [h, w, 4], RGB and the label in channel 3.
+
+        Raises:
+            UserError: a damaged file.
+        """
+        index = int(self.order.indices(position, position + 1, self.seed)[0])
+        return changed(self.changes, index, position, lambda other: load_frame(self.dataset, other, self.size))
+
     def batches(self, first_step: int = 0, share: Share = ALONE) -> tf.data.Dataset:
         """Batches first_step .. steps-1; resuming at first_step gives the tail of the whole stream.
 

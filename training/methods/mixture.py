@@ -85,6 +85,7 @@ class MixtureHead:
             return
         settings, network = self.settings, context.network
         self.classes, self.seed = context.classes, context.seed
+        self.loss_stride = context.loss_stride
         self.thinning = max(1, settings.label_reduction // context.loss_stride)
         dimension = settings.dimension or (COMPACT_DIMENSION if network.name == "compact" else DIMENSION)
         channels, initial = network.output["features"].shape[-1], context.seed
@@ -112,6 +113,10 @@ class MixtureHead:
         """Embeddings or modes as distances are taken of them: of length 1 if the settings say so."""
         return tf.math.l2_normalize(points, axis=-1, epsilon=1e-12) if self.settings.normalize else points
 
+    def thinned(self, values):
+        """Of `[b, h, w]` on the grid of the loss those places that can be samples: the label reduction."""
+        return thin_label(values, self.thinning)
+
     def samples(self, step: Step) -> dict[str, Samples]:
         """By domain, "source" and "target", those that the step has; computed once per step and replica."""
         last, found = getattr(self._thread, "last", (None, None))
@@ -131,13 +136,13 @@ class MixtureHead:
     def of_view(self, view: View, stream: int, factor: float = 1.0) -> Samples:
         """Draw samples of one view; what is pasted into it or has the weight 0 is not drawn."""
         # Labels and weights on the grid of the samples.
-        label = tf.cast(thin_label(view.label, self.thinning), tf.int32)
+        label = tf.cast(self.thinned(view.label), tf.int32)
         weight = tf.ones_like(label, tf.float32)
         if view.weight is not None:
-            weight = thin_label(view.weight, self.thinning)
+            weight = self.thinned(view.weight)
         weight *= factor
         if view.pasted is not None:
-            label = tf.where(thin_label(view.pasted, self.thinning), IGNORE, label)
+            label = tf.where(self.thinned(view.pasted), IGNORE, label)
         size = tuple(label.shape[1:3])
         label, weight = (tf.reshape(each, (-1, size[0] * size[1])) for each in (label, weight))
         # Places, and what is there.

@@ -11,15 +11,16 @@ from training.settings.schedule import Schedule
 
 @dataclass(frozen=True)
 class Translator:
-    """How large the networks of CycleGAN are, and the crops that they learn from: what suits the size of the data.
+    """How large the networks of CycleGAN are, what they translate and learn from: what suits the size of the data.
 
-    Published: 64 channels, 6 blocks for images of 128 x 128, 9 for larger ones; BDL crops 452 x 452 of images whose
-    width is 1024.
+    Published: 64 channels, 6 blocks for images of 128 x 128, 9 for larger ones; BDL translates images that are 1024
+    wide, and crops 452 x 452 of them.
     """
 
     channels: Annotated[int, Interval(ge=1, le=1024)] = 64  # of the first convolution of generators and discriminators
     blocks: Annotated[int, Interval(ge=1, le=64)] = 9
-    crop: tuple[Side, Side] = (452, 452)  # height, width; at most the data's size
+    crop: tuple[Side, Side] = (452, 452)  # height, width; at most the size of the images
+    width: Side | None = None  # that images are brought to, at their height to width; None: the data's, the most it is
 
 
 @dataclass(frozen=True)

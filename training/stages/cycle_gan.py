@@ -80,8 +80,10 @@ class CycleGanStage(Stage):
 
     def run(self, run: Run) -> dict:
         data, schedule, seed = run.experiment.data, self.schedule, run.experiment.seed
-        crop = crop_of(self.sizes, run.size)
-        console.print(f"CycleGAN: {schedule.steps} steps on crops of {crop[0]}x{crop[1]}", style="bold")
+        size = size_of(self.sizes, run.size)
+        crop = crop_of(self.sizes, size)
+        of_images = f"crops of {crop[0]}x{crop[1]} of images of {size[0]}x{size[1]}"
+        console.print(f"CycleGAN: {schedule.steps} steps on {of_images}", style="bold")
         # 1. Images of an earlier training, which was damaged, are of no use.
         on_chief(lambda: shutil.rmtree(run.directory.translated, ignore_errors=True))
         # 2. Training.
@@ -91,7 +93,7 @@ class CycleGanStage(Stage):
         crops = replace(augmentation_of(schedule, data), crop=crop)
         domains, first = run.domains, 1000 * seed + STREAMS
         streams = {
-            name: stream_of(dataset, data, schedule, first + number, crops)
+            name: stream_of(dataset, replace(data, size=size), schedule, first + number, crops)
             for number, (name, dataset) in enumerate({"source": domains.source, "target": domains.target}.items())
         }
         other = {"discriminator_optimizer": build_optimizer(schedule.optimizer, schedule.steps, [])}
@@ -112,18 +114,25 @@ class TranslatingStage(Stage):
     sizes: Sizes
 
     def run(self, run: Run) -> dict:
-        directory, source = run.directory, run.domains.source
+        directory, source, size = run.directory, run.domains.source, size_of(self.sizes, run.size)
         networks = generators(self.sizes, run.experiment.seed)
         load_lasting(directory.lasting(NAME), {name: network.weights for name, network in networks.items()})
         to_target, to_source = (translating(networks[name]) for name in ("to_target", "to_source"))
-        console.print(f"Translation of the source: {len(source)} images", style="bold")
-        translate(source, run.size, to_target, directory.translated)
-        on_chief(lambda: write_translation(directory.translation_picture, _examples(run, to_target, to_source), TITLES))
+        console.print(f"Translation of the source: {len(source)} images of {size[0]}x{size[1]}", style="bold")
+        translate(source, size, to_target, directory.translated)
+        examples = _examples(run, size, to_target, to_source)
+        on_chief(lambda: write_translation(directory.translation_picture, examples, TITLES))
         return {}
 
     def files(self, run: Run) -> list[Path]:
         folder = run.directory.translated
         return [*(own_picture(folder, each) for each in run.domains.source.samples), run.directory.translation_picture]
+
+
+def size_of(sizes: Sizes, size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of the images that are translated, where the data's is `size`."""
+    width = min(sizes.width or size[1], size[1])
+    return round(size[0] * width / size[1]), width
 
 
 def crop_of(sizes: Sizes, size: tuple[int, int]) -> tuple[int, int]:
@@ -173,11 +182,13 @@ def translate(source, size: tuple[int, int], to_target: Callable, folder: Path) 
     on_chief(lambda: None)  # all workers have written theirs
 
 
-def _examples(run: Run, to_target: Callable, to_source: Callable) -> Iterator[tuple[np.ndarray, ...]]:
+def _examples(
+    run: Run, size: tuple[int, int], to_target: Callable, to_source: Callable
+) -> Iterator[tuple[np.ndarray, ...]]:
     """Evenly spaced images of the source, what becomes of them, and beside each a photo of the target."""
     source, target = (each.evenly_spaced(EXAMPLES) for each in (run.domains.source, run.domains.target))
-    photos = [batch["image"] for batch in evaluation_stream(target, run.size, 1)]
-    for number, batch in enumerate(evaluation_stream(source, run.size, 1)):
+    photos = [batch["image"] for batch in evaluation_stream(target, size, 1)]
+    for number, batch in enumerate(evaluation_stream(source, size, 1)):
         image, photo = batch["image"], photos[number % len(photos)]
         translated = to_target(image)
         back = to_source(translated[None].astype(np.float32))

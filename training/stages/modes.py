@@ -1,17 +1,18 @@
 """Modes of the second head (DRSL) in the stages of a run: their start, their restart, and how they are used.
 
-In the warm-up the modes start, by k-means on embeddings of source images, before one of its steps: of the same step in
-a resumed run. Block and modes last from stage to stage. A run without them, such as one with `--warm-start`, starts
-its modes before the first stage that needs them.
+In the warm-up the modes start, by k-means on embeddings of source frames, translated as those that it trains on, before
+one of its steps: of the same step in a resumed run. Block and modes last from stage to stage. A run without them, such
+as one with `--warm-start`, starts its modes before the first stage that needs them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 
-from training.data.images import resize_image
-from training.data.input_pipeline import load_frame
+from training.data.input_pipeline import TrainingStream, load_frame
 from training.data.samples import Dataset
 from training.distribution.workers import on_chief
 from training.losses.metric import drawn_places
@@ -22,87 +23,95 @@ from training.methods.step import on_grid_of, thin_label
 from training.progress import console
 from training.run_directory.checkpoint import lasting_groups, load_lasting
 from training.stages.stage import Run, Stage
+from training.stages.streams import source_stream
 
 BATCH = 4
 START_IMAGES = 300  # of the source, at most, that the modes start from
-USAGE_IMAGES = 40  # of each domain that tell how the modes are used
+USAGE_IMAGES = 40  # of each domain that tell how the modes are used ...
+USAGE_SAMPLES = 2000  # ... by so many samples per class, at most
 LEAST_SHARE = 0.05  # of the samples of a class: what a mode in use has
+_STREAM = 0x4D4F  # keeps these random numbers apart from others of the same seed and position
 
 
 @dataclass(frozen=True)
 class EmbeddedPixels:
-    """Embeddings of pixels, as distances are taken of them: float32 `[n, D]`, with int32 `[n]` label, image (its index
-    in the data set), row and column (in pixels at the run's size)."""
+    """Embeddings of pixels, as distances are taken of them: float32 `[n, D]`, with int32 `[n]` label, image (its
+    position), row and column (in pixels at the run's size), and float32 `[n]` rank, a random number."""
 
     values: np.ndarray
     label: np.ndarray
     image: np.ndarray
     row: np.ndarray
     column: np.ndarray
+    rank: np.ndarray
 
-    @classmethod
-    def together(cls, parts: list["EmbeddedPixels"]) -> "EmbeddedPixels":
-        names = cls.__dataclass_fields__
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    def joined(self, other: "EmbeddedPixels") -> "EmbeddedPixels":
+        """These pixels, then those of `other`."""
+        return EmbeddedPixels(
+            *(np.concatenate([getattr(self, name), getattr(other, name)]) for name in self.__dataclass_fields__)
+        )
+
+    def at_most(self, count: int) -> "EmbeddedPixels":
+        """Per class the `count` pixels of the lowest ranks, in their order."""
+        order = np.lexsort((self.rank, self.label))
+        label = self.label[order]
+        number_in_class = np.arange(len(label)) - np.searchsorted(label, label)
+        kept = np.sort(order[number_in_class < count])
+        return EmbeddedPixels(*(getattr(self, name)[kept] for name in self.__dataclass_fields__))
 
 
-def embedded_pixels(run: Run, head: MixtureHead, dataset: Dataset, indices, most: int | None = None) -> EmbeddedPixels:
-    """Samples of some images, drawn as in training, by their labels or else by what the network predicts.
+def embedded_pixels(
+    run: Run, head: MixtureHead, frame: Callable[[int], np.ndarray], images: int, most: int, *, predicted: bool = False
+) -> EmbeddedPixels:
+    """Samples of some images, drawn as in training; per class at most `most`, all drawn ones being as probable.
+
+    Which ones follows from the head's seed and the images' positions. The memory that it takes does not grow with the
+    number of images: after every few of them no more than `most` samples per class are kept.
 
     Args:
-        most: samples of a class, after which no more of it are kept; with so many of each class no more images are
-            looked at. None: all.
+        frame: position -> uint8 `[h, w, 4]`, RGB and label at the run's size. images: how many positions there are.
+        predicted: the classes are those that the network predicts, not the labels.
     """
-    parts, counts = [], np.zeros(head.classes, int)
-    for start in range(0, len(indices), BATCH):
-        part = _embedded(run, head, dataset, indices[start : start + BATCH])
-        if most is not None:
-            kept = np.concatenate([
-                np.flatnonzero(part.label == number)[: most - counts[number]] for number in range(head.classes)
-            ])  # fmt: skip
-            part = EmbeddedPixels(*(getattr(part, name)[kept] for name in EmbeddedPixels.__dataclass_fields__))
-        parts.append(part)
-        counts += np.bincount(part.label, minlength=head.classes)
-        if most is not None and (counts >= most).all():
-            break
-    return EmbeddedPixels.together(parts)
+    kept = None
+    for start in range(0, images, BATCH):
+        part = _embedded(run, head, frame, range(start, min(start + BATCH, images)), predicted)
+        kept = (part if kept is None else kept.joined(part)).at_most(most)
+    return kept
 
 
-def _embedded(run: Run, head: MixtureHead, dataset: Dataset, indices) -> EmbeddedPixels:
+def _embedded(run: Run, head: MixtureHead, frame: Callable, positions: range, predicted: bool) -> EmbeddedPixels:
     """Of a few images that fit into memory together."""
-    # Images, labels, embeddings.
-    if dataset.samples[0].label is None:
-        images = np.stack([resize_image(dataset.read_image(int(index)), run.size) for index in indices])
-        label = None
-    else:
-        frames = np.stack([load_frame(dataset, int(index), run.size) for index in indices])
-        images, label = frames[..., :3], frames[..., 3].astype(np.int32)
+    # Images, labels on the grid of the loss and of the samples, which pixel each place of it is.
+    frames = np.stack([frame(position) for position in positions])
+    images, label = frames[..., :3], tf.constant(frames[..., 3], tf.int32)
     outputs = run.network(tf.constant(images, tf.float32), training=False)
-    if label is None:
+    if predicted:
         label = tf.argmax(on_grid_of(images[..., 0], outputs["logits"]), axis=-1, output_type=tf.int32)
-    reduction = head.settings.label_reduction
-    label = thin_label(tf.convert_to_tensor(label), reduction)
+    pixel = tf.reshape(tf.range(label.shape[1] * label.shape[2]), (1, *label.shape[1:]))
+    label, pixel = (head.thinned(thin_label(each, head.loss_stride)) for each in (label, pixel))
     size = tuple(label.shape[1:3])
-    # Places of each class, which the index of the image draws.
-    random = [np.random.default_rng(int(index)).random(size[0] * size[1], np.float32) for index in indices]
-    label = tf.reshape(tf.where(label < OUTSIDE, label, -1), (len(indices), -1))
-    place, valid = drawn_places(label, head.classes, head.settings.samples, tf.constant(np.stack(random)))
+    # Places of each class.
+    label = tf.reshape(tf.where(label < OUTSIDE, label, -1), (len(positions), -1))
+    random = [np.random.default_rng((head.seed, position, _STREAM)) for position in positions]
+    uniform = np.stack([each.random(label.shape[1], np.float32) for each in random])
+    place, valid = drawn_places(label, head.classes, head.settings.samples, tf.constant(uniform))
+    rank = np.stack([each.random(place.shape[1], np.float32) for each in random])
     values = head.embedded(head.embedding_map(outputs["features"]), place, size).numpy()
+    # What is there.
     kept, place = valid.numpy(), place.numpy()
     found = tf.gather(label, place, axis=1, batch_dims=1).numpy()[kept]
-    image = np.broadcast_to(np.asarray(indices)[:, None], kept.shape)[kept]
-    row, column = (reduction * each[kept] + reduction // 2 for each in np.divmod(place, size[1]))
-    return EmbeddedPixels(values[kept], found, image, row, column)
+    image = np.broadcast_to(np.asarray(positions)[:, None], kept.shape)[kept]
+    row, column = np.divmod(pixel.numpy().ravel()[place[kept]], frames.shape[2])
+    return EmbeddedPixels(values[kept], found, image, row, column, rank[kept])
 
 
-def start_modes(run: Run, head: MixtureHead) -> None:
-    """Start the modes, by k-means on the source."""
-    settings, source = head.settings, run.domains.source
-    order = np.random.default_rng(run.experiment.seed).permutation(len(source))[:START_IMAGES]
-    before = np.asarray(head.modes)
+def start_modes(run: Run, head: MixtureHead, stream: TrainingStream) -> None:
+    """Start the modes, by k-means on the source as a training sees it: the first frames of its stream."""
+    settings, before = head.settings, np.asarray(head.modes)
+    images = min(START_IMAGES, len(run.domains.source))
 
     def found():
-        pixels = embedded_pixels(run, head, source, order, settings.start_embeddings)
+        pixels = embedded_pixels(run, head, stream.frame, images, settings.start_embeddings)
         modes = started_modes(pixels.values, pixels.label, before, run.experiment.seed)
         return modes, usage(pixels.values, pixels.label, _as_used(head, modes)), len(pixels.label)
 
@@ -129,14 +138,15 @@ def begin_modes(run: Run, stage: Stage, head: MixtureHead) -> dict[str, int]:
     Returns:
         how many modes were moved, by class, where any were.
     """
+    stream = source_stream(run, stage.schedule, stage_seed(run, stage))
     if not go_on_with_modes(run, stage, head):
         console.print("  no stage before has trained the second head: its block starts at random")
-        start_modes(run, head)
+        start_modes(run, head, stream)
         return {}
-    source, before = run.domains.source, np.asarray(head.modes)
+    before, images = np.asarray(head.modes), min(USAGE_IMAGES, len(run.domains.source))
 
     def found():
-        pixels = some_pixels(run, head, source)
+        pixels = embedded_pixels(run, head, stream.frame, images, USAGE_SAMPLES)
         return restarted(pixels.values, pixels.label, _as_used(head, before), stage_seed(run, stage))
 
     with run.source_statistics():
@@ -150,7 +160,7 @@ def begin_modes(run: Run, stage: Stage, head: MixtureHead) -> dict[str, int]:
 
 
 def stage_seed(run: Run, stage: Stage) -> int:
-    """Of what is drawn when modes start anew."""
+    """Of what is drawn when modes start before a stage, or start anew."""
     return 1000 * run.experiment.seed + run.plan.index(stage)
 
 
@@ -160,9 +170,11 @@ def usage_images(dataset: Dataset) -> Dataset:
 
 
 def some_pixels(run: Run, head: MixtureHead, dataset: Dataset) -> EmbeddedPixels:
-    """Samples of those images."""
+    """Samples of those images, as they are; without labels by what the network predicts."""
     part = usage_images(dataset)
-    return embedded_pixels(run, head, part, np.arange(len(part)))
+    predicted = part.samples[0].label is None
+    frame = partial(load_frame, part, size=run.size)
+    return embedded_pixels(run, head, frame, len(part), USAGE_SAMPLES, predicted=predicted)
 
 
 def modes_in_use(head: MixtureHead) -> np.ndarray:

@@ -10,20 +10,20 @@ import pytest
 from tests.training.run_directory.test_resuming import Killed, kill_in_metrics, kill_when
 from tests.training.small_runs import left_by, options, two_layers
 from training.command_line import experiment_of, parse
-from training.data.images import image_size, read_image
+from training.data.images import image_size, read_image, resize_image
 from training.errors import UserError
 from training.experiment_json import experiment_from_json, experiment_to_json
 from training.presets import DATA
 from training.run_directory.paths import RunDirectory
 from training.settings.data import Translator
 from training.stages import judging, plan, streams, warm_up
-from training.stages.cycle_gan import crop_of
+from training.stages.cycle_gan import crop_of, size_of
 from training.stages.stage import Run
 
 TINY = (
     *("translation=CycleGan", "translation.pool=1", "data.translator.channels=2", "data.translator.blocks=1"),
     *(f"data.schedules.translation.{key}" for key in ("steps=3", "checkpoint_every=2", "batch_size=1")),
-    "data.translator.crop=32,32",
+    *("data.translator.crop=32,32", "data.translator.width=48"),
 )
 
 
@@ -60,16 +60,19 @@ def test_both_source_models_are_measured_on_the_source_with_their_own_statistics
 @pytest.mark.parametrize("name", DATA)
 def test_every_pair_of_domains_has_a_schedule_for_it(name):
     data = DATA[name]
-    height, width = crop_of(data.translator, data.size)
+    size = size_of(data.translator, data.size)
+    height, width = crop_of(data.translator, size)
     schedule = data.schedules["translation"]
-    assert height * schedule.augmentation.scale[0] <= data.size[0]  # no crop reaches beyond the image
-    assert (height, width) <= data.size
+    assert height * schedule.augmentation.scale[0] <= size[0]  # no crop reaches beyond the image
+    assert (height, width) <= size
+    assert size == ((512, 1024) if data.size == (1024, 2048) else data.size)  # BDL's
     assert (schedule.optimizer.learning_rate, schedule.optimizer.beta_1) == (2e-4, 0.5)
     assert schedule.batch_norm == "frozen"
 
 
 def test_a_crop_is_at_most_the_image():
     assert crop_of(Translator(crop=(452, 452)), (240, 512)) == (240, 452)
+    assert [size_of(Translator(width=width), (240, 320)) for width in (160, 1024)] == [(120, 160), (240, 320)]
 
 
 def test_it_survives_json():
@@ -136,11 +139,11 @@ def test_killed_again_and_again_it_ends_as_the_one_that_was_not(start, small, mo
     )
     assert RunDirectory(killed).stages["cycle_gan"] == kept
     assert left_by(killed) == left_by(whole)
-    # 3. What it has left: a translated image for each, of the size of the data; pictures and both models in the report.
+    # 3. What it has left: translated images, of the translator's size; pictures and both models in the report.
     files = sorted((whole / "translated").iterdir())
     assert [file.name for file in files] == [f"source{number}.png" for number in range(5)]
-    assert {image_size(file) for file in files} == {(64, 64)}
-    original = read_image(small / "source/images/source1.png").astype(int)
+    assert {image_size(file) for file in files} == {(48, 48)}
+    original = resize_image(read_image(small / "source/images/source1.png"), (48, 48)).astype(int)
     assert np.abs(read_image(files[1]) - original).max() > 0
     assert image_size(whole / "report/translation.png")[0] > 5 * 400
     report = (whole / "report/report.md").read_text()
