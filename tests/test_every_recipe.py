@@ -59,19 +59,3 @@ def test_recipe_trains_end_to_end(recipe, tmp_path, size_of_weights):
         manifest = json.loads((folder / "manifest.json").read_text())
         assert len(list(folder.glob("*.png"))) == manifest["images"]
     shutil.rmtree(out)
-
-
-def test_cbst_sp_with_rare_class_sampling(tmp_path):
-    sampling = ("warm_up.rare_class_sampling=on", "adaptation.rare_class_sampling=on")
-    both = "adaptation.rare_class_sampling.domains=both"
-    out = tmp_path / "run"
-    assert run_script.main(["--recipe", "cbst_sp", "--smoke", "--out", str(out), "--set", *sampling, both]) == 0
-    summary = json.loads((out / "report" / "summary.json").read_text())
-    sampled = {entry["domain"]: entry["classes"] for entry in summary["rare_class_sampling"]}
-    assert set(sampled) == {"source", "target"}
-    for classes in sampled.values():
-        assert len(classes) == 19
-        assert sum(figures["drawn"] for figures in classes.values()) == pytest.approx(1)
-    assert "images drawn for it" in (out / "report" / "report.md").read_text()
-    assert (out / "class_counts_source.npy").is_file()
-    shutil.rmtree(out)

@@ -21,6 +21,7 @@ METHODS = (
     *("source", "self_training", "mean_teacher", "adversarial"),
     *("pasted", "online_thresholds", "online_pooled"),
 )
+KINDS = ("source", "mean_teacher", "adversarial", "online_thresholds")  # a method of each kind of step
 WHOLE = ("pixel_contrast", "prototype_contrast", "mixture", "cycle_gan")  # which cannot be computed in parts
 
 
@@ -39,8 +40,10 @@ def assert_same_training(file: Path, replicas: int, methods: tuple[str, ...] = M
             np.testing.assert_array_equal(results[name][0], results[name][-1], err_msg=name)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_every_method_trains_on_two_devices_as_on_one(accumulate, tmp_path):
+@pytest.mark.parametrize(
+    ("accumulate", "methods"), [(1, METHODS + WHOLE), (2, KINDS), pytest.param(2, METHODS, marks=pytest.mark.slow)]
+)
+def test_every_method_trains_on_two_devices_as_on_one(accumulate, methods, tmp_path):
     """20 steps: batch-norm, clipping that bites, average of weights, dropout, teacher, soft labels, discriminator,
     ClassMix, hidden blocks, labels online.
 
@@ -48,9 +51,10 @@ def test_every_method_trains_on_two_devices_as_on_one(accumulate, tmp_path):
     """
     file = tmp_path / "weights.npz"
     command = [sys.executable, REPLICAS, "--devices", "cpu:0,1", "--out", file, "--accumulate", str(accumulate)]
+    command += ["--only", *methods]
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr[-3000:]
-    assert_same_training(file, replicas=2, methods=METHODS if accumulate > 1 else METHODS + WHOLE)
+    assert_same_training(file, replicas=2, methods=methods)
 
 
 @pytest.mark.parametrize(

@@ -88,13 +88,15 @@ def main() -> None:
     parser.add_argument("--devices", default="cpu")
     parser.add_argument("--out", required=True)
     parser.add_argument("--accumulate", type=int, default=1)
+    parser.add_argument("--only", nargs="+", help="these methods alone (all)")
     arguments = parser.parse_args()
     strategy = start_tensorflow(parse_devices(arguments.devices))
 
     from tests.training.methods.replica_methods import methods
 
     results = {}
-    for name, (make, views) in methods(STEPS, in_parts=arguments.accumulate > 1).items():
+    chosen = methods(STEPS, in_parts=arguments.accumulate > 1)
+    for name, (make, views) in ((name, chosen[name]) for name in arguments.only or chosen):
         with strategy.scope():
             several = trained(make, views, share_of_this_process(), arguments.accumulate)
         alone = trained(make, views, share_of_this_process())

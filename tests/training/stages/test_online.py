@@ -21,6 +21,10 @@ from training.stages.plan import plan
 from training.stages.warm_start import warm_start_of
 
 WHOLE, PARTS = "watch.every=5", "watch.every=2"
+SHORT = (
+    *("data.schedules.warm_up.steps=1", "data.schedules.online.steps=2"),
+    *("adaptation.class_mix.jitter_probability=0", "adaptation.class_mix.blur_probability=0"),
+)
 SURE = ("watch.stop=False", "adaptation.weighting.threshold=0.3")  # a network of five steps is not surer
 
 
@@ -92,8 +96,8 @@ def test_the_control_does_not_depend_on_the_labels_of_the_teacher(start, small, 
     """With a target weight of 0; with 1 the same change shows."""
 
     def lasting(name, *settings):
-        directory = finished(start, small, name, WHOLE, "adaptation.losses.masked=on", *settings)
-        return read_lasting(directory.lasting("online_5"))
+        directory = finished(start, small, name, *SHORT, "watch.every=2", "adaptation.losses.masked=on", *settings)
+        return read_lasting(directory.lasting("online_2"))
 
     control, learnt = lasting("control", "adaptation.target_weight=0"), lasting("learnt")
     by_teacher = ImageWeights.__call__
@@ -107,10 +111,10 @@ def test_the_control_does_not_depend_on_the_labels_of_the_teacher(start, small, 
 def test_a_blend_lies_between_the_model_before_and_the_trained_one(start, small, monkeypatch):
     """Online and in rounds; what the training goes on with is not changed by it."""
     monkeypatch.setattr(online, "better_of", lambda judged: "teacher")  # they differ by less than the watch can tell
-    cases = (("dacs", "online_5", WHOLE), ("cbst", "round_1", "adaptation.rounds=1"))
-    for recipe, stage, setting in cases:
+    rounds = ("adaptation.rounds=1", "data.schedules.rounds.steps=2", SHORT[0])
+    for recipe, stage, settings in (("dacs", "online_2", (*SHORT, "watch.every=2")), ("cbst", "round_1", rounds)):
         of = {
-            share: finished(start, small, f"{recipe}{share}", setting, f"adaptation.blend={share}", recipe=recipe)
+            share: finished(start, small, f"{recipe}{share}", *settings, f"adaptation.blend={share}", recipe=recipe)
             for share in (1, 0.25)
         }
         networks = {}
