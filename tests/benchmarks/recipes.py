@@ -64,13 +64,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--per-class", action="store_true", help="a table of the IoU per class too")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (1)")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for all but source_only")
+    parser.add_argument("--source-set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for source_only")
     arguments, more = parser.parse_known_args(argv)
     for pair in arguments.pairs:
         data = options_of(pair, arguments.camvid, arguments.facades)
         recipes = recipes_of(pair, arguments.recipes)
         out = arguments.out / pair
         # The source models first: all others start from them.
-        sources = [source_model(out, seed, [*data, *more]) for seed in arguments.seeds]
+        options = [*data, *more, *set_options(arguments.source_set)]
+        sources = [source_model(out, seed, options) for seed in arguments.seeds]
         carry_out(sources, arguments.jobs)
         others = [
             adapted(out, recipe, source, [*data, *more], set_options(arguments.set), control)
@@ -152,10 +154,11 @@ def set_options(values: list[str]) -> list[str]:
 
 def table(out: Path, recipes: list[str], seeds: list[int]) -> str:
     """One Markdown line per recipe, mIoU over the classes in the truth: after the last stage, that of its control,
-    after the stage that the watch took, and after each stage."""
+    after the stage that the watch took, and after each stage. Regret: what the best of all has more than the taken one,
+    the source model included."""
     lines = [
-        "| recipe | control | adapted | taken | gain | stages | which were taken | collapses seen |",
-        "|---|---|---|---|---|---|---|---|",
+        "| recipe | control | adapted | taken | gain | regret | stages | which were taken | collapses seen |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for recipe in recipes:
         found, controls = summaries(out, recipe, seeds), summaries(out, f"{recipe}{CONTROL}", seeds)
@@ -167,13 +170,22 @@ def table(out: Path, recipes: list[str], seeds: list[int]) -> str:
         which = " ".join(summary["chosen"] for summary in found if summary["stages"])
         collapses = sum(at["verdict"] == "collapse" for summary in found for at in summary["stages"])
         gain = f"{statistics.mean(gains):+.1f}" if gains and recipe != "source_only" else ""
-        cells = [last_stages(controls), last_stages(found), spread(taken), gain, stages, which, str(collapses or "")]
+        lost = f"{statistics.mean(map(regret, found)):.1f}" if which else ""
+        cells = [last_stages(controls), last_stages(found), spread(taken), gain, lost, stages, which]
+        cells.append(str(collapses or ""))
         lines.append(f"| `{recipe}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def starts(found: Sequence[dict]) -> list[float | None]:
     return [summary["before"] and summary["before"]["miou_in_truth"] for summary in found]
+
+
+def regret(summary: dict) -> float:
+    states = [stage_miou(summary, stage) for stage in summary["stages"]]
+    if summary["before"]:
+        states.append(summary["before"]["miou_in_truth"])
+    return max(states) - summary["after"]["miou_in_truth"]
 
 
 def last_stages(found: Sequence[dict]) -> str:

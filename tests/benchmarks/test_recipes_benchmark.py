@@ -34,7 +34,7 @@ def made(monkeypatch):
         runs[path.name] = (options, experiment_of(parse([*options, "--out", str(path)])))
         (path / "report").mkdir(parents=True)
         gain = 0 if "--control" in options else 10
-        figures = summary(30.0, [(40.0 + gain, 20.0 + gain), (30.0 + gain, 20.0 + gain)], taken=0)
+        figures = summary(30.0, [(40.0 + gain, 20.0 + gain), (30.0 + gain, 20.0 + gain)], taken=1)
         (path / "report" / "summary.json").write_text(json.dumps(figures))
         return path
 
@@ -52,7 +52,7 @@ def test_every_recipe_and_its_control_start_from_one_source_model(tmp_path, made
     assert made["cbst-control-3"][1].recipe.adaptation.target_weight == 0
     assert not made["cbst-3"][1].recipe.watch.stop
     printed = capsys.readouterr().out
-    assert "| `cbst` | 25.0 | 35.0 | 40.0 | +10.0 | 40.0 35.0 | round_1 |  |" in printed
+    assert "| `cbst` | 25.0 | 35.0 | 35.0 | +5.0 | 5.0 | 40.0 35.0 | round_2 |  |" in printed
     assert "| car | 30.0 | 30.0 / 20.0 | 30.0 |" in printed
 
 
@@ -60,8 +60,10 @@ def test_pairs_of_photos_have_no_oracle_and_need_their_folders(tmp_path, made):
     command = ["--out", str(tmp_path), "--pairs", "facades", "--recipes", "cbst", "oracle", "--camvid", "/camvid"]
     with pytest.raises(UserError, match="needs --facades FOLDER"):
         recipes.main(command)
-    assert recipes.main([*command, "--facades", "/facades"]) == 0
+    assert recipes.main([*command, "--facades", "/facades", "--source-set", "data.schedules.warm_up.steps=7"]) == 0
     assert set(made) == {"source_only-0", "cbst-0"}
+    steps = [experiment.data.schedules["warm_up"].steps for _, experiment in made.values()]
+    assert steps[0] == 7 != steps[1]
 
 
 def test_runs_side_by_side_share_the_cores(tmp_path):
