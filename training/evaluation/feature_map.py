@@ -79,7 +79,7 @@ def write_feature_map(
             _draw(axes, some, stars, label_space)
             axes.set_title(title)
             shown |= {int(each) for pixels in some.values() for each in pixels.label} | set(stars)
-        _legend(panels[-1], sorted(shown), label_space)
+        _legend(panels[-1], sorted(shown), label_space, stars=bool(prototypes))
         return canvas.save(figure, path)
 
 
@@ -96,11 +96,11 @@ def _draw(axes, domains: Mapping[str, PixelFeatures], stars: Mapping[int, np.nda
     axes.set_ylabel("second principal axis")
 
 
-def _legend(axes, classes, label_space: LabelSpace) -> None:
-    """The classes by their colours; what dots, crosses and stars are."""
+def _legend(axes, classes, label_space: LabelSpace, stars: bool) -> None:
+    """The classes by their colours; what dots, crosses and, where there are any, stars are."""
     from matplotlib.lines import Line2D
 
-    marks = (("o", "source pixel"), ("x", "target pixel"), ("*", "prototype"))
+    marks = [("o", "source pixel"), ("x", "target pixel"), *([("*", "prototype")] if stars else [])]
     entries = [Line2D([], [], ls="", marker=mark, color=canvas.INK, label=text) for mark, text in marks]
     for each in classes:
         colour = np.array(label_space.colors[each]) / 255.0
