@@ -72,7 +72,7 @@ class Server:
     log: Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # its queue takes a fifteenth of a core also when nobody asks
 def server(run_folder, tmp_path_factory) -> Iterator[Server]:
     """`python app/main.py` on the tiny run, as a user starts it."""
     with running_page(run_folder, tmp_path_factory) as page:
@@ -112,7 +112,7 @@ def _wait_until_open(port: int, process: subprocess.Popen, log: Path) -> None:
     raise AssertionError(f"the page did not open in {START_SECONDS} s: {log.read_text()}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(server, tmp_path_factory):
     """A gradio_client on the server."""
     from gradio_client import Client

@@ -41,7 +41,13 @@ def assert_same_training(file: Path, replicas: int, methods: tuple[str, ...] = M
 
 
 @pytest.mark.parametrize(
-    ("accumulate", "methods"), [(1, METHODS + WHOLE), (2, KINDS), pytest.param(2, METHODS, marks=pytest.mark.slow)]
+    ("accumulate", "methods"),
+    [
+        (1, ("self_training", *KINDS, *WHOLE)),
+        (2, KINDS),
+        pytest.param(1, METHODS, marks=pytest.mark.slow),
+        pytest.param(2, METHODS, marks=pytest.mark.slow),
+    ],
 )
 def test_every_method_trains_on_two_devices_as_on_one(accumulate, methods, tmp_path):
     """20 steps: batch-norm, clipping that bites, average of weights, dropout, teacher, soft labels, discriminator,

@@ -260,7 +260,7 @@ def test_values_out_of_their_range_are_refused(key, value):
         experiment("uplr", f"alignment.sampler.{key}={value}")
 
 
-@pytest.mark.parametrize("recipe", ["mrkld", "iast"])
+@pytest.mark.parametrize("recipe", [pytest.param("mrkld", marks=pytest.mark.slow), "iast"])
 def test_other_recipes_keep_the_adversarial_term(start, small, recipe):
     """Also without alignment, whose discriminator would go on."""
     settings = ("adaptation.adversarial_term=on", "adaptation.rounds=2", "data.most_rounds=2")

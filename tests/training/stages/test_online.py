@@ -64,7 +64,7 @@ def test_the_training_is_cut_where_the_watch_judges():
     assert quarters[-4:] == ["online_2", "online_4", "online_6", "online_8"]
 
 
-@pytest.mark.parametrize("batch_norm", ["train", "frozen"])
+@pytest.mark.parametrize("batch_norm", ["train", pytest.param("frozen", marks=pytest.mark.slow)])
 def test_a_training_in_parts_is_the_training_in_one(start, small, batch_norm):
     """Bit for bit: student, teacher, optimiser, thresholds of the labels, figures of both networks at the end."""
     settings = (
