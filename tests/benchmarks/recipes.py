@@ -26,6 +26,7 @@ import statistics
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 from training.errors import UserError
@@ -72,11 +73,10 @@ def main(argv: list[str] | None = None) -> int:
         out = arguments.out / pair
         # The source models first: all others start from them.
         options = [*data, *more, *set_options(arguments.source_set)]
-        sources = [source_model(out, seed, options) for seed in arguments.seeds]
-        carry_out(sources, arguments.jobs)
+        carry_out([source_model(out, seed, options) for seed in arguments.seeds], arguments.jobs)
         others = [
-            adapted(out, recipe, source, [*data, *more], set_options(arguments.set), control)
-            for source in sources
+            adapted(out, recipe, seed, [*data, *more], set_options(arguments.set), control)
+            for seed in arguments.seeds
             for recipe in recipes
             for control in ((False, True) if arguments.controls and has_control(recipe) else (False,))
         ]
@@ -102,14 +102,18 @@ def recipes_of(pair: str, recipes: Sequence[str]) -> list[str]:
 
 
 def source_model(out: Path, seed: int, options: list[str]) -> Job:
-    return Job(out / f"source_only-{seed}", ["--recipe", "source_only", "--seed", str(seed), *options])
+    return Job(source_folder(out, seed), ["--recipe", "source_only", "--seed", str(seed), *options])
 
 
-def adapted(out: Path, recipe: str, source: Job, options: list[str], overrides: list[str], control: bool) -> Job:
+def source_folder(out: Path, seed: int) -> Path:
+    return out / f"source_only-{seed}"
+
+
+def adapted(out: Path, recipe: str, seed: int, options: list[str], overrides: list[str], control: bool) -> Job:
     """The run of a recipe, or its control's, from the source model of the same seed."""
-    seed = source.run.name.rpartition("-")[2]
-    start = [] if recipe == "oracle" else ["--warm-start", str(source.run)]
-    options = ["--recipe", recipe, "--seed", seed, *(["--control"] if control else []), *options, *start, *overrides]
+    start = [] if recipe == "oracle" else ["--warm-start", str(source_folder(out, seed))]
+    of_control = ["--control"] if control else []
+    options = ["--recipe", recipe, "--seed", str(seed), *of_control, *options, *start, *overrides]
     return Job(out / f"{recipe}{CONTROL if control else ''}-{seed}", options)
 
 
@@ -128,7 +132,7 @@ def carry_out(jobs: Sequence[Job], at_a_time: int) -> None:
             run.result()
 
 
-def bind(shares: multiprocessing.SimpleQueue) -> None:
+def bind(shares: SimpleQueue) -> None:
     """Bind this process, and the runs that it starts, to the next share of the cores; where the system cannot (macOS,
     Windows), all runs see all cores."""
     share = shares.get()
