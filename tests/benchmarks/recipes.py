@@ -7,7 +7,8 @@
 
 Options that it does not know go to training/run.py. The source model is trained once per pair and seed (`source_only`)
 and taken over by every recipe; `oracle` trains its own. `--controls` runs every recipe once more with target weight 0:
-the same steps, images and augmentation, and nothing that comes from the target's labels. Finished runs are not repeated
+the same steps, images and augmentation, and nothing that comes from the target's labels. Recipes that differ in what
+they do with these labels alone (`daformer`, `mic`, `pgpc`) share one control. Finished runs are not repeated
 and stopped ones are continued: the same command goes on where it was. `--jobs 2` carries out two runs at a time, each
 on half of the processor cores.
 """
@@ -25,14 +26,16 @@ import os
 import statistics
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
+from training.command_line import experiment_of, parse
 from training.errors import UserError
 from training.presets import EMBEDDED
 from training.recipes import RECIPES
 from training.run_directory.series import carried_out
+from training.settings.experiment import Experiment
 
 CONTROL = "-control"  # behind a recipe's name in the folder of its control
 PAIRS = {
@@ -71,19 +74,21 @@ def main(argv: list[str] | None = None) -> int:
         data = options_of(pair, arguments.camvid, arguments.facades)
         recipes = recipes_of(pair, arguments.recipes)
         out = arguments.out / pair
+        overrides = set_options(arguments.set)
+        controls = shared_controls(recipes, [*data, *more, *overrides]) if arguments.controls else {}
         # The source models first: all others start from them.
         options = [*data, *more, *set_options(arguments.source_set)]
         carry_out([source_model(out, seed, options) for seed in arguments.seeds], arguments.jobs)
         others = [
-            adapted(out, recipe, seed, [*data, *more], set_options(arguments.set), control)
+            adapted(out, recipe, seed, [*data, *more], overrides, control)
             for seed in arguments.seeds
-            for recipe in recipes
-            for control in ((False, True) if arguments.controls and has_control(recipe) else (False,))
+            for chosen, control in ((recipes, False), (dict.fromkeys(controls.values()), True))
+            for recipe in chosen
         ]
         carry_out(others, arguments.jobs)
-        print(f"{pair}\n", table(out, ["source_only", *recipes], arguments.seeds), sep="\n")
+        print(f"{pair}\n", table(out, ["source_only", *recipes], controls, arguments.seeds), sep="\n")
         if arguments.per_class:
-            print("", per_class(out, ["source_only", *recipes], arguments.seeds), sep="\n")
+            print("", per_class(out, ["source_only", *recipes], controls, arguments.seeds), sep="\n")
     return 0
 
 
@@ -146,9 +151,15 @@ def cores(shares: int) -> list[set[int]]:
     return [set(every[share::shares]) or {every[share % len(every)]} for share in range(shares)]
 
 
-def has_control(recipe: str) -> bool:
-    """Does the recipe learn from labels of the target?"""
-    return RECIPES[recipe].adaptation is not None
+def shared_controls(recipes: Sequence[str], options: list[str]) -> dict[str, str]:
+    """By recipe: the first recipe of all that has the same control. Without those that learn nothing from labels of the
+    target, and so have none."""
+    settings = {name: control_settings(name, options) for name, recipe in RECIPES.items() if recipe.adaptation}
+    return {
+        name: next(first for first, control in settings.items() if control == settings[name])
+        for name in recipes
+        if name in settings
+    }
 
 
 def set_options(values: list[str]) -> list[str]:
@@ -156,7 +167,13 @@ def set_options(values: list[str]) -> list[str]:
     return ["--set", *values] if values else []
 
 
-def table(out: Path, recipes: list[str], seeds: list[int]) -> str:
+def control_settings(recipe: str, options: list[str]) -> Experiment:
+    """All that a control's training depends on: without the recipe's name, papers and figures."""
+    experiment = experiment_of(parse(["--recipe", recipe, "--control", *options]))
+    return replace(experiment, recipe=replace(experiment.recipe, paper="", measured="", published=""), names={})
+
+
+def table(out: Path, recipes: list[str], controls: dict[str, str], seeds: list[int]) -> str:
     """One Markdown line per recipe, mIoU over the classes in the truth: after the last stage, that of its control,
     after the stage that the watch took, and after each stage. Regret: what the best of all has more than the taken one,
     the source model included."""
@@ -165,7 +182,7 @@ def table(out: Path, recipes: list[str], seeds: list[int]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for recipe in recipes:
-        found, controls = summaries(out, recipe, seeds), summaries(out, f"{recipe}{CONTROL}", seeds)
+        found, without = summaries(out, recipe, seeds), control_summaries(out, recipe, controls, seeds)
         if not found:
             continue
         taken = [summary["after"]["miou_in_truth"] for summary in found]
@@ -175,7 +192,7 @@ def table(out: Path, recipes: list[str], seeds: list[int]) -> str:
         collapses = sum(at["verdict"] == "collapse" for summary in found for at in summary["stages"])
         gain = f"{statistics.mean(gains):+.1f}" if gains and recipe != "source_only" else ""
         lost = f"{statistics.mean(map(regret, found)):.1f}" if which else ""
-        cells = [last_stages(controls), last_stages(found), spread(taken), gain, lost, stages, which]
+        cells = [last_stages(without), last_stages(found), spread(taken), gain, lost, stages, which]
         cells.append(str(collapses or ""))
         lines.append(f"| `{recipe}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -209,12 +226,17 @@ def summaries(out: Path, name: str, seeds: list[int]) -> list[dict]:
     return [json.loads(report.read_text()) for report in reports if report.exists()]
 
 
-def per_class(out: Path, recipes: list[str], seeds: list[int]) -> str:
+def control_summaries(out: Path, recipe: str, controls: dict[str, str], seeds: list[int]) -> list[dict]:
+    return summaries(out, f"{controls[recipe]}{CONTROL}", seeds) if recipe in controls else []
+
+
+def per_class(out: Path, recipes: list[str], controls: dict[str, str], seeds: list[int]) -> str:
     """IoU per class, the mean of the seeds: of every recipe, and of the last stage of its control behind a slash."""
     columns = {}
     for recipe in recipes:
         after = [summary["after"]["per_class_iou"] for summary in summaries(out, recipe, seeds)]
-        control = [summary["stages"][-1]["per_class_iou"] for summary in summaries(out, f"{recipe}{CONTROL}", seeds)]
+        without = control_summaries(out, recipe, controls, seeds)
+        control = [summary["stages"][-1]["per_class_iou"] for summary in without]
         columns[recipe] = (after, control)
     columns = {recipe: runs for recipe, runs in columns.items() if runs[0]}
     names = list(next(iter(columns.values()))[0][0])
