@@ -1,5 +1,9 @@
 """Our dilated convolution: one operator with the numbers and gradients of Keras' rearrangement."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -26,3 +30,19 @@ def test_a_dilated_convolution_and_its_gradients_are_keras(dilation, size):
         answers.append([output, *gradients])
     for ours, theirs in zip(*answers, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
+def test_a_processor_without_onednn_trains_dilated_convolutions(pytestconfig):
+    code = """
+import tensorflow as tf
+from models.layers import Conv2D, dilates
+
+layer = Conv2D(3, 3, padding="same", dilation_rate=2)
+with tf.GradientTape() as tape:
+    loss = tf.reduce_sum(layer(tf.ones((1, 9, 9, 4))) ** 2)
+print(dilates(), tape.gradient(loss, layer.kernel).shape)
+"""
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=pytestconfig.rootpath, env=environment)
+    assert run.stdout == "False (3, 3, 4, 3)\n", run.stderr
