@@ -7,8 +7,8 @@
 
 Options that it does not know go to training/run.py. The source model is trained once per pair and seed (`source_only`)
 and taken over by every recipe; `oracle` trains its own. `--controls` runs every recipe once more with target weight 0:
-the same steps, images and augmentation, and nothing that comes from the target's labels. Recipes that differ in what
-they do with these labels alone (`daformer`, `mic`, `pgpc`) share one control. Finished runs are not repeated
+the same steps, images and augmentation, and nothing that comes from the target's labels. Recipes that differ in losses
+that the control leaves out (`daformer`, `mic`, `pgpc`) share one control. Finished runs are not repeated
 and stopped ones are continued: the same command goes on where it was. `--jobs 2` carries out two runs at a time, each
 on half of the processor cores.
 """
@@ -154,7 +154,13 @@ def cores(shares: int) -> list[set[int]]:
 def shared_controls(recipes: Sequence[str], options: list[str]) -> dict[str, str]:
     """By recipe: the first recipe of all that has the same control. Without those that learn nothing from labels of the
     target, and so have none."""
-    settings = {name: control_settings(name, options) for name, recipe in RECIPES.items() if recipe.adaptation}
+    settings: dict[str, Experiment] = {}
+    for name in [name for name, recipe in RECIPES.items() if recipe.adaptation]:
+        try:
+            settings[name] = control_settings(name, options)
+        except UserError:  # another recipe may lack the parts that the overrides set
+            if name in recipes:
+                raise
     return {
         name: next(first for first, control in settings.items() if control == settings[name])
         for name in recipes

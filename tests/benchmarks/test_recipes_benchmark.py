@@ -56,13 +56,20 @@ def test_every_recipe_and_its_control_start_from_one_source_model(tmp_path, made
     assert "| car | 30.0 | 30.0 / 20.0 | 30.0 |" in printed
 
 
-def test_recipes_that_differ_in_their_labels_alone_share_a_control(tmp_path, made, capsys):
+def test_recipes_that_differ_in_losses_on_the_target_share_a_control(tmp_path, made, capsys):
     recipes.main(["--out", str(tmp_path), "--recipes", "source_only", "mic", "dacs", "pgpc", "--controls"])
     assert {name for name in made if "control" in name} == {"daformer-control-0", "dacs-control-0"}
     assert made["daformer-control-0"][1].recipe.adaptation.rare_class_sampling is not None
     lines = capsys.readouterr().out.splitlines()
     assert all("| 25.0 | 35.0 |" in line for line in lines if line.startswith(("| `mic`", "| `pgpc`", "| `dacs`")))
     assert next(line for line in lines if "source_only" in line).split("|")[2].strip() == ""
+
+
+def test_overrides_of_parts_that_other_recipes_lack_are_no_obstacle(tmp_path, made):
+    command = ["--out", str(tmp_path), "--recipes", "cbst", "--controls", "--set", "adaptation.rounds=2"]
+    assert recipes.main(command) == 0
+    with pytest.raises(UserError, match=r"adaptation\.rounds"):
+        recipes.main([*command, "--recipes", "daformer"])
 
 
 def test_pairs_of_photos_have_no_oracle_and_need_their_folders(tmp_path, made):
