@@ -106,7 +106,7 @@ def write_mode_patches(path: Path, rows: Sequence[tuple[str, Mapping[str, Sequen
         rows: title of the mode, and domain -> patches uint8 `[side, side, 3]`.
     """
     domains = dict.fromkeys(name for _, shown in rows for name in shown)
-    columns = {name: max(len(shown[name]) for _, shown in rows) for name in domains}
+    columns = {name: max(1, *(len(shown[name]) for _, shown in rows)) for name in domains}  # 1: for the title
     with canvas.style():
         wide = sum(columns.values()) + len(columns)
         figure = canvas.figure(PATCH_INCHES * wide + 1.6, PATCH_INCHES * len(rows) + 0.5)

@@ -25,7 +25,7 @@ class Predictor:
 
     def __init__(self, network: keras.Model, scales: tuple[float, ...] = (1.0,), flips: tuple[bool, ...] = (False,)):
         self.network = network
-        self._outputs = tf.function(self._both_outputs, **_ONE_FOR_ALL_SIZES)
+        self.outputs = tf.function(self._both_outputs, **_ONE_FOR_ALL_SIZES)
         self.logits = tf.function(self._logits, **_ONE_FOR_ALL_SIZES)
         self.probs_and_cells = tf.function(self._probs_and_cells, **_ONE_FOR_ALL_SIZES)
         self._look_at(scales, flips)
@@ -42,7 +42,7 @@ class Predictor:
 
     def _logits(self, image):
         """float32 `[b, h, w, 3]` in [0, 255] -> float32 logits `[b, h / stride, w / stride, classes]` of one view."""
-        return self._outputs(image)[0]
+        return self.outputs(image)[0]
 
     def _both_outputs(self, image):
         """Logits and features of one view, float32, each on its own grid; the logits twice without features."""
@@ -58,7 +58,7 @@ class Predictor:
             cells: label uint8 `[b, rows, columns]` and features float32 `[b, rows, columns, channels]` in the same
                 places, about `CELLS` per image: the nearest ones of both grids.
         """
-        logits, features = self._outputs(image)
+        logits, features = self.outputs(image)
         probs = tf.nn.softmax(logits)
         length = tf.cast(tf.shape(features)[1:3], tf.float32)
         step = tf.maximum(1.0, tf.sqrt(length[0] * length[1] / CELLS))

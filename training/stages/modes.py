@@ -84,9 +84,9 @@ def _embedded(run: Run, head: MixtureHead, frame: Callable, positions: range, pr
     # Images, labels on the grid of the loss and of the samples, which pixel each place of it is.
     frames = np.stack([frame(position) for position in positions])
     images, label = frames[..., :3], tf.constant(frames[..., 3], tf.int32)
-    outputs = run.network(tf.constant(images, tf.float32), training=False)
+    logits, features = run.predictor.outputs(tf.constant(images, tf.float32))
     if predicted:
-        label = tf.argmax(on_grid_of(images[..., 0], outputs["logits"]), axis=-1, output_type=tf.int32)
+        label = tf.argmax(on_grid_of(images[..., 0], logits), axis=-1, output_type=tf.int32)
     pixel = tf.reshape(tf.range(label.shape[1] * label.shape[2]), (1, *label.shape[1:]))
     label, pixel = (head.thinned(thin_label(each, head.loss_stride)) for each in (label, pixel))
     size = tuple(label.shape[1:3])
@@ -96,7 +96,7 @@ def _embedded(run: Run, head: MixtureHead, frame: Callable, positions: range, pr
     uniform = np.stack([each.random(label.shape[1], np.float32) for each in random])
     place, valid = drawn_places(label, head.classes, head.settings.samples, tf.constant(uniform))
     rank = np.stack([each.random(place.shape[1], np.float32) for each in random])
-    values = head.embedded(head.embedding_map(outputs["features"]), place, size).numpy()
+    values = head.embedded(head.embedding_map(features), place, size).numpy()
     # What is there.
     kept, place = valid.numpy(), place.numpy()
     found = tf.gather(label, place, axis=1, batch_dims=1).numpy()[kept]
@@ -105,8 +105,12 @@ def _embedded(run: Run, head: MixtureHead, frame: Callable, positions: range, pr
     return EmbeddedPixels(values[kept], found, image, row, column, rank[kept])
 
 
-def start_modes(run: Run, head: MixtureHead, stream: TrainingStream) -> None:
-    """Start the modes, by k-means on the source as a training sees it: the first frames of its stream."""
+def start_modes(run: Run, head: MixtureHead, stream: TrainingStream, optimizer=None) -> None:
+    """Start the modes, by k-means on the source as a training sees it: the first frames of its stream.
+
+    Args:
+        optimizer: of a training that is under way, whose average of the modes begins anew.
+    """
     settings, before = head.settings, np.asarray(head.modes)
     images = min(START_IMAGES, len(run.domains.source))
 
@@ -118,6 +122,8 @@ def start_modes(run: Run, head: MixtureHead, stream: TrainingStream) -> None:
     with run.source_statistics():
         modes, shares, count = on_chief(found)
     head.start_with(modes)
+    if optimizer is not None:
+        getattr(optimizer, "inner_optimizer", optimizer).restart_average(head.modes)  # of a loss-scaling one: its inner
     console.print(f"  {settings.modes} modes per class start by k-means on {count:,} embeddings of the source")
     say_usage(run, shares)
 
@@ -184,6 +190,13 @@ def modes_in_use(head: MixtureHead) -> np.ndarray:
 
 def _as_used(head: MixtureHead, modes: np.ndarray) -> np.ndarray:
     return head.as_used(tf.constant(modes)).numpy()
+
+
+def say_source_usage(run: Run, head: MixtureHead) -> None:
+    """How many modes are in use on images of the source, as the network sees it."""
+    with run.source_statistics():
+        pixels = some_pixels(run, head, run.domains.source)
+    say_usage(run, usage(pixels.values, pixels.label, modes_in_use(head)))
 
 
 def say_usage(run: Run, shares: list[np.ndarray | None]) -> None:

@@ -20,6 +20,7 @@ from training.evaluation.mode_pictures import (
 from training.methods.method import Method
 from training.methods.mixture import MixtureHead, mixture_head
 from training.methods.modes import usage, usage_by_name
+from training.run_directory.checkpoint import load_lasting
 from training.stages.modes import (
     EmbeddedPixels,
     begin_modes,
@@ -47,7 +48,7 @@ class ModesReport:
     def begun(cls, run: Run, stage: Stage, method: Method, first: bool = True) -> "ModesReport | None":
         """Give the head of a method its modes; None where it has no head.
 
-        first: False of a later part of a training, which goes on with the modes of the part before as they are.
+        first: False of a later part of a training, which goes on with modes and student of the part before as they are.
         """
         head = mixture_head(method.terms)
         if head is None:
@@ -55,6 +56,7 @@ class ModesReport:
         if first:
             return cls(run, stage, head, begin_modes(run, stage, head))
         go_on_with_modes(run, stage, head)
+        load_lasting(run.directory.lasting(run.previous(stage).name), {"student": run.network.weights})
         return cls(run, stage, head, {})
 
     def figures(self) -> dict:

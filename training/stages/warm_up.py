@@ -23,7 +23,7 @@ from training.settings.experiment import Experiment
 from training.settings.losses import Mixture
 from training.settings.stages import WarmUp
 from training.stages.fitting import train_stage
-from training.stages.modes import start_modes
+from training.stages.modes import say_source_usage, start_modes
 from training.stages.network import initial_network
 from training.stages.orders import counted_files, order_figures, showing, source_order
 from training.stages.stage import Run, Stage, term_context
@@ -116,8 +116,10 @@ class WarmUpStage(Stage):
         if modes:
             second = mixture_head(modes)
             first_step = int(self.mixture.start * schedule.steps)
-            options["before_steps"] = {first_step: lambda: start_modes(run, second, stream)}
+            options["before_steps"] = {first_step: lambda: start_modes(run, second, stream, method.optimizer)}
         train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, **options)
+        if modes:
+            say_source_usage(run, second)
         run.save_lasting(method, self)
         return order_figures({domain: order}, run.domains.label_space.names)
 

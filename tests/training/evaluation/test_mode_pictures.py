@@ -55,7 +55,8 @@ def test_both_pictures_are_written(tmp_path):
     patch = np.full((8, 8, 3), 200, np.uint8)
     rows = [("car 1", {"source": [patch, patch], "target": []}), ("car 2", {"source": [], "target": [patch]})]
     write_mode_patches(tmp_path / "patches.png", rows)
-    for name in ("map.png", "patches.png"):
+    write_mode_patches(tmp_path / "none.png", [("car 1", {"source": [patch, patch], "target": []})])
+    for name in ("map.png", "patches.png", "none.png"):
         with Image.open(tmp_path / name) as picture:
             assert np.asarray(picture).std() > 1
 

@@ -16,6 +16,7 @@ from training.data.domains import load_domains
 from training.methods.mixture import SOURCE_PLACES, mixture_head, mixture_terms
 from training.methods.step import View, thin_label
 from training.methods.term import TermContext
+from training.prediction.predictor import Predictor
 from training.settings.losses import Mixture
 from training.stages import modes, warm_up
 from training.stages.modes import BATCH, EmbeddedPixels, embedded_pixels
@@ -38,7 +39,7 @@ def frame(position: int) -> np.ndarray:
 def test_the_report_draws_its_samples_where_training_does(loss_stride, reduction):
     network = tiny_network()
     head = head_of(network, replace(EVERYTHING, label_reduction=reduction), loss_stride)
-    pixels = embedded_pixels(SimpleNamespace(network=network), head, frame, 2, 999)
+    pixels = embedded_pixels(SimpleNamespace(predictor=Predictor(network)), head, frame, 2, 999)
     # What training draws of the same images.
     frames = np.stack([frame(0), frame(1)])
     outputs = network(tf.constant(frames[..., :3], tf.float32))
@@ -63,7 +64,7 @@ def test_no_more_samples_are_kept_than_of_a_few_images_and_each_image_counts_ali
 
     monkeypatch.setattr(EmbeddedPixels, "joined", noted)
     network = tiny_network()
-    run, head = SimpleNamespace(network=network), head_of(network, replace(EVERYTHING, samples=10))
+    run, head = SimpleNamespace(predictor=Predictor(network)), head_of(network, replace(EVERYTHING, samples=10))
     pixels = embedded_pixels(run, head, frame, 40, 30)
     assert max(held) <= CLASSES * (30 + BATCH * 10)
     np.testing.assert_array_equal(np.bincount(pixels.label), [30] * CLASSES)
@@ -86,17 +87,19 @@ def test_modes_start_from_the_frames_that_the_warm_up_sees(start, tmp_path, monk
     seen = {}
 
     def trains(method, schedule, name, make_stream, *_, before_steps, **options):
+        method.optimizer = SimpleNamespace(restart_average=lambda variable: seen.update(restarted=variable))
         seen["trained"] = np.concatenate([each["source"]["image"] for each in make_stream().take(2)])
         for work in before_steps.values():
             work()
 
-    def draws(run, head, frame, images, most):
-        seen["started"] = np.stack([frame(position) for position in range(4)])
-        return embedded_pixels(run, head, frame, images, most)
+    def draws(run, head, frame, images, most, **options):
+        seen.setdefault("started", np.stack([frame(position) for position in range(4)]))
+        return embedded_pixels(run, head, frame, images, most, **options)
 
     monkeypatch.setattr(warm_up, "train_stage", trains)
     monkeypatch.setattr(modes, "embedded_pixels", draws)
     stage._train(run)
     np.testing.assert_allclose(seen["started"][..., :3], seen["trained"], atol=1e-3)
+    assert seen["restarted"].name == "modes"
     originals = [run.domains.source.read_image(index) for index in range(len(run.domains.source))]
     assert not any(np.array_equal(image, frame[..., :3]) for image in originals for frame in seen["started"])

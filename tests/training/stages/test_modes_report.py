@@ -15,21 +15,26 @@ from training.stages.modes_report import ModesReport
 
 
 def head_of(seed: int):
-    terms = mixture_terms(Mixture(dimension=4), TermContext(tiny_network(), TINY_SPACE, seed, 20))
-    return SimpleNamespace(terms=terms), mixture_head(terms)
+    network = tiny_network(seed=seed)
+    terms = mixture_terms(Mixture(dimension=4), TermContext(network, TINY_SPACE, seed, 20))
+    return SimpleNamespace(terms=terms, network=network), mixture_head(terms)
 
 
 def test_a_later_part_of_a_training_shows_the_modes_that_the_part_before_has_left(tmp_path, monkeypatch):
     monkeypatch.setattr(ModesReport, "_pixels", lambda report: {})
     stages = [SimpleNamespace(name=name) for name in ("online_2", "online_4")]
     lasting = lambda name: tmp_path / f"{name}.npz"  # noqa: E731
-    run = SimpleNamespace(plan=stages, directory=SimpleNamespace(stages={"online_2": {}}, lasting=lasting))
-    _, trained = head_of(1)
+    student, trained = head_of(1)
     trained.start_with(np.asarray(trained.modes))
-    save_lasting(lasting("online_2"), {GROUP: trained.variables})
+    save_lasting(lasting("online_2"), {GROUP: trained.variables, "student": student.network.weights})
     method, head = head_of(2)
+    directory = SimpleNamespace(stages={"online_2": {}}, lasting=lasting)
+    run = SimpleNamespace(plan=stages, directory=directory, network=method.network, previous=lambda stage: stages[0])
     assert not np.allclose(modes_in_use(head), modes_in_use(trained))
     report = ModesReport.begun(run, stages[1], method, first=False)
     np.testing.assert_array_equal(report.before.modes, modes_in_use(trained))
     assert float(head.active) == 1
     assert report.moved == {}
+    # The modes are the student's, so it is shown beside them: the result of the part before may be the teacher.
+    for ours, theirs in zip(method.network.get_weights(), student.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
