@@ -46,7 +46,7 @@ class Arguments:
     """Continue the run in this directory; everything but the devices is read from it. An option that asks for something
     else than was begun is refused."""
     devices: str = "auto"
-    """auto, cpu, gpu, or gpu:0,1: where to compute. Several train as one, with the same result. TF_CONFIG in the
+    """auto, cpu, gpu, or gpu:0,1: where to compute. Several train as one, with the same result to rounding. TF_CONFIG in the
     environment makes this process one of several workers."""
     warm_start: Path | None = None
     """A finished run of the same model and classes, source-only or adapted, to go on from instead of the warm-up. Or a
@@ -78,7 +78,7 @@ class Arguments:
     size: str | None = None
     """HEIGHTxWIDTH that images are brought to."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = ()
-    """Overrides, e.g. --set adaptation.rounds=5 data.schedules.warm_up.steps=2000; --show prints the keys."""
+    """Overrides, e.g. --set adaptation.rounds=5 data.most_rounds=5; --show prints the keys."""
     list: bool = False
     """List recipes, data and models, and stop."""
     show: bool = False

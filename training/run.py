@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except OSError as error:  # a full or vanished disk; anything finished is in the run directory
         place = f" ({error.filename})" if error.filename else ""
-        print(f"streetshift: {error.strerror or error}{place}: mend that{_resume_hint(directory)}", file=sys.stderr)
+        print(f"streetshift: {error.strerror or error}{place}: correct that{_resume_hint(directory)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\nStopped{_resume_hint(directory)}")
@@ -109,7 +109,7 @@ def _export(directory: RunDirectory, stages: list[str]) -> None:
     from export.run import export_stages
     from training.progress import console
 
-    with silent_stderr():  # the graph optimiser's chatter; errors come as exceptions
+    with silent_stderr():  # the graph optimiser's messages; errors come as exceptions
         for report in export_stages(directory.path, stages):
             console.print(str(report))
 

@@ -11,7 +11,7 @@ from training.settings.schedule import Schedule
 
 @dataclass(frozen=True)
 class Translator:
-    """How large the networks of CycleGAN are, what they translate and learn from: what suits the size of the data.
+    """Sizes of CycleGAN's networks, of the images that they translate and of the crops that they learn from.
 
     Published: 64 channels, 6 blocks for images of 128 x 128, 9 for larger ones; BDL translates images that are 1024
     wide, and crops 452 x 452 of them.
@@ -20,7 +20,7 @@ class Translator:
     channels: Annotated[int, Interval(ge=1, le=1024)] = 64  # of the first convolution of generators and discriminators
     blocks: Annotated[int, Interval(ge=1, le=64)] = 9
     crop: tuple[Side, Side] = (452, 452)  # height, width; at most the size of the images
-    width: Side | None = None  # that images are brought to, at their height to width; None: the data's, the most it is
+    width: Side | None = None  # that images are brought to, at their height to width; None: the data's width, which is the maximum
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class RareClassSampling:
 class SoftBalance:
     """UPLR (ICCV 2021): source images of rare classes, or of those that the target is least certain of, are drawn more.
 
-    `training/data/soft_balance.py` has the formulas. Of the constants the paper prints the 0.1 of the map alone; slope
+    `training/data/soft_balance.py` has the formulas. The paper states only the map's constant 0.1; slope
     and shift are those of the loss that it took the map from (Distribution-Balanced Loss, ECCV 2020).
     """
 

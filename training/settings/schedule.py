@@ -19,7 +19,7 @@ class Optimizer:
     weight_decay: Weight = 5e-4  # decoupled; not applied to biases and batch-norm parameters
     momentum: Fraction = 0.9  # SGD only
     beta_1: Annotated[float, Interval(ge=0, lt=1)] = 0.9  # AdamW only
-    schedule: Literal["constant", "poly", "cosine"] = "poly"  # cosine: half a wave, to a thousandth
+    schedule: Literal["constant", "poly", "cosine"] = "poly"  # cosine: half a period, to 1/1000 of the rate
     power: Weight = 0.9  # of the poly schedule: lr * (1 - step / steps) ** power
     constant_share: Annotated[float, Interval(ge=0, lt=1)] = 0.0  # of the steps before the poly schedule begins to fall
     ramp_steps: AnyCount = 0  # linear warm-up of the learning rate

@@ -9,7 +9,7 @@ Order of the stages:
   With `--warm-start` of a source model the first warm-up costs nothing; one that was adapted already goes on as it is.
 * Without the term: CycleGAN, translation, then the warm-up, as with every other translation.
 
-Training and translation are two stages: who loses a translated image does not lose the training.
+Training and translation are two stages: lost images are made again without training.
 """
 
 import shutil

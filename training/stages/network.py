@@ -31,7 +31,7 @@ def build_network(experiment: Experiment, classes: int) -> keras.Model:
 
 
 def initial_network(experiment: Experiment, classes: int) -> keras.Model:
-    """The same without a word: once more, beside the network that is trained."""
+    """A second copy of it, without a message."""
     return network_and_weights(experiment, classes)[0]
 
 

@@ -178,7 +178,7 @@ class Run:
 
     def blend(self, share: float) -> None:
         """Move the network back to `share` of the way from the model before adaptation to where it is (WiSE-FT,
-        Wortsman et al., CVPR 2022): the mean of both weights keeps what training on disturbs."""
+        Wortsman et al., CVPR 2022): a weighted mean of both models' weights."""
         if share == 1:
             return
         reference = [each for each in self.plan if each.reference and each.name in self.directory.stages][-1]
