@@ -116,7 +116,7 @@ class WarmUpStage(Stage):
         if modes:
             second = mixture_head(modes)
             first_step = int(self.mixture.start * schedule.steps)
-            options["before_steps"] = {first_step: lambda: start_modes(run, second, stream)}
+            options["before_steps"] = {first_step: lambda: start_modes(run, self, second, stream)}
         train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, **options)
         run.save_lasting(method, self)
         return order_figures({domain: order}, run.domains.label_space.names)
