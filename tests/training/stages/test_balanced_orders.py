@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,8 +16,11 @@ from training.data.sampling import Permutation, RareClasses, Weighted
 from training.data.soft_balance import draw_probabilities, image_ratios
 from training.errors import UserError
 from training.methods.adversarial import AdversarialSelfTraining, AdversarialTraining
+from training.presets import DATA, SUITED
 from training.run_directory.checkpoint import read_lasting
 from training.run_directory.paths import RunDirectory
+from training.settings.schedule import Optimizer
+from training.settings.stages import Alignment
 from training.stages import alignment, balanced_orders, fitting, rounds
 from training.stages.plan import plan
 
@@ -166,7 +170,8 @@ def test_images_that_are_drawn_nearly_alike_are_told_with_a_remedy(start, small,
 
 
 def test_segmenter_discriminator_and_their_optimisers_go_on(start, small, monkeypatch):
-    """Over the rounds of alignment all; the round of self-training goes on with the discriminator and its optimiser."""
+    """Over the rounds of alignment all; the round of self-training goes on with the discriminator alone, whose learning
+    rate falls and starts anew."""
     begun = []
     original = fitting.train
 
@@ -177,20 +182,43 @@ def test_segmenter_discriminator_and_their_optimisers_go_on(start, small, monkey
         original(method, *others)
 
     monkeypatch.setattr(fitting, "train", train)
-    directory = finished(start, small, *ONE_CLASS)
-    assert [(of_segmenter, of_other) for _, of_segmenter, of_other, _ in begun] == [(0, 0), (5, 5), (0, 10)]
+    directory = finished(start, small, *ONE_CLASS, "alignment.discriminator_schedule=poly")
+    assert [(of_segmenter, of_other) for _, of_segmenter, of_other, _ in begun] == [(0, 0), (5, 5), (0, 0)]
+    rates = [method.discriminator_optimizer.learning_rate.numpy() for method, *_ in begun]
+    assert rates[:2] == pytest.approx([1e-4 * 0.5**0.9, 0])  # after 5 and 10 of the 10 steps of both rounds
+    assert rates[2] == 0  # after the 5 of its own
     assert [type(method) for method, *_ in begun] == [AdversarialTraining] * 2 + [AdversarialSelfTraining]
     for name, (_, _, _, weights) in zip(("alignment_1", "alignment_2"), begun[1:], strict=True):
         for kept, found in zip(read_lasting(directory.lasting(name))["discriminator"], weights, strict=True):
             np.testing.assert_array_equal(found, kept)
-    assert set(read_lasting(directory.lasting("round_1"))) == {"discriminator", "discriminator_optimizer"}
+    assert set(read_lasting(directory.lasting("round_1"))) == {"discriminator"}
 
 
-def test_the_learning_rate_falls_over_all_rounds():
+def test_the_learning_rates_fall_over_all_rounds():
     stages = plan(experiment_of(parse(["--recipe", "uplr", "--set", "data.schedules.alignment.steps=40"])))
     aligned = [stage for stage in stages if stage.name.startswith("alignment")]
     assert {stage.schedule.steps for stage in aligned} == {120}
     assert [(stage.number, stage.steps) for stage in aligned] == [(1, 40), (2, 40), (3, 40)]
+    for horizon, middle in ((0, 0.5**0.9), (240, 0.75**0.9)):
+        schedule = replace(aligned[0].schedule, optimizer=Optimizer(schedule="constant", horizon=horizon))
+        optimizer = alignment.discriminator_optimizer(Alignment(discriminator_schedule="poly"), schedule)
+        optimizer.iterations.assign(60)
+        assert float(optimizer.learning_rate) == pytest.approx(1e-4 * middle)
+
+
+def test_the_discriminators_rate_falls_where_it_does_in_the_papers_setting():
+    falls = {pair for pair, settings in SUITED.items() if "alignment.discriminator_schedule=poly" in settings}
+    assert falls == {
+        (recipe, name)
+        for recipe in ("adaptseg", "advent", "uplr")
+        for name in DATA
+        if DATA[name].network == "deeplab_v2_resnet101"
+    }
+    command = ["--recipe", "uplr", "--data", "gta5_cityscapes", "--source-root", "s", "--target-root", "t"]
+    published = experiment_of(parse(command))
+    assert published.recipe.alignment.discriminator_schedule == "poly"
+    optimizers = [published.data.schedules[name].optimizer for name in ("alignment", "rounds")]
+    assert [optimizer.horizon for optimizer in optimizers] == [250_000] * 2
 
 
 def test_two_rounds_of_half_the_steps_are_one_training(start, tmp_path):
