@@ -5,6 +5,7 @@ from dataclasses import replace
 from training.errors import UserError
 from training.methods.adversarial import AdversarialSelfTraining
 from training.methods.terms import Term, terms_of
+from training.progress import console
 from training.pseudo_labels import selector_class
 from training.run_directory.checkpoint import lasting_groups
 from training.settings.experiment import Recipe
@@ -65,6 +66,8 @@ def adversarial_round(run: Run, stage: Stage, terms: list[Term]) -> tuple[Advers
     path = run.directory.lasting(run.previous(stage).name)
     asked = {"discriminator", *(term.name for term in terms if term.variables)}
     goes_on = path.is_file() and asked <= lasting_groups(path)
+    if not goes_on:
+        console.print("  the discriminator starts at random: it goes on from no stage before")
     return method, {
         "lasting": path if goes_on else None,
         "discriminator_optimizer": discriminator_optimizer(settings, stage.schedule),

@@ -27,7 +27,12 @@ LATER_ROUNDS = 600  # keeps the streams of alignment rounds after the first apar
 
 
 def stages(part: Alignment, experiment: Experiment) -> tuple[Stage, ...]:
-    """One stage per round of alignment; together they are one training, cut into parts."""
+    """One stage per round of alignment.
+
+    Weights, discriminator, both optimisers and the fall of the learning rate go on from round to round. What is done at
+    the end of a training is done at the end of each: with `average_weights` the average takes the place of the weights,
+    and statistics of batch-norm that is trained are taken anew on the target. Without both it goes on as if uncut.
+    """
     steps = experiment.data.schedules["alignment"].steps
     schedule = replace(experiment.data.schedules["alignment"], steps=part.rounds * steps)
     one, common = part.rounds == 1, {"schedule": schedule, "way": "by adversarial alignment", "settings": part}
@@ -46,10 +51,7 @@ def stages(part: Alignment, experiment: Experiment) -> tuple[Stage, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class AlignmentStage(Stage):
-    """One round of so many steps; the schedule is of all rounds.
-
-    Discriminator and optimisers go on from the round before.
-    """
+    """One round of so many steps; the schedule is of all rounds. See `stages`."""
 
     settings: Alignment
     number: int

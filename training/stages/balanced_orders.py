@@ -58,7 +58,10 @@ def balanced_order(run: Run, sampler: SoftBalance | None, number: int) -> tuple[
 def kept_order(run: Run, part: np.ndarray) -> Weighted | None:
     """The order of the last round of alignment, for the images `part` (int [n], indices) alone; None without one."""
     alignment, figures = run.experiment.recipe.alignment, _last_figures(run)
-    if alignment is None or alignment.sampler is None or figures is None:
+    if alignment is None or alignment.sampler is None:
+        return None
+    if figures is None:  # the run started from an adapted model
+        console.print("  this run has no round of alignment to keep the draws of: the source's images are drawn alike")
         return None
     counts, names = class_counts(run, "source"), run.domains.label_space.names
     chosen = np.array([figures[name]["chosen"] for name in names])

@@ -17,6 +17,7 @@ from training.data.soft_balance import draw_probabilities, image_ratios
 from training.errors import UserError
 from training.methods.adversarial import AdversarialSelfTraining, AdversarialTraining
 from training.presets import DATA, SUITED
+from training.progress import console
 from training.run_directory.checkpoint import read_lasting
 from training.run_directory.paths import RunDirectory
 from training.settings.schedule import Optimizer
@@ -158,7 +159,9 @@ def test_where_alignment_was_left_out_nothing_is_kept():
     stages = [SimpleNamespace(name="source"), SimpleNamespace(name="alignment_1")]
     directory = SimpleNamespace(stages={"source": {"adapted": True}})
     run = SimpleNamespace(experiment=SimpleNamespace(recipe=recipe), plan=stages, directory=directory)
-    assert balanced_orders.kept_order(run, np.arange(3)) is None
+    with console.capture() as said:
+        assert balanced_orders.kept_order(run, np.arange(3)) is None
+    assert "no round of alignment to keep the draws of" in said.get()
 
 
 def test_images_that_are_drawn_nearly_alike_are_told_with_a_remedy(start, small, capsys):
@@ -289,13 +292,14 @@ def test_values_out_of_their_range_are_refused(key, value):
 
 
 @pytest.mark.parametrize("recipe", [pytest.param("mrkld", marks=pytest.mark.slow), "iast"])
-def test_other_recipes_keep_the_adversarial_term(start, small, recipe):
+def test_other_recipes_keep_the_adversarial_term(start, small, recipe, capsys):
     """Also without alignment, whose discriminator would go on."""
     settings = ("adaptation.adversarial_term=on", "adaptation.rounds=2", "data.most_rounds=2")
     directory = finished(start, small, *settings, recipe=recipe)
     assert "adversarial" in directory.metrics.read_text().split("round_2", 1)[1]
     iterations = read_lasting(directory.lasting("round_2"))["discriminator_optimizer"][0]
     assert iterations == (15 if recipe == "iast" else 10)
+    assert capsys.readouterr().out.count("the discriminator starts at random") == (recipe != "iast")
 
 
 def test_the_weight_of_the_term_is_the_alignments_or_its_own():
