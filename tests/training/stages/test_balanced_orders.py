@@ -119,6 +119,23 @@ def test_each_round_draws_for_what_the_target_is_least_certain_of(start, small, 
     assert row.endswith("| 20.0 % (0.900) |")
 
 
+def test_a_resumed_stage_draws_for_what_it_began_with(tmp_path, uncertain):
+    """Also if this machine would measure something else; the next stage measures anew."""
+    directory = RunDirectory(tmp_path)
+    directory.begin()
+    space = SimpleNamespace(count=3)
+    run = SimpleNamespace(directory=directory, domains=SimpleNamespace(label_space=space))
+    uncertain((0.1, np.nan, 0.3), (0.3, 0.2, 0.1))
+    for expected in ([10, 0, 30], [10, 0, 30]):
+        np.testing.assert_allclose(balanced_orders.kept_entropies(run).sums, expected)
+    assert balanced_orders.kept_entropies(run).pixels.tolist() == [100, 0, 100]
+    directory.finish_stage("alignment_1", {})
+    np.testing.assert_allclose(balanced_orders.kept_entropies(run).sums, [30, 20, 10])
+    np.save(directory.partial_entropies, np.zeros((2, 4)))
+    with pytest.raises(UserError, match="does not hold the entropies of 3 classes: delete it"):
+        balanced_orders.kept_entropies(run)
+
+
 def test_all_classes_need_no_pass_over_the_target(start, small, streams, monkeypatch):
     monkeypatch.setattr(balanced_orders, "target_entropies", lambda run: pytest.fail("not needed"))
     sampler = ("alignment.sampler=on", *SHARP)
