@@ -46,8 +46,8 @@ class Arguments:
     """Continue the run in this directory; everything but the devices is read from it. An option that asks for something
     else than was begun is refused."""
     devices: str = "auto"
-    """auto, cpu, gpu, or gpu:0,1: where to compute. Several train as one, with the same result to rounding. TF_CONFIG in the
-    environment makes this process one of several workers."""
+    """auto, cpu, gpu, or gpu:0,1: where to compute. Several train as one, with the same result to rounding.
+    TF_CONFIG in the environment makes this process one of several workers."""
     warm_start: Path | None = None
     """A finished run of the same model and classes, source-only or adapted, to go on from instead of the warm-up. Or a
     better segmenter with these classes to distil into this model, adapted to your images: a run of another model, or

@@ -308,18 +308,25 @@ _IAST_AS_PUBLISHED = (
     "data.schedules.rounds.batch_size=8",
 )  # GTA5, twice
 _HIAST_AS_PUBLISHED = (*_AS_PUBLISHED, "data.schedules.rounds.steps=8000", "data.schedules.rounds.batch_size=6")
-# UPLR published no schedule. That of AdaptSegNet, which it builds on: 120,000 steps of alignment, in three rounds, and
-# BDL's as many of self-training, one image of each domain a step.
-_UPLR_AS_PUBLISHED = tuple(
-    f"data.schedules.{name}.{setting}"
-    for name, steps in (("alignment", 40_000), ("rounds", 120_000))
-    for setting in (
-        f"steps={steps}",
-        "batch_size=1",
-        "optimizer.name=sgd",
-        "optimizer.learning_rate=2.5e-4",  # ten times as much for the head
-        "optimizer.schedule=poly",
-    )
+# Of AdaptSegNet, ADVENT and BDL; of IAST and HIAST no schedule of the discriminator is known.
+_ADAPTSEG_AS_PUBLISHED = ("alignment.discriminator_schedule=poly",)
+# UPLR published no schedule. That of AdaptSegNet and BDL, which it builds on: 120,000 steps of alignment, in three
+# rounds, and as many of self-training, one image of each domain a step; the rates fall as for 250,000 steps, to 0.56 of
+# what they start with. Not theirs: crops at scales of 0.5 to 1.5; they train on whole images, 1280 and 1024 wide.
+_UPLR_AS_PUBLISHED = (
+    *_ADAPTSEG_AS_PUBLISHED,
+    *(
+        f"data.schedules.{name}.{setting}"
+        for name, steps in (("alignment", 40_000), ("rounds", 120_000))
+        for setting in (
+            f"steps={steps}",
+            "batch_size=1",
+            "optimizer.name=sgd",
+            "optimizer.learning_rate=2.5e-4",  # ten times as much for the head
+            "optimizer.schedule=poly",
+            "optimizer.horizon=250_000",
+        )
+    ),
 )
 # Of `best` on photos; its blend was chosen on two pairs (tests/benchmarks/README.md).
 _BEST_ON_PHOTOS = (
@@ -361,6 +368,7 @@ SUITED: dict[tuple[str, str], tuple[str, ...]] = {
     **{("best", name): _BEST_AS_PUBLISHED for name in _PUBLISHED},
     ("uplr", "streetsim_dusk"): _UPLR_ON_STREETS,
     **{("uplr", name): _UPLR_AS_PUBLISHED for name in _PUBLISHED},
+    **{(recipe, name): _ADAPTSEG_AS_PUBLISHED for recipe in ("adaptseg", "advent") for name in _PUBLISHED},
     **{(recipe, name): _DRSL_AS_PUBLISHED for recipe in ("drsl", "drsl_plus") for name in _PUBLISHED},
     ("iast", "synthia_cityscapes"): (*_IAST_AS_PUBLISHED, "alignment.weight=0.001"),
 }

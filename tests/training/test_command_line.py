@@ -125,7 +125,8 @@ def test_another_kind_of_translation_is_used_as_that_of_the_recipe():
     def translation(*overrides: str):
         return experiment("--recipe", "drsl", "--set", *overrides).recipe.translation
 
-    assert translation("translation=CycleGan").alongside
+    trained = translation("translation=CycleGan")
+    assert (trained.alongside, trained.warm_up) == (True, False)
     again = translation("translation=fda", "translation.beta=0.05")
     assert (again.alongside, again.warm_up, again.beta) == (True, False, (0.05,))
     for named in (

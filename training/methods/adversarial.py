@@ -39,6 +39,7 @@ class AdversarialTraining(Method):
         loss: "lsgan" or "bce".
         weight: of the adversarial term.
         keep_optimizer: the segmenter's optimiser lasts too: for a training that is cut into stages.
+        keep_discriminator_optimizer: the discriminator's does.
 
     Raises:
         ValueError: an unknown input or loss.
@@ -58,12 +59,14 @@ class AdversarialTraining(Method):
         weight: float = 0.05,
         loss_stride: int = 1,
         keep_optimizer: bool = False,
+        keep_discriminator_optimizer: bool = True,
     ):
         if discriminator_input not in DISCRIMINATOR_INPUTS:
             names = ", ".join(DISCRIMINATOR_INPUTS)
             raise ValueError(f"no discriminator input {discriminator_input!r}: choose from {names}")
         super().__init__(network, [*terms, AdversarialTerm(weight, loss)], loss_stride)
         self.discriminator, self.keep_optimizer = discriminator, keep_optimizer
+        self.keep_discriminator_optimizer = keep_discriminator_optimizer
         self.as_map, self.domain_loss = DISCRIMINATOR_INPUTS[discriminator_input], DOMAIN_LOSSES[loss]
         self.trackers.append(keras.metrics.Mean("discriminator"))
 
@@ -88,12 +91,13 @@ class AdversarialTraining(Method):
 
     @property
     def lasting_variables(self) -> dict[str, list]:
-        """The discriminator and its optimiser: further rounds continue with both."""
+        """The discriminator, and the optimisers that are kept: further rounds continue with them."""
+        other = self.discriminator_optimizer
         return {
             **super().lasting_variables,
             **({"optimizer": self.optimizer.variables} if self.keep_optimizer else {}),
             "discriminator": self.discriminator.weights,
-            "discriminator_optimizer": self.discriminator_optimizer.variables,
+            **({"discriminator_optimizer": other.variables} if self.keep_discriminator_optimizer else {}),
         }
 
     def forward(self, batch) -> Step:

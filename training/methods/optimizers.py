@@ -132,8 +132,8 @@ class RampedPoly(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def learning_rate(settings: Optimizer, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The schedule of a stage of `steps` steps."""
-    rate, ramp = settings.learning_rate, settings.ramp_steps
+    """The schedule of a stage of `steps` steps; with a longer horizon the stage ends before the rate has fallen."""
+    rate, ramp, steps = settings.learning_rate, settings.ramp_steps, max(steps, settings.horizon)
     if settings.schedule == "cosine":
         start = {"initial_learning_rate": 0.0, "warmup_target": rate} if ramp else {"initial_learning_rate": rate}
         return keras.optimizers.schedules.CosineDecay(

@@ -164,7 +164,9 @@ class EntropyMixtureSelector(Selector):
     tolerance: float = parameter(1e-5, "Stop when the mean log-likelihood moves by less, 0 or more.")
     least_variance: float = parameter(1e-6, "Added to the variance of each mode: above 0, at most 1.")
     initial_quantile: float = parameter(
-        0.2, "The modes' means start at this quantile of the entropies and at 1 minus it: above 0, at most 0.5."
+        0.2,
+        "The modes' means start at this quantile of the entropies and at 1 minus it, or, where both are equal, at the "
+        "least and the largest entropy: above 0, at most 0.5.",
     )
     least_pixels: int = parameter(200, "A class with fewer pixels keeps its more confident part, at least 2.")
     fallback_portion: float = parameter(0.5, "That part of its pixels: above 0, at most 1.")

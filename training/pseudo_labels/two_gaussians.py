@@ -66,13 +66,15 @@ class TwoGaussians:
 def starting_point(values: np.ndarray, counts: np.ndarray, quantile: float, least_variance: float) -> TwoGaussians:
     """Equal weights, means at the quantiles `quantile` and 1 - `quantile`, a quarter of the variance each.
 
-    values: ascending. A quantile is the smallest value that so large a share of the sample does not exceed.
+    values: ascending. A quantile is the smallest value that so large a share of the sample does not exceed. Where both
+    are the same value, the means are the least and the largest one (as in PAA, ECCV 2020): components that start alike
+    stay alike.
     """
-    at_most = np.cumsum(counts)
-    places = np.searchsorted(at_most, np.array([quantile, 1 - quantile]) * at_most[-1])
+    at_most, last = np.cumsum(counts), len(values) - 1
+    places = np.minimum(np.searchsorted(at_most, np.array([quantile, 1 - quantile]) * at_most[-1]), last)
+    means = values[[0, last] if places[0] == places[1] else places]
     _, variance = _mean_and_variance(values, counts, 0.0)
-    spread = max(variance / 4, least_variance)
-    return TwoGaussians(np.full(2, 0.5), values[np.minimum(places, len(values) - 1)], np.full(2, spread))
+    return TwoGaussians(np.full(2, 0.5), means, np.full(2, max(variance / 4, least_variance)))
 
 
 def em_step(

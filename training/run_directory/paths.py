@@ -15,6 +15,7 @@ checkpoints/        of each finished stage NAME (see `training/stages/plan.py`)
                     of the stage under way
                       partial/NAME-STEP.npz     all that moves, at the last two checkpoints
                       partial.sha256            their digests
+                      partial.entropies.npy     what the draws of soft-balance sampling follow
 spatial_prior.npy   counted in round 1
 class_counts_*.npy  labelled pixels of each image and class, for rare class and soft-balance sampling
 pseudo_labels/      round_N/*.png with manifest.json
@@ -75,6 +76,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.partials = self.checkpoints / "partial"
         self.partial_digests = self.checkpoints / "partial.sha256"
+        self.partial_entropies = self.checkpoints / "partial.entropies.npy"
         self.pseudo_labels = path / "pseudo_labels"
         self.translated = path / "translated"
         self.report = path / "report"
@@ -242,7 +244,7 @@ class RunDirectory:
         self.write_json(STATE, {**state, "sha256": digest_of_stages(state["stages"])})
 
     def finish_stage(self, name: str, figures: dict, more_files: Sequence[Path] = ()) -> None:
-        """Record that a stage and all its files are complete; its partial checkpoints are no longer needed.
+        """Record that a stage and all its files are complete; what it had for a resumed run is no longer needed.
 
         Args:
             more_files: what it has left beside `files_of`; files that are not there, or that a stage before has left,
@@ -265,6 +267,7 @@ class RunDirectory:
 
     def remove_partials(self) -> None:
         self.partial_digests.unlink(missing_ok=True)
+        self.partial_entropies.unlink(missing_ok=True)
         shutil.rmtree(self.partials, ignore_errors=True)
 
     def save_weights(self, network, path: Path) -> None:

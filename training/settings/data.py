@@ -20,7 +20,9 @@ class Translator:
     channels: Annotated[int, Interval(ge=1, le=1024)] = 64  # of the first convolution of generators and discriminators
     blocks: Annotated[int, Interval(ge=1, le=64)] = 9
     crop: tuple[Side, Side] = (452, 452)  # height, width; at most the size of the images
-    width: Side | None = None  # that images are brought to, at their height to width; None: the data's width, which is the maximum
+    width: Side | None = (
+        None  # that images are brought to, at their height to width; None: the data's width, which is the maximum
+    )
 
 
 @dataclass(frozen=True)

@@ -48,12 +48,17 @@ class Recipe:
     @property
     def adapts(self) -> bool:
         """Is there anything after the first training with labels?"""
-        return self.alignment is not None or self.adaptation is not None or self.translates_after_warm_up
+        return self.alignment is not None or self.adaptation is not None or self.warms_up_again
 
     @property
     def translates_after_warm_up(self) -> bool:
-        """Does the translation learn from the source model, which is then trained anew on the translated images?"""
+        """Does the translation learn from the source model, so that it comes after the warm-up?"""
         return isinstance(self.translation, CycleGan) and self.translation.needs_segmenter
+
+    @property
+    def warms_up_again(self) -> bool:
+        """Is the source model then trained anew, on the translated images?"""
+        return self.translates_after_warm_up and self.translation.warm_up
 
 
 @dataclass(frozen=True)

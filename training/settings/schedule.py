@@ -21,6 +21,7 @@ class Optimizer:
     beta_1: Annotated[float, Interval(ge=0, lt=1)] = 0.9  # AdamW only
     schedule: Literal["constant", "poly", "cosine"] = "poly"  # cosine: half a period, to 1/1000 of the rate
     power: Weight = 0.9  # of the poly schedule: lr * (1 - step / steps) ** power
+    horizon: AnyCount = 0  # the steps over which the learning rate falls, if they are more than those of the stage
     constant_share: Annotated[float, Interval(ge=0, lt=1)] = 0.0  # of the steps before the poly schedule begins to fall
     ramp_steps: AnyCount = 0  # linear warm-up of the learning rate
     head_multiple: Positive = 1.0

@@ -43,9 +43,11 @@ class Alignment:
     discriminator_learning_rate: Positive = 1e-4  # Adam, beta 0.9 and ...
     discriminator_beta_2: Annotated[float, Interval(ge=0, lt=1)] = 0.99  # AdaptSeg, AdvEnt; IAST, HIAST: 0.999, which
     # their published pairs have
+    discriminator_schedule: Literal["constant", "poly"] = "constant"  # of its learning rate; poly: falls with the power
+    # 0.9 over the steps or the horizon of the schedule (AdaptSeg, AdvEnt, which have it on their published pairs)
     first_kernel: Annotated[int, Interval(ge=1, le=16)] = 4  # of the discriminator: 3 in IAST, 4 in AdaptSeg and HIAST
     rounds: RoundCount = 1  # each is a stage of the schedule's steps; discriminator and optimisers go on from one to
-    # the next, and the learning rate falls over all of them
+    # the next, and the learning rates fall over all of them
     sampler: SoftBalance | None = None  # of the source's images; rounds of self-training keep the last one
     losses: Losses = Losses()
 
@@ -55,7 +57,7 @@ class KeptAdversary:
     """The adversarial term in rounds of self-training (BDL, CVPR 2019; UPLR's last step).
 
     Map, loss and discriminator are those of the recipe's alignment, whose discriminator goes on; without alignment
-    AdaptSeg's.
+    AdaptSeg's. Its optimiser goes on too if its rate is constant; a rate that falls starts anew in each round (BDL).
     """
 
     weight: Weight | None = None  # None: that of the alignment

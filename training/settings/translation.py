@@ -40,7 +40,8 @@ class SemanticConsistency:
 class CycleGan:
     """CycleGAN (ICCV 2017), trained on source and target; it then translates the source once, into the run directory.
 
-    `semantic`: with BDL's term, for which a source model is trained first, on the originals; `off` without.
+    `semantic`: with BDL's term, for which a source model is trained first, on the originals; `off` without. `warm_up`:
+    the source model that the recipe goes on with is trained on the translated images; False: on the originals (DRSL).
     `data.translator` and `data.schedules.translation` have the sizes.
     """
 
@@ -50,6 +51,7 @@ class CycleGan:
     semantic: SemanticConsistency | None = SemanticConsistency()
     pool: Annotated[int, Interval(ge=1, le=10_000)] = 50  # earlier translated images that a discriminator may be shown
     alongside: bool = False
+    warm_up: bool = True
 
     @property
     def needs_segmenter(self) -> bool:

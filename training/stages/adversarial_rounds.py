@@ -5,6 +5,7 @@ from dataclasses import replace
 from training.errors import UserError
 from training.methods.adversarial import AdversarialSelfTraining
 from training.methods.terms import Term, terms_of
+from training.progress import console
 from training.pseudo_labels import selector_class
 from training.run_directory.checkpoint import lasting_groups
 from training.settings.experiment import Recipe
@@ -48,15 +49,26 @@ def adversary_of(recipe: Recipe, term: KeptAdversary) -> Alignment:
 def adversarial_round(run: Run, stage: Stage, terms: list[Term]) -> tuple[AdversarialSelfTraining, dict]:
     """The `train_step` of a round that keeps the term, and what `train_stage` takes beside it.
 
-    terms: of the round. The discriminator and its optimiser go on from the stage before, where that has them.
+    terms: of the round. The discriminator goes on from the stage before, where that has one, and so does its optimiser
+    if its learning rate is constant; one that falls starts anew, as the segmenter's does (BDL).
     """
     settings = adversary_of(run.experiment.recipe, stage.settings.adversarial_term)
-    choice = (settings.map, settings.loss, settings.weight, run.experiment.data.loss_stride)
-    method = AdversarialSelfTraining(run.network, new_discriminator(run, settings), terms, *choice)
+    method = AdversarialSelfTraining(
+        run.network,
+        new_discriminator(run, settings),
+        terms,
+        settings.map,
+        settings.loss,
+        settings.weight,
+        run.experiment.data.loss_stride,
+        keep_discriminator_optimizer=settings.discriminator_schedule == "constant",
+    )
     path = run.directory.lasting(run.previous(stage).name)
-    asked = {"discriminator", "discriminator_optimizer", *(term.name for term in terms if term.variables)}
+    asked = {"discriminator", *(term.name for term in terms if term.variables)}
     goes_on = path.is_file() and asked <= lasting_groups(path)
+    if not goes_on:
+        console.print("  the discriminator starts at random: it goes on from no stage before")
     return method, {
         "lasting": path if goes_on else None,
-        "discriminator_optimizer": discriminator_optimizer(settings),
+        "discriminator_optimizer": discriminator_optimizer(settings, stage.schedule),
     }

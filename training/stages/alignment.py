@@ -12,11 +12,11 @@ from training.data.input_pipeline import side_by_side
 from training.data.sampling import SampleOrder
 from training.errors import UserError
 from training.methods.adversarial import AdversarialTraining
-from training.methods.optimizers import Adam
+from training.methods.optimizers import Adam, learning_rate
 from training.methods.terms import CrossEntropyTerm, terms_of
 from training.progress import console
 from training.settings.experiment import Experiment
-from training.settings.schedule import Schedule
+from training.settings.schedule import Optimizer, Schedule
 from training.settings.stages import Alignment
 from training.stages.balanced_orders import balanced_order
 from training.stages.fitting import Part, train_stage
@@ -27,7 +27,12 @@ LATER_ROUNDS = 600  # keeps the streams of alignment rounds after the first apar
 
 
 def stages(part: Alignment, experiment: Experiment) -> tuple[Stage, ...]:
-    """One stage per round of alignment; together they are one training, cut into parts."""
+    """One stage per round of alignment.
+
+    Weights, discriminator, both optimisers and the fall of the learning rate go on from round to round. What is done at
+    the end of a training is done at the end of each: with `average_weights` the average takes the place of the weights,
+    and statistics of batch-norm that is trained are taken anew on the target. Without both it goes on as if uncut.
+    """
     steps = experiment.data.schedules["alignment"].steps
     schedule = replace(experiment.data.schedules["alignment"], steps=part.rounds * steps)
     one, common = part.rounds == 1, {"schedule": schedule, "way": "by adversarial alignment", "settings": part}
@@ -46,10 +51,7 @@ def stages(part: Alignment, experiment: Experiment) -> tuple[Stage, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class AlignmentStage(Stage):
-    """One round of so many steps; the schedule is of all rounds.
-
-    Discriminator and optimisers go on from the round before.
-    """
+    """One round of so many steps; the schedule is of all rounds. See `stages`."""
 
     settings: Alignment
     number: int
@@ -82,7 +84,7 @@ class AlignmentStage(Stage):
         kept = {
             "lasting": run.directory.lasting(run.previous(self).name) if self.number > 1 else None,
             "part": Part(self.name, last - self.steps, last),
-            "discriminator_optimizer": discriminator_optimizer(settings),
+            "discriminator_optimizer": discriminator_optimizer(settings, schedule),
             "setting": "data.schedules.alignment",
         }
         train_stage(method, schedule, self.name, self._streams(run, order), run.directory, head, seed, **kept)
@@ -123,5 +125,9 @@ def new_discriminator(run: Run, settings: Alignment) -> keras.Model:
     return build_discriminator(classes, first_kernel=settings.first_kernel, seed=seed)
 
 
-def discriminator_optimizer(settings: Alignment) -> Adam:
-    return Adam(settings.discriminator_learning_rate, 0.9, settings.discriminator_beta_2)
+def discriminator_optimizer(settings: Alignment, schedule: Schedule) -> Adam:
+    """Its learning rate is constant, or falls over the steps of `schedule`, or the longer horizon of its optimiser."""
+    rate = settings.discriminator_learning_rate
+    if settings.discriminator_schedule == "poly":
+        rate = learning_rate(Optimizer(learning_rate=rate, horizon=schedule.optimizer.horizon), schedule.steps)
+    return Adam(rate, 0.9, settings.discriminator_beta_2)

@@ -11,7 +11,10 @@ import numpy as np
 from training.data.sampling import Weighted
 from training.data.soft_balance import draw_probabilities, image_ratios, shown_shares
 from training.distribution.devices import share_of_this_process
-from training.distribution.workers import workers_of
+from training.distribution.workers import on_chief, workers_of
+from training.errors import UserError
+from training.files.atomic import whole_file
+from training.files.npy import read_array
 from training.prediction.target_predictions import PREDICTION_BATCH, TargetPredictions
 from training.probability_maps.class_entropies import ClassEntropies
 from training.progress import console
@@ -39,7 +42,7 @@ def balanced_order(run: Run, sampler: SoftBalance | None, number: int) -> tuple[
     # 1. The classes: those that the source shows, or the least certain of them.
     chosen, entropies = counts.any(axis=0), None
     if sampler.classes != "all":
-        entropies = target_entropies(run)
+        entropies = kept_entropies(run)
         if number > 1:
             chosen = entropies.most_uncertain(_count_of(sampler, len(names)), among=chosen)
     # 2. The probability of each image.
@@ -58,7 +61,10 @@ def balanced_order(run: Run, sampler: SoftBalance | None, number: int) -> tuple[
 def kept_order(run: Run, part: np.ndarray) -> Weighted | None:
     """The order of the last round of alignment, for the images `part` (int [n], indices) alone; None without one."""
     alignment, figures = run.experiment.recipe.alignment, _last_figures(run)
-    if alignment is None or alignment.sampler is None or figures is None:
+    if alignment is None or alignment.sampler is None:
+        return None
+    if figures is None:  # the run started from an adapted model
+        console.print("  this run has no round of alignment to keep the draws of: the source's images are drawn alike")
         return None
     counts, names = class_counts(run, "source"), run.domains.label_space.names
     chosen = np.array([figures[name]["chosen"] for name in names])
@@ -67,6 +73,27 @@ def kept_order(run: Run, part: np.ndarray) -> Weighted | None:
     probabilities[part] = draw_probabilities(ratios, alignment.sampler.slope, alignment.sampler.shift)[part]
     console.print("  the source's images are drawn as in the last round of alignment")
     return Weighted(probabilities / probabilities.sum())
+
+
+def kept_entropies(run: Run) -> ClassEntropies:
+    """`target_entropies`, measured once per stage: one that is resumed in its middle draws for the same classes, also
+    on another machine."""
+    path, classes = run.directory.partial_entropies, run.domains.label_space.count
+    if not on_chief(path.exists):
+        measured = target_entropies(run)
+
+        def keep() -> None:
+            with whole_file(path, lasting=True) as partial:
+                np.save(partial, np.stack([measured.sums, measured.pixels]))
+
+        on_chief(keep)
+    found, table = ClassEntropies(classes), read_array(path)
+    if table.shape != (2, classes) or table.dtype != np.float64:
+        raise UserError(
+            f"{path} does not hold the entropies of {classes} classes: delete it, and they are measured anew"
+        )
+    found.sums, found.pixels = table[0], table[1].astype(np.int64)
+    return found
 
 
 def target_entropies(run: Run) -> ClassEntropies:

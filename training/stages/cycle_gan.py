@@ -7,6 +7,7 @@ Order of the stages:
   first. The one that the recipe goes on with starts anew from the initial weights, as in BDL (CVPR 2019), with the
   steps and the order of the first: they differ by the images alone, so the report shows what the translation is worth.
   With `--warm-start` of a source model the first warm-up costs nothing; one that was adapted already goes on as it is.
+  With `translation.warm_up=False` (DRSL) the recipe goes on with the first one.
 * Without the term: CycleGAN, translation, then the warm-up, as with every other translation.
 
 Training and translation are two stages: lost images are made again without training.
@@ -50,7 +51,7 @@ SETTING = "data.schedules.translation"
 
 
 def stages(part: CycleGan, experiment: Experiment) -> tuple[Stage, ...]:
-    """Training, translation; with the semantic term the source model on the translated images.
+    """Training, translation; with the semantic term the source model on the translated images, if it shall see them.
 
     Raises:
         UserError: the recipe does not train on the source.
@@ -60,7 +61,7 @@ def stages(part: CycleGan, experiment: Experiment) -> tuple[Stage, ...]:
     common = {"phrase": "", "scored": False, "sizes": experiment.data.translator}
     trained = CycleGanStage(name=NAME, title="CycleGAN", schedule=schedule, settings=part, **common)
     translated = TranslatingStage(name=TRANSLATION, title="Translation", **common)
-    anew = [translated_warm_up(experiment)] if part.needs_segmenter else []
+    anew = [translated_warm_up(experiment)] if experiment.recipe.warms_up_again else []
     return (trained, translated, *anew)
 
 

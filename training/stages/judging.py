@@ -1,7 +1,6 @@
 """What the network of a stage is worth: its figures on labels where there are any, and the watch's verdict."""
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,6 @@ from training.evaluation.scoring import score
 from training.evaluation.watch import Verdict, judge, rank_of
 from training.prediction.target_predictions import PREDICTION_BATCH
 from training.stages.stage import Run, Stage
-from training.stages.statistics import StatisticsStage
 
 
 @dataclass(frozen=True)
@@ -72,9 +70,7 @@ def observe(run: Run, stage: Stage, of: str) -> tuple[Observation, dict]:
 def _source_scores(run: Run, stage: Stage, of: str, watcher: SourceWatcher | None = None) -> dict:
     """Figures on the source; where the statistics are the target's, with those of the source in their place."""
     dataset, title = run.domains.source_evaluation, f"evaluating {of} on the source"
-    so_far = run.plan[: run.plan.index(stage) + 1]
-    is_adapted = any(isinstance(each, StatisticsStage) for each in so_far)  # a source model has the source's already
-    with run.source_statistics() if is_adapted else nullcontext():
+    with run.source_statistics(stage):
         return score(run.predictor, dataset, run.size, PREDICTION_BATCH, title, watcher)
 
 

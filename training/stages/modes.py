@@ -105,7 +105,7 @@ def _embedded(run: Run, head: MixtureHead, frame: Callable, positions: range, pr
     return EmbeddedPixels(values[kept], found, image, row, column, rank[kept])
 
 
-def start_modes(run: Run, head: MixtureHead, stream: TrainingStream, optimizer=None) -> None:
+def start_modes(run: Run, stage: Stage, head: MixtureHead, stream: TrainingStream, optimizer=None) -> None:
     """Start the modes, by k-means on the source as a training sees it: the first frames of its stream.
 
     Args:
@@ -119,7 +119,7 @@ def start_modes(run: Run, head: MixtureHead, stream: TrainingStream, optimizer=N
         modes = started_modes(pixels.values, pixels.label, before, run.experiment.seed)
         return modes, usage(pixels.values, pixels.label, _as_used(head, modes)), len(pixels.label)
 
-    with run.source_statistics():
+    with run.source_statistics(stage):
         modes, shares, count = on_chief(found)
     head.start_with(modes)
     if optimizer is not None:
@@ -147,7 +147,7 @@ def begin_modes(run: Run, stage: Stage, head: MixtureHead) -> dict[str, int]:
     stream = source_stream(run, stage.schedule, stage_seed(run, stage))
     if not go_on_with_modes(run, stage, head):
         console.print("  no stage before has trained the second head: its block starts at random")
-        start_modes(run, head, stream)
+        start_modes(run, stage, head, stream)
         return {}
     before, images = np.asarray(head.modes), min(USAGE_IMAGES, len(run.domains.source))
 
@@ -155,7 +155,7 @@ def begin_modes(run: Run, stage: Stage, head: MixtureHead) -> dict[str, int]:
         pixels = embedded_pixels(run, head, stream.frame, images, USAGE_SAMPLES)
         return restarted(pixels.values, pixels.label, _as_used(head, before), stage_seed(run, stage))
 
-    with run.source_statistics():
+    with run.source_statistics(stage):
         modes, moved = on_chief(found)
     names = {name: count for name, count in zip(run.domains.label_space.names, moved, strict=True) if count}
     if names:
@@ -192,9 +192,9 @@ def _as_used(head: MixtureHead, modes: np.ndarray) -> np.ndarray:
     return head.as_used(tf.constant(modes)).numpy()
 
 
-def say_source_usage(run: Run, head: MixtureHead) -> None:
+def say_source_usage(run: Run, stage: Stage, head: MixtureHead) -> None:
     """How many modes are in use on images of the source, as the network sees it."""
-    with run.source_statistics():
+    with run.source_statistics(stage):
         pixels = some_pixels(run, head, run.domains.source)
     say_usage(run, usage(pixels.values, pixels.label, modes_in_use(head)))
 

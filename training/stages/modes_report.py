@@ -81,7 +81,7 @@ class ModesReport:
         """Each domain as the network sees it."""
         pixels, run = {}, self.run
         for name, dataset in self._domains().items():
-            with run.source_statistics() if name == "source" else nullcontext():
+            with run.source_statistics(self.stage) if name == "source" else nullcontext():
                 pixels[name] = some_pixels(run, self.head, dataset)
         return pixels
 

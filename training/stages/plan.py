@@ -1,7 +1,8 @@
 """The order of things in a run: experiment -> the plan of its stages, and the loop that carries them out.
 
 1. A recipe's parts become stages in one order: translation, warm-up, statistics, alignment, adaptation. A translation
-   that learns from a source model (CycleGAN with BDL's term) comes after the warm-up; it trains the source model anew.
+   that learns from a source model (CycleGAN with BDL's term) comes after the warm-up, which is then made again on the
+   translated images, unless the recipe's warm-up sees the originals alone.
 2. Each stage is skipped, found finished, or carried out: weights of the stage before -> work -> weights, scores, the
    watch's verdict and figures in the run directory. A resumed run goes on after the last finished stage.
 3. The watch chooses the stage whose weights become the result; the report tells of all.

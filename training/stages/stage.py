@@ -43,7 +43,8 @@ class Stage:
 
     scored: it changes the network, so the result is scored and watched. reference: the watch compares later stages with
     it. ends_run: a collapse after it ends the run, where the recipe says so. labelled: it learns from labels that the
-    other model of `--warm-start` may have made.
+    other model of `--warm-start` may have made. takes_target_statistics: from it on the network's batch-norm statistics
+    are the target's.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Stage:
     reference: bool = False
     ends_run: bool = False
     labelled: bool = False
+    takes_target_statistics: bool = False
 
     def check(self) -> None:
         """Refuse settings that the stage cannot train with, before anything is trained.
@@ -128,11 +130,6 @@ class Run:
         """The stage whose model is "before adaptation"."""
         return next(stage for stage in self.plan if stage.scored)
 
-    @property
-    def takes_statistics(self) -> bool:
-        """Does a stage after the warm-up train batch-norm, so that the network's statistics are the target's?"""
-        return trains_statistics(self.plan[self.plan.index(self.baseline) + 1 :])
-
     def previous(self, stage: Stage) -> Stage | None:
         """The last finished stage before `stage` that left a network."""
         finished = self.directory.stages
@@ -150,10 +147,11 @@ class Run:
         self.estimator.take(batch["image"] for batch in stream)
 
     @contextmanager
-    def source_statistics(self) -> Iterator[None]:
-        """The network as it sees the source: with its batch-norm statistics, where those of the target have taken their
-        place; afterwards as it was."""
-        if self.baseline.name not in self.directory.stages or not self.takes_statistics:
+    def source_statistics(self, stage: Stage) -> Iterator[None]:
+        """The network as it sees the source in `stage`: with its batch-norm statistics, where those of the target have
+        taken their place; afterwards as it was."""
+        so_far = self.plan[: self.plan.index(stage) + 1]
+        if not any(each.takes_target_statistics for each in so_far):  # a source model has the source's already
             yield
             return
         weights = self.network.get_weights()

@@ -18,6 +18,7 @@ class StatisticsStage(Stage):
     phrase: str = "before the rounds, with the target's batch-norm statistics"
     way: str = "by its batch-norm statistics"
     reference: bool = True
+    takes_target_statistics: bool = True
 
     def run(self, run: Run) -> dict:
         console.print("Statistics: batch-norm takes those of the target", style="bold")

@@ -116,10 +116,10 @@ class WarmUpStage(Stage):
         if modes:
             second = mixture_head(modes)
             first_step = int(self.mixture.start * schedule.steps)
-            options["before_steps"] = {first_step: lambda: start_modes(run, second, stream, method.optimizer)}
+            options["before_steps"] = {first_step: lambda: start_modes(run, self, second, stream, method.optimizer)}
         train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, **options)
         if modes:
-            say_source_usage(run, second)
+            say_source_usage(run, self, second)
         run.save_lasting(method, self)
         return order_figures({domain: order}, run.domains.label_space.names)
 

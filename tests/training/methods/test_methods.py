@@ -141,6 +141,13 @@ def test_the_learning_rate_ramps_up_and_falls_to_zero():
     assert float(RampedPoly(2.0, 100, 0.0)(99)) == 2.0
 
 
+def test_a_horizon_beyond_the_stage_ends_it_before_the_rate_has_fallen():
+    """AdaptSegNet's: 120,000 of 250,000 steps."""
+    for horizon, last in ((250, 0.52**0.9), (100, 0.0), (0, 0.0)):
+        schedule = learning_rate(Optimizer(learning_rate=1.0, horizon=horizon), 120)
+        assert [float(schedule(step)) for step in (0, 120)] == pytest.approx([1.0, last])
+
+
 def test_the_cosine_falls_to_a_thousandth():
     schedule = learning_rate(Optimizer(learning_rate=2.0, schedule="cosine"), 100)
     assert [float(schedule(step)) for step in (0, 50, 100)] == pytest.approx([2.0, 1.001, 0.002], rel=1e-5)

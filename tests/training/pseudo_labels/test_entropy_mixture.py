@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.training.distribution.worker_threads import WorkerThreads
 from training.distribution.shares import Workers
 from training.errors import UserError
-from training.probability_maps.entropy import uncertainty
+from training.probability_maps.entropy import Uncertainty, uncertainty
 from training.pseudo_labels import EntropyMixtureSelector, build_selector, from_json
 from training.pseudo_labels.entropy_mixture import ClassHistograms
 from training.settings.selectors import EntropyMixture
@@ -104,6 +104,17 @@ def test_one_lump_of_entropies_is_one_mode():
     assert fitted.describe(["road", "car"]) == (
         "entropy_mixture; road: the more confident half, for both modes are one"
     )
+
+
+def test_a_class_whose_certain_pixels_lie_in_one_bin_has_two_modes():
+    random, histograms = np.random.default_rng(0), ClassHistograms(1)
+    certain, uncertain = random.uniform(0, 2e-4, 8500), random.normal(0.3, 0.1, 1500).clip(0, 1)
+    entropy = np.float32([np.concatenate([certain, uncertain])])
+    histograms.add(Uncertainty(entropy, label=np.zeros(entropy.shape, np.uint8), confidence=1 - entropy))
+    (rule,) = EntropyMixtureSelector().class_rules(histograms)
+    assert rule.rule == "two modes"
+    assert rule.cut == pytest.approx(0.0048, abs=3e-4)
+    np.testing.assert_allclose(rule.mixture.weights, [0.85, 0.15], atol=0.005)
 
 
 def test_a_class_without_pixels_gets_no_label():

@@ -116,6 +116,12 @@ def test_the_start():
     assert starting_point(np.array([0.5]), np.array([9.0]), 0.2, 1e-6).variances.tolist() == [1e-6, 1e-6]
 
 
+@pytest.mark.parametrize("counts", [[8, 1, 1], [1, 4, 1], [1, 1, 9]])
+def test_where_both_quantiles_are_one_value_the_means_start_at_the_ends(counts):
+    start = starting_point(np.array([0.1, 0.2, 0.7]), np.array(counts, float), 0.2, 1e-6)
+    assert start.means.tolist() == [0.1, 0.7]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_likelihood_never_falls_and_counts_are_repeated_values(seed):

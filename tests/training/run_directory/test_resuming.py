@@ -24,7 +24,7 @@ RARE_CLASSES = (
 
 BALANCED = (
     *("uplr", "alignment.rounds=2", "alignment.sampler.classes=1", "alignment.sampler.slope=20"),
-    *("adaptation.selector.least_pixels=20",),
+    *("adaptation.selector.least_pixels=20", "alignment.discriminator_schedule=poly"),
 )
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,8 +16,12 @@ from training.data.sampling import Permutation, RareClasses, Weighted
 from training.data.soft_balance import draw_probabilities, image_ratios
 from training.errors import UserError
 from training.methods.adversarial import AdversarialSelfTraining, AdversarialTraining
+from training.presets import DATA, SUITED
+from training.progress import console
 from training.run_directory.checkpoint import read_lasting
 from training.run_directory.paths import RunDirectory
+from training.settings.schedule import Optimizer
+from training.settings.stages import Alignment
 from training.stages import alignment, balanced_orders, fitting, rounds
 from training.stages.plan import plan
 
@@ -114,6 +119,23 @@ def test_each_round_draws_for_what_the_target_is_least_certain_of(start, small, 
     assert row.endswith("| 20.0 % (0.900) |")
 
 
+def test_a_resumed_stage_draws_for_what_it_began_with(tmp_path, uncertain):
+    """Also if this machine would measure something else; the next stage measures anew."""
+    directory = RunDirectory(tmp_path)
+    directory.begin()
+    space = SimpleNamespace(count=3)
+    run = SimpleNamespace(directory=directory, domains=SimpleNamespace(label_space=space))
+    uncertain((0.1, np.nan, 0.3), (0.3, 0.2, 0.1))
+    for expected in ([10, 0, 30], [10, 0, 30]):
+        np.testing.assert_allclose(balanced_orders.kept_entropies(run).sums, expected)
+    assert balanced_orders.kept_entropies(run).pixels.tolist() == [100, 0, 100]
+    directory.finish_stage("alignment_1", {})
+    np.testing.assert_allclose(balanced_orders.kept_entropies(run).sums, [30, 20, 10])
+    np.save(directory.partial_entropies, np.zeros((2, 4)))
+    with pytest.raises(UserError, match="does not hold the entropies of 3 classes: delete it"):
+        balanced_orders.kept_entropies(run)
+
+
 def test_all_classes_need_no_pass_over_the_target(start, small, streams, monkeypatch):
     monkeypatch.setattr(balanced_orders, "target_entropies", lambda run: pytest.fail("not needed"))
     sampler = ("alignment.sampler=on", *SHARP)
@@ -154,7 +176,9 @@ def test_where_alignment_was_left_out_nothing_is_kept():
     stages = [SimpleNamespace(name="source"), SimpleNamespace(name="alignment_1")]
     directory = SimpleNamespace(stages={"source": {"adapted": True}})
     run = SimpleNamespace(experiment=SimpleNamespace(recipe=recipe), plan=stages, directory=directory)
-    assert balanced_orders.kept_order(run, np.arange(3)) is None
+    with console.capture() as said:
+        assert balanced_orders.kept_order(run, np.arange(3)) is None
+    assert "no round of alignment to keep the draws of" in said.get()
 
 
 def test_images_that_are_drawn_nearly_alike_are_told_with_a_remedy(start, small, capsys):
@@ -166,7 +190,8 @@ def test_images_that_are_drawn_nearly_alike_are_told_with_a_remedy(start, small,
 
 
 def test_segmenter_discriminator_and_their_optimisers_go_on(start, small, monkeypatch):
-    """Over the rounds of alignment all; the round of self-training goes on with the discriminator and its optimiser."""
+    """Over the rounds of alignment all; the round of self-training goes on with the discriminator alone, whose learning
+    rate falls and starts anew."""
     begun = []
     original = fitting.train
 
@@ -177,20 +202,43 @@ def test_segmenter_discriminator_and_their_optimisers_go_on(start, small, monkey
         original(method, *others)
 
     monkeypatch.setattr(fitting, "train", train)
-    directory = finished(start, small, *ONE_CLASS)
-    assert [(of_segmenter, of_other) for _, of_segmenter, of_other, _ in begun] == [(0, 0), (5, 5), (0, 10)]
+    directory = finished(start, small, *ONE_CLASS, "alignment.discriminator_schedule=poly")
+    assert [(of_segmenter, of_other) for _, of_segmenter, of_other, _ in begun] == [(0, 0), (5, 5), (0, 0)]
+    rates = [method.discriminator_optimizer.learning_rate.numpy() for method, *_ in begun]
+    assert rates[:2] == pytest.approx([1e-4 * 0.5**0.9, 0])  # after 5 and 10 of the 10 steps of both rounds
+    assert rates[2] == 0  # after the 5 of its own
     assert [type(method) for method, *_ in begun] == [AdversarialTraining] * 2 + [AdversarialSelfTraining]
     for name, (_, _, _, weights) in zip(("alignment_1", "alignment_2"), begun[1:], strict=True):
         for kept, found in zip(read_lasting(directory.lasting(name))["discriminator"], weights, strict=True):
             np.testing.assert_array_equal(found, kept)
-    assert set(read_lasting(directory.lasting("round_1"))) == {"discriminator", "discriminator_optimizer"}
+    assert set(read_lasting(directory.lasting("round_1"))) == {"discriminator"}
 
 
-def test_the_learning_rate_falls_over_all_rounds():
+def test_the_learning_rates_fall_over_all_rounds():
     stages = plan(experiment_of(parse(["--recipe", "uplr", "--set", "data.schedules.alignment.steps=40"])))
     aligned = [stage for stage in stages if stage.name.startswith("alignment")]
     assert {stage.schedule.steps for stage in aligned} == {120}
     assert [(stage.number, stage.steps) for stage in aligned] == [(1, 40), (2, 40), (3, 40)]
+    for horizon, middle in ((0, 0.5**0.9), (240, 0.75**0.9)):
+        schedule = replace(aligned[0].schedule, optimizer=Optimizer(schedule="constant", horizon=horizon))
+        optimizer = alignment.discriminator_optimizer(Alignment(discriminator_schedule="poly"), schedule)
+        optimizer.iterations.assign(60)
+        assert float(optimizer.learning_rate) == pytest.approx(1e-4 * middle)
+
+
+def test_the_discriminators_rate_falls_where_it_does_in_the_papers_setting():
+    falls = {pair for pair, settings in SUITED.items() if "alignment.discriminator_schedule=poly" in settings}
+    assert falls == {
+        (recipe, name)
+        for recipe in ("adaptseg", "advent", "uplr")
+        for name in DATA
+        if DATA[name].network == "deeplab_v2_resnet101"
+    }
+    command = ["--recipe", "uplr", "--data", "gta5_cityscapes", "--source-root", "s", "--target-root", "t"]
+    published = experiment_of(parse(command))
+    assert published.recipe.alignment.discriminator_schedule == "poly"
+    optimizers = [published.data.schedules[name].optimizer for name in ("alignment", "rounds")]
+    assert [optimizer.horizon for optimizer in optimizers] == [250_000] * 2
 
 
 def test_two_rounds_of_half_the_steps_are_one_training(start, tmp_path):
@@ -261,13 +309,14 @@ def test_values_out_of_their_range_are_refused(key, value):
 
 
 @pytest.mark.parametrize("recipe", [pytest.param("mrkld", marks=pytest.mark.slow), "iast"])
-def test_other_recipes_keep_the_adversarial_term(start, small, recipe):
+def test_other_recipes_keep_the_adversarial_term(start, small, recipe, capsys):
     """Also without alignment, whose discriminator would go on."""
     settings = ("adaptation.adversarial_term=on", "adaptation.rounds=2", "data.most_rounds=2")
     directory = finished(start, small, *settings, recipe=recipe)
     assert "adversarial" in directory.metrics.read_text().split("round_2", 1)[1]
     iterations = read_lasting(directory.lasting("round_2"))["discriminator_optimizer"][0]
     assert iterations == (15 if recipe == "iast" else 10)
+    assert capsys.readouterr().out.count("the discriminator starts at random") == (recipe != "iast")
 
 
 def test_the_weight_of_the_term_is_the_alignments_or_its_own():

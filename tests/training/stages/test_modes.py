@@ -20,6 +20,7 @@ from training.prediction.predictor import Predictor
 from training.settings.losses import Mixture
 from training.stages import modes, warm_up
 from training.stages.modes import BATCH, EmbeddedPixels, embedded_pixels
+from training.stages.plan import plan
 from training.stages.stage import Run
 
 EVERYTHING = Mixture(dimension=4, samples=999, label_reduction=2)
@@ -77,13 +78,15 @@ def test_no_more_samples_are_kept_than_of_a_few_images_and_each_image_counts_ali
 def test_modes_start_from_the_frames_that_the_warm_up_sees(start, tmp_path, monkeypatch):
     unchanged = ("augmentation.scale=1,1", "augmentation.flip=0")
     translated = ("translation.warm_up=True", "translation.alongside=False", "translation.beta=0.2")
-    settings = [*translated, *(f"data.schedules.warm_up.{each}" for each in unchanged)]
+    statistics = "data.schedules.rounds.batch_norm=train"
+    settings = [*translated, statistics, *(f"data.schedules.warm_up.{each}" for each in unchanged)]
     experiment = experiment_of(parse(options(tmp_path, "drsl", *settings)))
-    directory = SimpleNamespace(stages={}, translated=None)
-    run = Run(experiment, directory, load_domains(experiment), tiny_network(), ())
+    # As in the second warm-up of a run: its baseline is finished, and no stage has taken the target's statistics.
+    directory = SimpleNamespace(stages={"source": {}}, translated=None)
+    run = Run(experiment, directory, load_domains(experiment), tiny_network(), plan(experiment))
     run.save_lasting = lambda method, stage: None
-    (stage,) = warm_up.stages(experiment.recipe.warm_up, experiment)
-    run.plan = (stage,)
+    run.take_statistics = lambda dataset: pytest.fail("the network has those of what it is trained on")
+    stage = run.baseline
     seen = {}
 
     def trains(method, schedule, name, make_stream, *_, before_steps, **options):
