@@ -167,7 +167,7 @@ class RoundStage(Stage):
 
 
 def source_share_of(adaptation: Rounds, data: Data) -> SourceShare | None:
-    """How much of the source a round sees: the recipe's share; all where only `data.keep_source` asks for it; or None."""
+    """How much of the source a round sees: the recipe's share; all if `data.keep_source` alone asks for it; or None."""
     everything = SourceShare(share=1.0, step=0.0, maximum=1.0)
     return adaptation.source_share or (everything if data.keep_source else None)
 
