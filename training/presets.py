@@ -348,10 +348,7 @@ _BEST_AS_PUBLISHED = (
     "adaptation.start=imagenet",
     "adaptation.blend=1",
 )
-_DRSL_AS_PUBLISHED = (
-    "adaptation.mixture.start=0.02",  # 2000 of 100,000 steps
-    "adaptation.mixture.block_rate=1",  # with SGD, whose first steps are small, it needs no other
-)
+_DRSL_AS_PUBLISHED = ("adaptation.mixture.start=0.02",)  # 2000 of 100,000 steps
 _PUBLISHED = [name for name, pair in DATA.items() if pair.schedules["rounds"] is PAPER_ROUND]
 
 SUITED: dict[tuple[str, str], tuple[str, ...]] = {

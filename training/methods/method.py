@@ -109,16 +109,11 @@ class Method(keras.Model):
     @property
     def trained_by_terms(self) -> list:
         """What the terms have beside the network that is trained; like a head, it starts without ImageNet weights."""
-        return [variable for term in self._one_of_each_group for variable in term.trained]
-
-    @property
-    def factors_of_terms(self) -> list[tuple]:
-        """Pairs of variables of the terms and the factor on their learning rate."""
-        return [pair for term in self._one_of_each_group for pair in term.factors]
-
-    @property
-    def _one_of_each_group(self) -> list:
-        return list({term.group or term.name: term for term in self.terms}.values())
+        return [
+            variable
+            for term in {term.group or term.name: term for term in self.terms}.values()
+            for variable in term.trained
+        ]
 
     @property
     def descended_variables(self) -> list:

@@ -76,7 +76,7 @@ class MixtureHead:
 
     def __init__(self, settings: Mixture, target_weight: float = 1.0):
         self.settings, self.target_weight = settings, target_weight
-        self.trained, self.factors, self.variables = (), (), ()
+        self.trained, self.variables = (), ()
         self._thread = threading.local()  # of a replica: each computes its own step
 
     def build(self, context: TermContext) -> None:
@@ -94,7 +94,6 @@ class MixtureHead:
         self.modes = keras.Variable(random.astype(np.float32), name="modes", dtype="float32")
         self.active = keras.Variable(0.0, False, "float32", name="active", aggregation="only_first_replica")
         self.trained = (*self.block.trainable_variables, self.modes)
-        self.factors = ((self.block.trainable_variables, settings.block_rate),)
         self.variables = (*self.trained, self.active)
 
     def start_with(self, modes: np.ndarray) -> None:
@@ -180,10 +179,6 @@ class MixtureTerm(Term):
     @property
     def trained(self):
         return self.head.trained
-
-    @property
-    def factors(self):
-        return self.head.factors
 
     def __call__(self, step):
         return tf.convert_to_tensor(self.head.active) * self.value(self.head.samples(step))

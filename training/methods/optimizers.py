@@ -15,17 +15,14 @@ class _Fused:
     its own norm. The learning rate of chosen variables is multiplied (`set_multiples`).
     """
 
-    _groups, _multiples = (), {}
+    _head_variables, _multiple = (), 1.0
 
-    def set_multiples(self, groups) -> None:
-        """Pairs of variables and the factor on their learning rate; of two factors of a variable the later counts."""
-        self._groups = tuple((list(variables), factor) for variables, factor in groups)
+    def set_multiples(self, head_variables, multiple: float) -> None:
+        self._head_variables, self._multiple = list(head_variables), multiple
 
     def build(self, variables):
         super().build(variables)
-        self._multiples = {
-            self._get_variable_index(variable): factor for group, factor in self._groups for variable in group
-        }
+        self._head_indices = {self._get_variable_index(variable) for variable in self._head_variables}
 
     def restart_average(self, variable) -> None:
         """The moving average of a variable that was given another value begins with that value."""
@@ -52,7 +49,7 @@ class _Fused:
             with tf.control_dependencies([gradient]):  # earlier, the backward pass would need a copy of the variable
                 variable.assign_sub(variable * (self.weight_decay * rate))
         index = self._get_variable_index(variable)
-        self.move(variable, gradient, rate * self._multiples.get(index, 1.0), powers, index)
+        self.move(variable, gradient, rate * self._multiple if index in self._head_indices else rate, powers, index)
 
     def _update_model_variables_moving_average(self, variables):
         """At the first step the average is the variable itself."""
@@ -143,12 +140,11 @@ def learning_rate(settings: Optimizer, steps: int) -> keras.optimizers.schedules
     return RampedPoly(rate, steps, power, ramp, int(settings.constant_share * steps))
 
 
-def build_optimizer(settings: Optimizer, steps: int, head_variables, average_weights: float | None = None, factors=()):
+def build_optimizer(settings: Optimizer, steps: int, head_variables, average_weights: float | None = None):
     """The optimiser of one stage of `steps` steps.
 
     Weight decay is decoupled (variable -= lr * decay * variable) and spares biases and batch-norm parameters, as the
     published codes do. `average_weights` is the decay of a moving average that replaces the weights after the stage.
-    `factors`: pairs of variables and what their learning rate is as a multiple of the head's.
     """
     common = {
         "learning_rate": learning_rate(settings, steps),
@@ -161,9 +157,7 @@ def build_optimizer(settings: Optimizer, steps: int, head_variables, average_wei
         optimizer = SGD(momentum=settings.momentum, **common)
     else:
         optimizer = AdamW(beta_1=settings.beta_1, **common)
-    multiple = settings.head_multiple
-    of_head = [(head_variables, multiple), *[(variables, factor * multiple) for variables, factor in factors]]
-    optimizer.set_multiples(of_head)
+    optimizer.set_multiples(head_variables, settings.head_multiple)
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     if keras.mixed_precision.dtype_policy().name == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)

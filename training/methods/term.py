@@ -48,7 +48,6 @@ class Term:
     variables: what it keeps from step to step, equal on all replicas: what it moves in `__call__` (prototypes, queues)
         and what the optimiser trains. They are made in `build`.
     trained: those of them that the optimiser trains.
-    factors: pairs of some of these and the factor on their learning rate, which is the head's otherwise.
     group: the name of the variables in checkpoints, if not that of the term: terms of one group have the same ones.
     splits: it is a sum over pixels, divided by a number that does not depend on predictions, so that its values for the
         parts of a batch add up to that of the whole. A term that does not split is refused with `accumulate` above 1.
@@ -60,7 +59,6 @@ class Term:
     setting: str = ""
     variables: tuple = ()
     trained: tuple = ()
-    factors: tuple = ()
     group: str = ""
     splits: bool = True
 

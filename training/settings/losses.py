@@ -142,7 +142,5 @@ class Mixture:
     form: Literal["normalised", "literal", "repmet", "mixture"] = "normalised"  # of the cross-entropy
     variance: Positive = 0.5  # of each mode
     normalize: bool = True  # embeddings and modes are of length 1
-    block_rate: Positive = 0.05  # the embedding block's learning rate, a multiple of the head's: as fast as the head,
-    # Adam moves it so far in the first steps that one mode per class is nearest to every pixel and the others are dead
     start: Annotated[float, Interval(ge=0, lt=1)] = 0.25  # part of the warm-up before the modes start, by k-means ...
     start_embeddings: Count = 5000  # ... on so many embeddings per class

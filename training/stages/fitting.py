@@ -110,8 +110,7 @@ def train_stage(
         OutOfMemory: a step did not fit into memory.
     """
     heads = [*head, *method.trained_by_terms]
-    settings, average, factors = schedule.optimizer, schedule.average_weights, method.factors_of_terms
-    optimizer = build_optimizer(settings, schedule.steps, heads, average, factors)
+    optimizer = build_optimizer(schedule.optimizer, schedule.steps, heads, schedule.average_weights)
     optimizer.build(method.trained_variables)
     method.compile(optimizer=optimizer, accumulate=schedule.accumulate, jit_compile=False, **compiled)
     part = part or Part(name, 0, schedule.steps)
