@@ -117,7 +117,7 @@ class OnlineStage(Stage):
             network.set_weights(initial_network(run.experiment, run.domains.label_space.count).get_weights())
         kept = run.directory.lasting(run.previous(self).name) if self.first > 0 else None
         contrast = self.settings.losses.contrast
-        shown = contrast and ContrastReport(run, contrast, self.name)
+        shown = contrast and ContrastReport(run, contrast, self)
         # 2. Training.
         set_batch_norm(network, schedule.batch_norm)
         method = online_method(run, self.settings, schedule)
