@@ -207,6 +207,7 @@ def test_constants_that_suit_the_data_give_way_to_overrides_and_to_smoke():
         ("cbst", "adaptation.selector.portion=3", r"--set adaptation\.selector\.portion: .*less than or equal to 1"),
         ("pgpc", "adaptation.losses.contrast.grid=3", r"--set adaptation\.losses\.contrast\.grid: .*'published', or"),
         ("daformer", "adaptation.weighting.threshold=2", r"--set adaptation\.weighting\.threshold: "),
+        ("best", "adaptation.weighting.initial=0", r"--set adaptation\.weighting\.initial: .*greater than 0"),
     ],
 )
 def test_a_value_out_of_range_is_told_by_its_own_name(recipe, override, said):
