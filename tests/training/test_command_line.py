@@ -12,6 +12,7 @@ import pytest
 from training.command_line import experiment_of, parse
 from training.errors import UserError
 from training.experiment_json import experiment_from_json, experiment_to_json
+from training.methods.mean_teacher import decay_of
 from training.recipes import RECIPES
 from training.settings.losses import PixelContrast
 from training.stages.rounds import round_terms, source_share_of
@@ -186,6 +187,20 @@ def test_iast_and_hiast_have_their_own_schedules_on_the_published_pairs():
     assert (stage.steps, stage.batch_size) == (8000, 6)
     assert (optimizer.name, optimizer.schedule, optimizer.learning_rate) == ("adamw", "cosine", 3e-6)
     assert resolved.recipe.alignment.discriminator_beta_2 == 0.999
+
+
+@pytest.mark.parametrize(("recipe", "steps"), [("daformer", 40_000), ("mic", 40_000), ("pgpc", 60_000)])
+def test_daformer_and_what_builds_on_it_have_the_published_setting_on_the_published_pairs(recipe, steps):
+    command = ("--recipe", recipe, "--data", "gta5_cityscapes", "--source-root", ".", "--target-root", ".")
+    resolved = experiment(*command)
+    adaptation, data = resolved.recipe.adaptation, resolved.data
+    assert (adaptation.start, data.size, data.crop) == ("imagenet", (512, 1024), (512, 512))
+    assert data.schedules["online"].steps == steps
+    assert decay_of(replace(adaptation.mean_teacher, ramp=False), steps) == pytest.approx(0.999)
+    # What the user asks for comes after it.
+    data = experiment(*command, "--size", "720x1280").data
+    assert (data.size, data.crop) == ((720, 1280), (512, 512))
+    assert experiment(*command, "--set", "adaptation.start=warm_up").recipe.adaptation.start == "warm_up"
 
 
 @pytest.mark.parametrize("share", ["0", "1", "1/0", "many"])
