@@ -342,6 +342,7 @@ _BEST_ON_STREETS = (
 )
 _BEST_AS_PUBLISHED = (
     "adaptation.rare_class_sampling=on",
+    "adaptation.rare_class_sampling.crop_most_share=0.75",
     "adaptation.losses.feature_distance=on",
     "adaptation.losses.masked=on",
     "adaptation.weighting=ImageConfidence",
@@ -355,7 +356,12 @@ _DRSL_AS_PUBLISHED = (
 # DAFormer trains from ImageNet's weights, on crops of Cityscapes' frames at half their size. GTA5 it brings to 720 x
 # 1280, SYNTHIA to 760 x 1280; here both domains have one size. Its network is `--model daformer_mit_b5`. MIC's figures
 # are on HRDA, which sees frames of the whole size; these are the settings of MIC on DAFormer. DACS has none of its own.
-_DAFORMER_AS_PUBLISHED = ("adaptation.start=imagenet", "data.size=512,1024", "data.crop=512,512")
+_DAFORMER_AS_PUBLISHED = (
+    "adaptation.start=imagenet",
+    "adaptation.rare_class_sampling.crop_most_share=0.75",
+    "data.size=512,1024",
+    "data.crop=512,512",
+)
 _PGPC_AS_PUBLISHED = (
     *_DAFORMER_AS_PUBLISHED,
     "data.schedules.online.steps=60000",

@@ -196,6 +196,7 @@ def test_daformer_and_what_builds_on_it_have_the_published_setting_on_the_publis
     adaptation, data = resolved.recipe.adaptation, resolved.data
     assert (adaptation.start, data.size, data.crop) == ("imagenet", (512, 1024), (512, 512))
     assert data.schedules["online"].steps == steps
+    assert adaptation.rare_class_sampling.crop_most_share == 0.75
     assert decay_of(replace(adaptation.mean_teacher, ramp=False), steps) == pytest.approx(0.999)
     # What the user asks for comes after it.
     data = experiment(*command, "--size", "720x1280").data
