@@ -100,6 +100,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
 def set_batch_norm(model: keras.Model, statistics: str) -> int:
     """Set the policy of every batch-norm layer of `model`, nested models included; returns how many there are.
 
+    "frozen" is for statistics that come with the weights of a backbone. A head begins with 0 and 1, the statistics of
+    no images: its layers, named "head_...", are trained all the same, as in DAFormer's and SegFormer's programs.
+
     Call it before the training function is traced (before `compile`, or before a new `tf.function`).
 
     Raises:
@@ -108,8 +111,17 @@ def set_batch_norm(model: keras.Model, statistics: str) -> int:
     checked_statistics(statistics)
     layers = batch_norm_layers(model)
     for layer in layers:
-        layer.statistics = statistics
+        layer.statistics = "train" if statistics == "frozen" and _is_of_head(layer) else statistics
     return len(layers)
+
+
+def trained_batch_norm(model: keras.Model, statistics: str) -> list[BatchNormalization]:
+    """The layers whose statistics are trained under the policy "train" or "frozen" of `set_batch_norm`."""
+    return [layer for layer in batch_norm_layers(model) if statistics == "train" or _is_of_head(layer)]
+
+
+def _is_of_head(layer: keras.layers.Layer) -> bool:
+    return layer.name.startswith("head_")
 
 
 def batch_norm_layers(model: keras.Model) -> list[BatchNormalization]:
@@ -138,14 +150,17 @@ def moving_statistics_kept() -> Iterator[None]:
 
 
 class StatisticsEstimator:
-    """Sets the moving statistics of a model to the mean of those of batches of images (AdaBN, Li et al., 2016).
+    """Sets moving statistics of a model to the mean of those of batches of images (AdaBN, Li et al., 2016).
 
     What training leaves are those of another domain, or of changed images (jitter, strong views) and of weights as they
     moved; what a prediction wants are those of the images it is for, as they are. One graph serves every call.
+
+    Args:
+        layers: whose statistics are set; None: those of all batch-norm layers. The others keep and use theirs.
     """
 
-    def __init__(self, model: keras.Model):
-        self.layers = batch_norm_layers(model)
+    def __init__(self, model: keras.Model, layers: list[BatchNormalization] | None = None):
+        self.layers = batch_norm_layers(model) if layers is None else layers
         self.moving = [value for layer in self.layers for value in (layer.moving_mean, layer.moving_variance)]
         self.model = model
         forward = lambda image: model(image, training=True)  # noqa: E731
@@ -159,7 +174,9 @@ class StatisticsEstimator:
         """
         generators = [(state, state.numpy()) for state in generator_states(self.model)]
         restart_generators(self.model, 0)  # with dropout, too, the result depends on the images alone
-        policies = [(layer.statistics, layer.momentum) for layer in self.layers]
+        policies = {layer: (layer.statistics, layer.momentum) for layer in batch_norm_layers(self.model)}
+        for layer in policies:
+            layer.statistics = "frozen"
         for layer in self.layers:
             layer.statistics, layer.momentum = "train", 0.0  # each batch leaves its own statistics
         sums, count = [np.zeros(value.shape) for value in self.moving], 0
@@ -169,7 +186,7 @@ class StatisticsEstimator:
             sums = [total + value.numpy() for total, value in zip(sums, self.moving, strict=True)]
         for value, total in zip(self.moving, sums, strict=True):
             value.assign(total / max(count, 1))
-        for layer, policy in zip(self.layers, policies, strict=True):
+        for layer, policy in policies.items():
             layer.statistics, layer.momentum = policy
         for state, value in generators:
             state.assign(value)

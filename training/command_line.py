@@ -141,6 +141,8 @@ def experiment_of(arguments: Arguments) -> Experiment:
     suited = SUITED.get((name, arguments.data))
     if suited is not None:
         experiment = with_overrides(experiment, suited)
+    if arguments.size is not None:
+        experiment = replace(experiment, data=_with_size(experiment.data, _size(arguments.size)))
     experiment = with_overrides(tiny(experiment) if arguments.smoke else experiment, arguments.set)
     if arguments.translated_root is not None and isinstance(experiment.recipe.translation, Fda | CycleGan):
         raise UserError(
@@ -164,7 +166,7 @@ def _named(options: dict, name: str, kind: str):
 
 
 def _with_folders(data: Data, arguments: Arguments) -> Data:
-    """The data with the user's folders, label space and size."""
+    """The data with the user's folders and label space."""
     if arguments.source_root is not None:
         data = replace(data, source=_at(data.source, arguments.source_root))
     if arguments.target_root is not None:
@@ -175,16 +177,17 @@ def _with_folders(data: Data, arguments: Arguments) -> Data:
         data = replace(data, evaluation=Domain(reader="folders", root=_absolute(arguments.eval_root)))
     if arguments.classes is not None:
         data = replace(data, label_space=_absolute_if_file(arguments.classes))
-    if arguments.size is not None:
-        size = _size(arguments.size)
-        smaller = (min(size[0], data.crop[0]), min(size[1], data.crop[1]))
-        crop = size if data.crop == data.size else smaller
-        data = replace(data, size=size, crop=crop)
     sources = () if arguments.labelled_share else (("--source-root", data.source),)
     for option, domain in (*sources, ("--target-root", data.target)):
         if domain.reader != "streetsim" and domain.root is None:
             raise UserError(f"--data {arguments.data} needs {option}: the folder where that data lies")
     return data
+
+
+def _with_size(data: Data, size: tuple[int, int]) -> Data:
+    """The data at another size; crops that are whole images stay whole, others are no larger."""
+    smaller = (min(size[0], data.crop[0]), min(size[1], data.crop[1]))
+    return replace(data, size=size, crop=size if data.crop == data.size else smaller)
 
 
 def _translated(recipe: Recipe, root: Path) -> TranslatedImages:

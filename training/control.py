@@ -1,6 +1,7 @@
 """The control of a run: the same training without anything that comes from labels or predictions of the target.
 
-A gain over the source model says nothing about the labels; a gain over the control does.
+A gain over the source model says nothing about the labels; a gain over the control does. Pixel contrast is left out as
+a whole, with its part on source pixels: what PGPC gains over its control is what labels and contrast do together.
 """
 
 from dataclasses import replace

@@ -342,6 +342,7 @@ _BEST_ON_STREETS = (
 )
 _BEST_AS_PUBLISHED = (
     "adaptation.rare_class_sampling=on",
+    "adaptation.rare_class_sampling.crop_most_share=0.75",
     "adaptation.losses.feature_distance=on",
     "adaptation.losses.masked=on",
     "adaptation.weighting=ImageConfidence",
@@ -349,6 +350,30 @@ _BEST_AS_PUBLISHED = (
     "adaptation.blend=1",
 )
 _DRSL_AS_PUBLISHED = ("adaptation.mixture.start=0.02",)  # 2000 of 100,000 steps
+# DAFormer trains from ImageNet's weights, on crops of Cityscapes' frames at half their size. GTA5 it brings to 720 x
+# 1280, SYNTHIA to 760 x 1280; here both domains have one size. Its network is `--model daformer_mit_b5`. MIC's figures
+# are on HRDA, which sees frames of the whole size; these are the settings of MIC on DAFormer. DACS has none of its own.
+_DAFORMER_AS_PUBLISHED = (
+    "adaptation.start=imagenet",
+    "adaptation.rare_class_sampling.crop_most_share=0.75",
+    "data.size=512,1024",
+    "data.crop=512,512",
+)
+_PGPC_AS_PUBLISHED = (
+    *_DAFORMER_AS_PUBLISHED,
+    "data.schedules.online.steps=60000",
+    "adaptation.mean_teacher.decay_steps=60000",  # the decay of 0.999 is per step of these
+)
+_PROTOTYPES_AS_PUBLISHED = (
+    *_PGPC_AS_PUBLISHED,
+    "adaptation.losses.contrast.queue_megabytes=300",  # of 19 classes 2000 negatives each with the 3840 channels of a
+    # ResNet-101's levels, 7700 with the 1024 of a Mix Transformer's
+)
+_PIXELS_AS_PUBLISHED = (
+    *_PGPC_AS_PUBLISHED,
+    "adaptation.losses.contrast.grid=published",
+    "adaptation.losses.contrast.pixels=None",
+)
 _PUBLISHED = [name for name, pair in DATA.items() if pair.schedules["rounds"] is PAPER_ROUND]
 
 SUITED: dict[tuple[str, str], tuple[str, ...]] = {
@@ -366,6 +391,9 @@ SUITED: dict[tuple[str, str], tuple[str, ...]] = {
     ("uplr", "streetsim_dusk"): _UPLR_ON_STREETS,
     **{("uplr", name): _UPLR_AS_PUBLISHED for name in _PUBLISHED},
     **{(recipe, name): _ADAPTSEG_AS_PUBLISHED for recipe in ("adaptseg", "advent") for name in _PUBLISHED},
+    **{(recipe, name): _DAFORMER_AS_PUBLISHED for recipe in ("daformer", "mic") for name in _PUBLISHED},
+    **{("pgpc", name): _PROTOTYPES_AS_PUBLISHED for name in _PUBLISHED},
+    **{("pgpc_code", name): _PIXELS_AS_PUBLISHED for name in _PUBLISHED},
     **{(recipe, name): _DRSL_AS_PUBLISHED for recipe in ("drsl", "drsl_plus") for name in _PUBLISHED},
     ("iast", "synthia_cityscapes"): (*_IAST_AS_PUBLISHED, "alignment.weight=0.001"),
 }

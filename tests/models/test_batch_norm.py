@@ -11,6 +11,7 @@ from models.batch_norm import (
     batch_norm_layers,
     moving_statistics_kept,
     set_batch_norm,
+    trained_batch_norm,
 )
 from models.generators import generator_states
 from models.layers import Dropout
@@ -126,6 +127,39 @@ def test_policy_survives_a_clone_and_reaches_nested_models():
     assert [layer.statistics for layer in batch_norm_layers(copy)] == ["frozen", "frozen"]
     assert set_batch_norm(copy, "train") == 2
     assert [layer.statistics for layer in batch_norm_layers(copy)] == ["train", "train"]
+
+
+def backbone_and_head() -> keras.Model:
+    image = keras.Input((None, None, 3))
+    features = BatchNormalization(momentum=0.5, name="norm")(image)
+    return keras.Model(image, BatchNormalization(momentum=0.5, name="head_norm")(features))
+
+
+def test_a_head_has_no_statistics_to_freeze():
+    model, images = backbone_and_head(), np.random.default_rng(0).normal(3.0, 2.0, (4, 5, 6, 3)).astype("float32")
+    for policy, statistics in (("frozen", ["frozen", "train"]), ("batch", ["batch", "batch"])):
+        set_batch_norm(model, policy)
+        assert [layer.statistics for layer in batch_norm_layers(model)] == statistics
+    set_batch_norm(model, "frozen")
+    model(images, training=True)
+    np.testing.assert_array_equal(model.get_layer("norm").moving_mean, np.zeros(3))
+    assert np.abs(model.get_layer("head_norm").moving_mean).min() > 0.5
+    assert [layer.name for layer in trained_batch_norm(model, "frozen")] == ["head_norm"]
+    assert len(trained_batch_norm(model, "train")) == 2
+
+
+@pytest.mark.parametrize("policy", ["train", "frozen"])
+def test_statistics_of_some_layers_are_estimated_with_the_others_as_they_are(policy):
+    model, images = backbone_and_head(), np.random.default_rng(0).normal(3.0, 2.0, (4, 5, 6, 3)).astype("float32")
+    set_batch_norm(model, policy)
+    model.get_layer("norm").moving_mean.assign([1.0, 1.0, 1.0])
+    StatisticsEstimator(model, trained_batch_norm(model, "frozen")).take([images])
+    np.testing.assert_array_equal(model.get_layer("norm").moving_mean, np.ones(3))
+    np.testing.assert_array_equal(model.get_layer("norm").moving_variance, np.ones(3))
+    expected = (images - 1.0) / np.sqrt(1.0 + model.get_layer("norm").epsilon)
+    np.testing.assert_allclose(model.get_layer("head_norm").moving_mean, expected.mean(axis=(0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(model.get_layer("head_norm").moving_variance, expected.var(axis=(0, 1, 2)), rtol=1e-3)
+    assert [layer.statistics for layer in batch_norm_layers(model)] == [policy, "train"]
 
 
 def test_an_unknown_policy_is_refused():

@@ -12,6 +12,7 @@ import pytest
 from training.command_line import experiment_of, parse
 from training.errors import UserError
 from training.experiment_json import experiment_from_json, experiment_to_json
+from training.methods.mean_teacher import decay_of
 from training.recipes import RECIPES
 from training.settings.losses import PixelContrast
 from training.stages.rounds import round_terms, source_share_of
@@ -188,6 +189,21 @@ def test_iast_and_hiast_have_their_own_schedules_on_the_published_pairs():
     assert resolved.recipe.alignment.discriminator_beta_2 == 0.999
 
 
+@pytest.mark.parametrize(("recipe", "steps"), [("daformer", 40_000), ("mic", 40_000), ("pgpc", 60_000)])
+def test_daformer_and_what_builds_on_it_have_the_published_setting_on_the_published_pairs(recipe, steps):
+    command = ("--recipe", recipe, "--data", "gta5_cityscapes", "--source-root", ".", "--target-root", ".")
+    resolved = experiment(*command)
+    adaptation, data = resolved.recipe.adaptation, resolved.data
+    assert (adaptation.start, data.size, data.crop) == ("imagenet", (512, 1024), (512, 512))
+    assert data.schedules["online"].steps == steps
+    assert adaptation.rare_class_sampling.crop_most_share == 0.75
+    assert decay_of(replace(adaptation.mean_teacher, ramp=False), steps) == pytest.approx(0.999)
+    # What the user asks for comes after it.
+    data = experiment(*command, "--size", "720x1280").data
+    assert (data.size, data.crop) == ((720, 1280), (512, 512))
+    assert experiment(*command, "--set", "adaptation.start=warm_up").recipe.adaptation.start == "warm_up"
+
+
 @pytest.mark.parametrize("share", ["0", "1", "1/0", "many"])
 def test_impossible_labelled_shares_are_refused(share):
     with pytest.raises(UserError, match="between 0 and 1"):
@@ -207,6 +223,7 @@ def test_constants_that_suit_the_data_give_way_to_overrides_and_to_smoke():
         ("cbst", "adaptation.selector.portion=3", r"--set adaptation\.selector\.portion: .*less than or equal to 1"),
         ("pgpc", "adaptation.losses.contrast.grid=3", r"--set adaptation\.losses\.contrast\.grid: .*'published', or"),
         ("daformer", "adaptation.weighting.threshold=2", r"--set adaptation\.weighting\.threshold: "),
+        ("best", "adaptation.weighting.initial=0", r"--set adaptation\.weighting\.initial: .*greater than 0"),
     ],
 )
 def test_a_value_out_of_range_is_told_by_its_own_name(recipe, override, said):

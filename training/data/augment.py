@@ -40,9 +40,11 @@ class SampleAugmentation:
         mine: probability of centring the crop on a pixel of a rare class (CBST, patch mining).
         mine_classes: train ids of the rare classes.
         redraws: where the sample was drawn for a class (rare class sampling), how often the crop is drawn again while
-            it shows too little of that class; 0 = never (DAFormer's program: 10).
+            it shows too little of that class or too much of any; 0 = never (DAFormer's program: 10).
         wanted_share: the crop shows enough where more than this share of its pixels is of that class (DAFormer's
             program: more than 1500 pixels, 0.0057 of 512 x 512).
+        most_share: it shows too much of a class where more than this share of its labelled pixels is of it; 1 = never
+            (DAFormer's program: 0.75).
     """
 
     crop: tuple[int, int]
@@ -56,6 +58,7 @@ class SampleAugmentation:
     mine_classes: tuple[int, ...] = ()
     redraws: int = 0
     wanted_share: float = 0.0057
+    most_share: float = 1.0
 
 
 def check_augmentation(augmentation: SampleAugmentation, size: tuple[int, int]) -> None:
@@ -85,6 +88,11 @@ def check_augmentation(augmentation: SampleAugmentation, size: tuple[int, int]) 
         raise UserError(
             f"The augmentation's wanted_share is {augmentation.wanted_share}: it is a share of the crop's pixels, at "
             "least 0 and below 1."
+        )
+    if not 0 < augmentation.most_share <= 1:
+        raise UserError(
+            f"The augmentation's most_share is {augmentation.most_share}: it is a share of the crop's labelled pixels, "
+            "above 0 and at most 1."
         )
     if augmentation.jitter < 0:
         raise UserError(f"The augmentation's jitter is {augmentation.jitter}: it is a strength, 0 (off) or more.")
@@ -149,7 +157,8 @@ def draw_window(label: tf.Tensor, draws: Draws, augmentation: SampleAugmentation
 def window_showing(
     label: tf.Tensor, wanted: tf.Tensor, seed: int, position: tf.Tensor, augmentation: SampleAugmentation
 ) -> Window:
-    """A random window as of `draw_window`, drawn again while it shows too little of the class `wanted` (DAFormer).
+    """A random window as of `draw_window`, drawn again while it shows too little of the class `wanted`, or too much of
+    any class (DAFormer).
 
     A function of the frame, seed and position; redraw k has random numbers of its own. After `redraws` tries the last
     window stays.
@@ -162,22 +171,35 @@ def window_showing(
     if augmentation.redraws == 0:
         return window
 
-    def shows_too_little(tries: tf.Tensor, window: Window) -> tf.Tensor:
-        too_little = _share_in(label, window, wanted) <= augmentation.wanted_share
-        return (wanted >= 0) & (tries < augmentation.redraws) & too_little
+    def is_refused(tries: tf.Tensor, window: Window) -> tf.Tensor:
+        refused = _share_in(label, window, wanted) <= augmentation.wanted_share
+        if augmentation.most_share < 1:
+            refused |= _largest_share_in(label, window) > augmentation.most_share
+        return (wanted >= 0) & (tries < augmentation.redraws) & refused
 
     def draw_again(tries: tf.Tensor, window: Window) -> tuple[tf.Tensor, Window]:
         return tries + 1, draw_window(label, draw(seed, position, tries + 1), augmentation)
 
-    return tf.while_loop(shows_too_little, draw_again, (tf.constant(0), window))[1]
+    return tf.while_loop(is_refused, draw_again, (tf.constant(0), window))[1]
 
 
 def _share_in(label: tf.Tensor, window: Window, class_id: tf.Tensor) -> tf.Tensor:
     """The share of the window's area that is of the class; nothing beyond the frame is."""
+    pixels = tf.math.count_nonzero(_label_in(label, window) == class_id, dtype=tf.int32)
+    return tf.cast(pixels, tf.float32) / tf.cast(window.height * window.width, tf.float32)
+
+
+def _largest_share_in(label: tf.Tensor, window: Window) -> tf.Tensor:
+    """The largest share of the window's labelled pixels that is of one class; 0 where there are none."""
+    counts = tf.math.bincount(tf.reshape(_label_in(label, window), [-1]), minlength=OUTSIDE, maxlength=OUTSIDE)
+    return tf.cast(tf.reduce_max(counts), tf.float32) / tf.cast(tf.maximum(tf.reduce_sum(counts), 1), tf.float32)
+
+
+def _label_in(label: tf.Tensor, window: Window) -> tf.Tensor:
+    """The part of the label that lies in the window: int32 [any, any]."""
     rows = slice(tf.maximum(window.top, 0), tf.maximum(window.top + window.height, 0))
     columns = slice(tf.maximum(window.left, 0), tf.maximum(window.left + window.width, 0))
-    pixels = tf.math.count_nonzero(tf.cast(label[rows, columns], tf.int32) == class_id, dtype=tf.int32)
-    return tf.cast(pixels, tf.float32) / tf.cast(window.height * window.width, tf.float32)
+    return tf.cast(label[rows, columns], tf.int32)
 
 
 def _random_start(frame: tf.Tensor, window: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:

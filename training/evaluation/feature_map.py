@@ -1,6 +1,6 @@
 """A picture of pixel features in two dimensions, coloured by class, and how alike the features of the classes are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,11 @@ class PixelFeatures:
     features: np.ndarray
     label: np.ndarray
 
+    @classmethod
+    def joined(cls, parts: Sequence["PixelFeatures"]) -> "PixelFeatures":
+        """The pixels of all parts, in their order."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "label")))
+
     def labelled(self) -> "PixelFeatures":
         """Without the pixels that have no class."""
         kept = self.label < 254
@@ -30,22 +35,40 @@ class PixelFeatures:
         return PixelFeatures(self.features[order], self.label[order])
 
 
-def class_cosines(pixels: PixelFeatures) -> dict[str, float | None]:
+@dataclass(frozen=True)
+class ClassSums:
+    """What the cosines of pixel features of length 1 follow from, however many pixels there are.
+
+    sums: float64 `[classes, channels]`, of the features of each class. counts: int64 `[classes]`, of its pixels.
+    """
+
+    sums: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, pixels: PixelFeatures, classes: int) -> "ClassSums":
+        """Of labelled pixels."""
+        each = [pixels.features[pixels.label == number].sum(axis=0, dtype=np.float64) for number in range(classes)]
+        return cls(np.stack(each), np.bincount(pixels.label, minlength=classes))
+
+    def __add__(self, other: "ClassSums") -> "ClassSums":
+        """Of the pixels of both."""
+        return ClassSums(self.sums + other.sums, self.counts + other.counts)
+
+
+def class_cosines(features: ClassSums) -> dict[str, float | None]:
     """{"intra", "inter"}: mean cosine of two different pixels of one class, and of two pixels of two classes.
 
     Every class and every pair of classes counts the same, however many pixels it has; None where there is no pair.
     """
-    classes = np.unique(pixels.label)
-    sums = np.stack(
-        [pixels.features[pixels.label == each].sum(axis=0, dtype=np.float64) for each in classes] or [[0.0]]
-    )
-    counts = np.array([(pixels.label == each).sum() for each in classes])
-    several = np.flatnonzero(counts > 1)
+    here = features.counts > 0
+    sums, counts = features.sums[here], features.counts[here]
+    several = counts > 1
     squares, pairs = (sums[several] ** 2).sum(axis=1) - counts[several], counts[several] * (counts[several] - 1)
-    means = sums / np.maximum(counts, 1)[:, None] if len(classes) else sums
-    between = (means @ means.T)[np.triu_indices(len(classes), 1)]
+    means = sums / counts[:, None]
+    between = (means @ means.T)[np.triu_indices(len(counts), 1)]
     return {
-        "intra": float(np.mean(squares / pairs)) if len(several) else None,
+        "intra": float(np.mean(squares / pairs)) if several.any() else None,
         "inter": float(np.mean(between)) if len(between) else None,
     }
 

@@ -21,9 +21,10 @@ class BlockMasker:
         self.settings, self.seed = settings, seed
 
     def hidden(self, image, positions):
-        """`image` with ImageNet's mean colour, 0 after normalisation, in the place of some blocks; its shape and type.
+        """`image` with ImageNet's mean colour in the place of some blocks; its shape and type.
 
-        Blocks begin at the upper left corner; those of the right and lower edge are cut off.
+        That is 0 after the normalisation by ImageNet's mean, and near 0 in networks that scale images to [-1, 1], such
+        as MobileNetV2. Blocks begin at the upper left corner; those of the right and lower edge are cut off.
 
         Args:
             image: float32 `[batch, height, width, 3]` in [0, 255].

@@ -39,7 +39,7 @@ from training.randomness import uniform_at
 from training.settings.losses import PixelContrast, PrototypeContrast
 
 ANCHORS, NEGATIVES, POOLS, PUSHES, PIXELS = 10, 11, 12, 13, 14  # numbers of the streams of random numbers
-POOL = 256  # negatives of each queue that the anchors of a step draw theirs from
+POOL = 256  # negatives of each queue, at least, that the anchors of a step draw theirs from
 _BYTES = 2  # of a float16
 
 
@@ -106,6 +106,7 @@ class PrototypeContrastTerm(Term):
         self.classes, self.seed, self.steps = classes, context.seed, context.steps
         self.entries = max(1, int(self.settings.queue_megabytes * 1e6) // (_BYTES * channels * classes))
         self.pushes = min(self.settings.pushed, self.entries)
+        self.pool = max(POOL, self.settings.negatives)
         self.prototypes = _kept("prototypes", (classes, channels), "float32")
         self.seen = _kept("seen", (classes,), "int64")
         self.queue = _kept("queue", (classes * self.entries, channels), "float16")
@@ -219,12 +220,12 @@ class PrototypeContrastTerm(Term):
         available = self._in_queue()
         present = tf.reduce_any(mask, axis=1) & (available > 0)
         # Which negatives: a pool of each queue, and from it some for each anchor, drawn with replacement.
-        uniform = tf.reshape(uniform_at(self.seed, POOLS, position, classes * POOL), (classes, POOL))
+        uniform = tf.reshape(uniform_at(self.seed, POOLS, position, classes * self.pool), (classes, self.pool))
         slot = tf.cast(uniform * tf.cast(available, tf.float32)[:, None], tf.int64)
         pools = self._place(tf.minimum(slot, tf.maximum(available - 1, 0)[:, None]))
         shape = (*shape, settings.negatives)
         uniform = tf.reshape(uniform_at(self.seed, NEGATIVES, position, math.prod(shape)), shape)
-        chosen = tf.cast(uniform * POOL, tf.int32)
+        chosen = tf.cast(uniform * self.pool, tf.int32)
         # Each replica computes its part of the anchors.
         part = -(-settings.anchors // replicas())
         mine = tf.range(part) + (part * replica_number() if replicas() > 1 else 0)

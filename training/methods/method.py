@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from models.batch_norm import batch_norm_layers
 from models.generators import generator_states
 from models.levels import with_levels
 from models.replicas import over_replicas
@@ -91,8 +92,9 @@ class Method(keras.Model):
 
     @property
     def splits(self) -> bool:
-        """Can a step be computed in parts? By default if every term can."""
-        return all(term.splits for term in self.terms)
+        """Can a step be computed in parts? By default if every term can, and no batch-norm is trained."""
+        trains = any(layer.statistics == "train" for layer in batch_norm_layers(self.network))
+        return not trains and all(term.splits for term in self.terms)
 
     # Variables
 

@@ -40,7 +40,7 @@ class OnlineTeacher(MeanTeacherTraining):
         terms: with `CrossEntropyTerm("mixed", over_all=True)` among them.
         labels: from the teacher's soft-max to labels and weights, of mixed images and of those with hidden blocks.
         mixer: draws the classes that are pasted, and the colours.
-        target_weight: factor of the weights of the teacher's labels; 0 = the control without them.
+        target_weight: factor of the weights of the teacher's labels; 0 = without them, as in the control.
         mixes: False: nothing is pasted; the colours change all the same.
         frozen: the network as ImageNet left it, where a term needs "frozen_levels".
         masker: hides blocks of the target, where a term needs "masked".

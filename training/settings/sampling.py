@@ -49,6 +49,8 @@ class RareClassSampling:
     # labelled pixels
     crop_draws: Annotated[int, Interval(ge=0, le=1000)] = 10  # how often a crop is drawn again that shows too little
     crop_share: Annotated[float, Interval(ge=0, lt=1)] = 0.0057  # a crop shows enough above this share of its pixels
+    crop_most_share: Portion = 1.0  # a crop with a larger share of one class is drawn again too; 1: any will do, 0.75
+    # as published, which the published pairs have
     domains: Literal["source", "both"] = "source"
 
 

@@ -48,7 +48,7 @@ class Schedule:
     batch_size: Images  # images per step, of each domain that takes part
     optimizer: Optimizer
     augmentation: Augmentation = Augmentation()
-    batch_norm: BatchNorm = "train"
+    batch_norm: BatchNorm = "train"  # frozen: that of the backbone; a head's is trained always
     average_weights: Fraction | None = None  # decay of the weights' moving average, taken at the end of the stage
     checkpoint_every: Count = 100  # steps: what a killed run loses at most
     accumulate: Count = 1  # equal parts of a batch, computed one after the other: less memory, the same result

@@ -105,6 +105,7 @@ class Online:
     class_mix: ClassMix | None = ClassMix()  # None: the target's images alone, their colours changed
     losses: Losses = Losses()
     mixture: Mixture | None = None  # of the warm-up too
-    target_weight: Weight = 1.0  # of the teacher's labels, a factor: PGPC 0.8; 0 = the control without labels
+    target_weight: Weight = 1.0  # of the teacher's labels, a factor: PGPC 0.8. With 0 contrast takes target pixels all
+    # the same; the control (`--control`) is without contrast, its part on source pixels included
     blend: Portion = 1.0  # student and teacher, as they are judged, lie this share of the way from the model before
     # adaptation to the trained ones (WiSE-FT, CVPR 2022)

@@ -53,5 +53,5 @@ class RunningThresholds:
     portion: Portion = 0.5
     gamma: Weight = 0.0
     beta: Fraction = 0.99  # of a threshold that remains in a step
-    initial: Fraction = 0.9
+    initial: Portion = 0.9
     relabel: bool = True

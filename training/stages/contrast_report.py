@@ -1,55 +1,81 @@
 """What a stage with pixel contrast has to show: how alike features are before and after, its queues, a map."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+
 import numpy as np
 
 from models.levels import with_levels
-from training.data.images import resize_image
 from training.data.input_pipeline import load_frame
 from training.distribution.workers import on_chief
-from training.evaluation.feature_map import PixelFeatures, class_cosines, write_feature_map
+from training.evaluation.feature_map import PIXELS, ClassSums, PixelFeatures, class_cosines, write_feature_map
 from training.losses.contrast import contrast_features, grid_size
 from training.losses.grids import labels_on
 from training.methods.contrast import PrototypeContrastTerm
 from training.methods.step import on_grid_of
 from training.settings.losses import PixelContrast, PrototypeContrast
-from training.stages.stage import Run
+from training.stages.stage import Run, Stage
 
 IMAGES = 12  # of each domain
-BATCH = 4
+
+
+@dataclass(frozen=True)
+class DomainFeatures:
+    """Of some images of a domain: sums over all of their cells, and the cells that the map can show."""
+
+    sums: ClassSums
+    shown: PixelFeatures
 
 
 class ContrastReport:
     """Made before a stage is trained, of the network as it is then."""
 
-    def __init__(self, run: Run, settings: PrototypeContrast | PixelContrast, stage: str):
+    def __init__(self, run: Run, settings: PrototypeContrast | PixelContrast, stage: Stage):
         self.run, self.settings, self.stage = run, settings, stage
         self.seeing = with_levels(run.network)
         self.before = self.features()
 
-    def features(self) -> dict[str, PixelFeatures]:
+    def features(self) -> dict[str, DomainFeatures]:
         """The network's features of a few fixed images of each domain, with labels.
 
-        Of the source the labels are its own, of the target what the network predicts.
+        Of the source the labels are its own, of the target what the network predicts. Each domain is seen with its own
+        batch-norm statistics, where they are trained.
         """
-        domains, size = self.run.domains, self.run.size
-        source, target = (part.evenly_spaced(IMAGES) for part in (domains.source, domains.target))
-        frames = np.stack([load_frame(source, index, size) for index in range(len(source))])
-        images = np.stack([resize_image(target.read_image(index), size) for index in range(len(target))])
-        return {"source": self._of(frames[..., :3], frames[..., 3]), "target": self._of(images, None)}
+        run, found = self.run, {}
+        for name, dataset in {"source": run.domains.source, "target": run.domains.target.without_labels()}.items():
+            part = dataset.evenly_spaced(IMAGES)
+            frame, predicted = partial(load_frame, part, size=run.size), name == "target"
+            with nullcontext() if predicted else run.source_statistics(self.stage):
+                found[name] = self._of(frame, len(part), predicted)
+        return found
 
-    def _of(self, images: np.ndarray, label: np.ndarray | None) -> PixelFeatures:
-        found, classes = [], self.run.domains.label_space.count
-        for start in range(0, len(images), BATCH):
-            part = images[start : start + BATCH]
-            outputs = self.seeing(part.astype(np.float32), training=False)
-            size = grid_size(outputs["levels"], self.settings.grid)
-            if label is None:
-                mine = np.argmax(on_grid_of(part[..., 0], outputs["logits"]), axis=-1)
-            else:
-                mine = label[start : start + BATCH]
-            features = contrast_features(outputs["levels"], size).numpy()
-            found.append((features.reshape(-1, features.shape[-1]), labels_on(mine, size, classes).numpy().ravel()))
-        return PixelFeatures(*(np.concatenate(each) for each in zip(*found, strict=True))).labelled()
+    def _of(self, frame: Callable[[int], np.ndarray], images: int, predicted: bool) -> DomainFeatures:
+        """Of an image at a time: its sums are added up, and as many of its cells are kept as of every other.
+
+        Args:
+            frame: position -> uint8 `[h, w, 4]`, RGB and label at the run's size. images: how many positions there are.
+            predicted: the labels are what the network predicts.
+        """
+        classes, sums, shown = self.run.domains.label_space.count, None, []
+        for position in range(images):
+            pixels = self._of_frame(frame(position)[None], classes, predicted)
+            of_image = ClassSums.of(pixels, classes)
+            sums = of_image if sums is None else sums + of_image
+            shown.append(pixels.some(PIXELS // images))
+        return DomainFeatures(sums, PixelFeatures.joined(shown))
+
+    def _of_frame(self, frames: np.ndarray, classes: int, predicted: bool) -> PixelFeatures:
+        """The labelled cells of images with labels, uint8 `[b, h, w, 4]`."""
+        image, label = frames[..., :3], frames[..., 3]
+        outputs = self.seeing(image.astype(np.float32), training=False)
+        size = grid_size(outputs["levels"], self.settings.grid)
+        if predicted:
+            label = np.argmax(on_grid_of(label, outputs["logits"]), axis=-1)
+        features = contrast_features(outputs["levels"], size).numpy()
+        label = labels_on(label, size, classes).numpy()
+        return PixelFeatures(features.reshape(-1, features.shape[-1]), label.ravel()).labelled()
 
     def figures(self, method) -> dict:
         """Of the network as it is now, after the stage; writes the map.
@@ -61,11 +87,15 @@ class ContrastReport:
         space, after = self.run.domains.label_space, self.features()
         terms = [term for term in method.terms if isinstance(term, PrototypeContrastTerm)]
         prototypes = {number: values for term in terms for number, values in _prototypes(term)}
-        moments = {f"before {self.stage}": self.before, f"after {self.stage}": after}
-        picture = self.run.directory.contrast_picture(self.stage)
+        titles = (f"before {self.stage.name}", f"after {self.stage.name}")
+        moments = {
+            title: {name: each.shown for name, each in moment.items()}
+            for title, moment in zip(titles, (self.before, after), strict=True)
+        }
+        picture = self.run.directory.contrast_picture(self.stage.name)
         on_chief(lambda: write_feature_map(picture, moments, space, prototypes))
         fill = [dict(zip(space.names, term.queue_fill().numpy().tolist(), strict=True)) for term in terms]
-        cosines = [{name: class_cosines(each) for name, each in moment.items()} for moment in (self.before, after)]
+        cosines = [{name: class_cosines(each.sums) for name, each in moment.items()} for moment in (self.before, after)]
         return {"before": cosines[0], "after": cosines[1], "queue_fill": fill[0] if fill else None}
 
 

@@ -45,7 +45,7 @@ class Need:
         """What to set where it does not fit, with values that would."""
         first = [f"end other programs that use {self.device}"]
         # As published, in parts: the same result, so the run itself may go on with it.
-        if self.splits and self.schedule.batch_norm == "frozen" and (parts := self._parts_that_fit()):
+        if self.splits and (parts := self._parts_that_fit()):
             first.append(f"--set {self.setting}.accumulate={parts} (the same result, also with --resume)")
         # Smaller steps: another result, so another run.
         part = next((part for part in _SMALLER if self._fits_with(part, False)), _SMALLER[-1])

@@ -49,7 +49,6 @@ CANDIDATES = ("student", "teacher")  # for the result of a part; on ties the lat
 def stages(part: Online, experiment: Experiment) -> tuple[Stage, ...]:
     """One stage per part of the training."""
     schedule = experiment.data.schedules["online"]
-    schedule = replace(schedule, average_weights=None)  # the teacher is an average already
     every = experiment.recipe.watch.every or -(-schedule.steps // PARTS)
     firsts = range(0, schedule.steps, every)
     margins = experiment.data.label_margins
@@ -90,6 +89,11 @@ class OnlineStage(Stage):
                 "adaptation.rare_class_sampling.domains is both, and online labels are not known before the images are "
                 "drawn: leave it at source; rounds have both"
             )
+        if self.schedule.average_weights is not None:
+            raise UserError(
+                f"data.schedules.online.average_weights is {self.schedule.average_weights}, and the teacher of online "
+                "self-training is an average of the weights already: set it to None"
+            )
         top, bottom, left, right = self.margins
         if max(top + bottom, left + right) >= 1:
             raise UserError(
@@ -117,7 +121,7 @@ class OnlineStage(Stage):
             network.set_weights(initial_network(run.experiment, run.domains.label_space.count).get_weights())
         kept = run.directory.lasting(run.previous(self).name) if self.first > 0 else None
         contrast = self.settings.losses.contrast
-        shown = contrast and ContrastReport(run, contrast, self.name)
+        shown = contrast and ContrastReport(run, contrast, self)
         # 2. Training.
         set_batch_norm(network, schedule.batch_norm)
         method = online_method(run, self.settings, schedule)

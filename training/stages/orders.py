@@ -74,7 +74,12 @@ def showing(
     """The augmentation whose crops are drawn again until they show the class that the order drew the image for."""
     if sampling is None or not isinstance(order, RareClasses):
         return augmentation
-    return replace(augmentation, redraws=sampling.crop_draws, wanted_share=sampling.crop_share)
+    return replace(
+        augmentation,
+        redraws=sampling.crop_draws,
+        wanted_share=sampling.crop_share,
+        most_share=sampling.crop_most_share,
+    )
 
 
 def order_figures(orders: Mapping[str, SampleOrder | None], names: Sequence[str]) -> dict[str, dict]:

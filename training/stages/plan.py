@@ -15,6 +15,7 @@ import time
 
 import keras
 
+from models.catalogue import NETWORKS
 from training.data.domains import load_domains
 from training.data.fixed_lists import with_fixed_lists
 from training.distribution.devices import share_of_this_process
@@ -26,7 +27,7 @@ from training.evaluation.watch import chosen_stage
 from training.prediction.target_predictions import PREDICTION_BATCH
 from training.progress import console
 from training.run_directory.paths import RunDirectory
-from training.settings.experiment import Experiment
+from training.settings.experiment import Experiment, Model
 from training.stages.judging import judge_network
 from training.stages.network import build_network
 from training.stages.report import report_run
@@ -42,7 +43,7 @@ def plan(experiment: Experiment) -> tuple[Stage, ...]:
     if recipe.translates_after_warm_up:
         first.reverse()
     later = [*_stages(recipe.alignment, experiment), *_stages(recipe.adaptation, experiment)]
-    statistics = [StatisticsStage()] if trains_statistics(later) else []
+    statistics = [StatisticsStage()] if trains_statistics(later, experiment.model) else []
     return (*first[0], *first[1], *statistics, *later)
 
 
@@ -56,7 +57,7 @@ def _stages(part, experiment: Experiment) -> tuple[Stage, ...]:
 def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
     """Carry out an experiment from wherever `directory` stands; the summary that the report shows."""
     stages = plan(experiment)
-    check_batches(stages)
+    check_batches(stages, experiment.model)
     for stage in stages:
         stage.check()
     _check_finished(directory, stages)
@@ -78,7 +79,7 @@ def _first_labelled(stages: tuple[Stage, ...]) -> str | None:
     return next((stage.name for stage in stages if stage.labelled), None)
 
 
-def check_batches(stages: tuple[Stage, ...]) -> None:
+def check_batches(stages: tuple[Stage, ...], model: Model) -> None:
     """Refuse, before anything is trained, a batch that the devices cannot share or compute in parts.
 
     Raises:
@@ -89,10 +90,18 @@ def check_batches(stages: tuple[Stage, ...]) -> None:
         if schedule is None:
             continue
         share_of_this_process().replica_batch(schedule.batch_size, schedule.accumulate)
-        if schedule.accumulate > 1 and schedule.batch_norm == "train":
+        if schedule.accumulate == 1 or not stage.scored:  # a stage that leaves the segmenter alone has its own check
+            continue
+        parts = f"stage {stage.name}: accumulate={schedule.accumulate}"
+        of_part = "would normalise with the statistics of a part of the batch"
+        if NETWORKS[model.network].head_norm:
             raise UserError(
-                f"stage {stage.name}: accumulate={schedule.accumulate} with batch_norm=train would normalise with the "
-                "statistics of a part of the batch: set batch_norm=frozen beside it, or accumulate=1"
+                f"{parts} {of_part} in the head of {model.network}, whose batch-norm is trained always: set "
+                "accumulate=1; for less memory set a smaller batch_size"
+            )
+        if schedule.batch_norm == "train":
+            raise UserError(
+                f"{parts} with batch_norm=train {of_part}: set batch_norm=frozen beside it, or accumulate=1"
             )
 
 

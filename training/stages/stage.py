@@ -8,7 +8,8 @@ from functools import cached_property
 import keras
 import numpy as np
 
-from models.batch_norm import StatisticsEstimator
+from models.batch_norm import StatisticsEstimator, trained_batch_norm
+from models.catalogue import NETWORKS
 from training.data.domains import Domains
 from training.data.input_pipeline import evaluation_stream
 from training.data.translation import Translation, translation_of
@@ -21,7 +22,7 @@ from training.prediction.target_predictions import PREDICTION_BATCH
 from training.prediction.trained_model import load_own_weights
 from training.run_directory.checkpoint import read_lasting, save_lasting
 from training.run_directory.paths import RunDirectory
-from training.settings.experiment import Experiment
+from training.settings.experiment import Experiment, Model
 from training.settings.schedule import Schedule
 from training.settings.translation import CycleGan
 from training.stages.network import features_stride
@@ -138,10 +139,13 @@ class Run:
 
     @cached_property
     def estimator(self) -> StatisticsEstimator:
-        return StatisticsEstimator(self.network)
+        """Of the batch-norm that a stage after the warm-up trains: all, or the head's alone."""
+        later = [stage.schedule for stage in self.plan[self.plan.index(self.baseline) + 1 :]]
+        trained = any(schedule is not None and schedule.batch_norm == "train" for schedule in later)
+        return StatisticsEstimator(self.network, trained_batch_norm(self.network, "train" if trained else "frozen"))
 
     def take_statistics(self, dataset) -> None:
-        """Give the network the batch-norm statistics of a data set's images."""
+        """Give the network, where its batch-norm is trained, the statistics of a data set's images."""
         part = dataset.evenly_spaced(self.experiment.data.statistics_images)
         stream = evaluation_stream(part, self.size, STATISTICS_BATCH)
         self.estimator.take(batch["image"] for batch in stream)
@@ -163,7 +167,7 @@ class Run:
 
     def follow_target(self, schedule: Schedule) -> None:
         """After a stage that trains batch-norm: give the network the statistics of the target's images as they are."""
-        if schedule.batch_norm == "train":
+        if trains_batch_norm(schedule, self.experiment.model):
             self.take_statistics(self.domains.target)
 
     @cached_property
@@ -214,6 +218,11 @@ def term_context(run: Run, seed: int, steps: int) -> TermContext:
     return TermContext(run.network, run.domains.label_space, seed, steps, *strides)
 
 
-def trains_statistics(stages) -> bool:
+def trains_statistics(stages, model: Model) -> bool:
     """Does one of the stages train batch-norm?"""
-    return any(stage.schedule is not None and stage.schedule.batch_norm == "train" for stage in stages)
+    return any(stage.schedule is not None and trains_batch_norm(stage.schedule, model) for stage in stages)
+
+
+def trains_batch_norm(schedule: Schedule, model: Model) -> bool:
+    """All of it, or that of a head, which is trained always (`models.batch_norm.set_batch_norm`)?"""
+    return schedule.batch_norm == "train" or NETWORKS[model.network].head_norm

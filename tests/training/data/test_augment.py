@@ -1,5 +1,7 @@
 """Image and label stay together through scale, crop and flip; photometry is what it says; eager equals graph."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -174,6 +176,35 @@ def test_a_crop_is_the_first_of_its_draws_that_shows_enough_of_the_wanted_class(
     assert stops == set(range(redraws + 1))
 
 
+def test_a_crop_that_shows_too_much_of_one_class_is_drawn_again():
+    """Of the labelled pixels; with a share of 1 the draws are those without it."""
+    redraws, crop = 3, (16, 24)
+    label = np.zeros(SIZE, np.uint8)
+    label[::2], label[:, :40] = RARE, 255  # half rare to the right of an unlabelled part
+    label[:, 60:] = RARE
+    any_will_do = SampleAugmentation(crop, redraws=redraws, wanted_share=0.05)
+    mixed = replace(any_will_do, most_share=0.75)
+    stops = set()
+    for position in (tf.constant(k, tf.int64) for k in range(25)):
+        numbers = [draw(5, position), *(draw(5, position, tf.constant(k)) for k in range(1, redraws + 1))]
+        windows = [draw_window(label, draws, mixed) for draws in numbers]
+
+        def first(most_share, windows=windows):
+            for k, (top, left, height, width, _) in enumerate(windows):
+                shown = label[top : top + height, left : left + width]
+                share, labelled = (shown == RARE).mean(), (shown != 255).mean()
+                if share > 0.05 and max(share, labelled - share) / labelled <= most_share:
+                    return k
+            return redraws
+
+        for augmentation in (any_will_do, mixed):
+            found = window_showing(tf.constant(label), tf.constant(RARE), 5, position, augmentation)
+            assert list(map(int, found)) == list(map(int, windows[first(augmentation.most_share)]))
+        stops.add((first(1.0), first(0.75)))
+    assert {two for _, two in stops} == set(range(redraws + 1))
+    assert any(one < two for one, two in stops)
+
+
 @pytest.mark.parametrize(("wanted", "redraws"), [(RARE, 0), (-1, 10)])
 def test_no_crop_is_drawn_again_without_redraws_or_a_wanted_class(wanted, redraws):
     label, augmentation = rare_corner((16, 24), redraws=redraws)
@@ -272,6 +303,7 @@ def test_blur_and_noise_have_the_stated_probability():
         (SampleAugmentation(SIZE, jitter=-1.0), "jitter is -1.0"),
         (SampleAugmentation(SIZE, redraws=-1), "redraws are -1: it is a number of tries"),
         (SampleAugmentation(SIZE, wanted_share=1.0), "wanted_share is 1.0: it is a share"),
+        (SampleAugmentation(SIZE, most_share=0.0), "most_share is 0.0: it is a share"),
     ],
 )
 def test_impossible_settings_are_refused(augmentation, message):

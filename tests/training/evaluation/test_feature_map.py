@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from training.data.classes import LABEL_SPACES
-from training.evaluation.feature_map import PixelFeatures, class_cosines, principal_axes, write_feature_map
+from training.evaluation.feature_map import (
+    ClassSums,
+    PixelFeatures,
+    class_cosines,
+    principal_axes,
+    write_feature_map,
+)
 
 
 def some_pixels(count=60, seed=0, labels=(0, 1, 4, 255)):
@@ -19,19 +25,19 @@ def test_cosines_are_means_over_classes_of_means_over_pairs():
     inside = ~np.eye(len(label), dtype=bool)
     within = [cosines[np.ix_(label == c, label == c)][inside[np.ix_(label == c, label == c)]].mean() for c in (0, 1, 4)]
     between = [cosines[np.ix_(label == a, label == b)].mean() for a, b in ((0, 1), (0, 4), (1, 4))]
-    found = class_cosines(pixels)
+    found = class_cosines(ClassSums.of(pixels, 5))
     assert found["intra"] == pytest.approx(np.mean(within), abs=1e-5)
     assert found["inter"] == pytest.approx(np.mean(between), abs=1e-5)
 
 
 def test_what_has_no_pair_has_no_cosine():
     nothing = PixelFeatures(np.zeros((0, 5), np.float32), np.zeros(0, int))
-    assert class_cosines(nothing) == {"intra": None, "inter": None}
-    one_class = class_cosines(some_pixels(labels=(3,)))
+    assert class_cosines(ClassSums.of(nothing, 5)) == {"intra": None, "inter": None}
+    one_class = class_cosines(ClassSums.of(some_pixels(labels=(3,)), 5))
     assert one_class["intra"] is not None
     assert one_class["inter"] is None
     single = PixelFeatures(np.eye(2, 5, dtype=np.float32), np.array([0, 1]))
-    assert class_cosines(single) == {"intra": None, "inter": 0.0}
+    assert class_cosines(ClassSums.of(single, 5)) == {"intra": None, "inter": 0.0}
 
 
 def test_the_axes_are_those_of_the_largest_variance():

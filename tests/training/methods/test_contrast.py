@@ -7,6 +7,7 @@ import tensorflow as tf
 from tests.training.methods.tiny import CLASSES, batch, compiled
 from tests.training.methods.tiny_contrast import ENTRIES, built, contrast_method, some_prototype_contrast
 from training.losses.contrast import contrast_features
+from training.methods import contrast
 from training.methods.step import Step, View
 from training.settings.losses import PixelContrast
 
@@ -226,6 +227,18 @@ def test_empty_queues_give_no_loss():
     value, gradients = value_and_gradients(term, step())
     assert value == 0
     assert all((gradient.numpy() == 0).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize(("negatives", "pool"), [(10, 256), (300, 300)])
+def test_the_negatives_of_an_anchor_can_all_be_different(negatives, pool, monkeypatch):
+    def seen(anchors, prototypes, pool_of, chosen, *more):
+        assert len(pool_of(0)) == pool
+        assert chosen.shape[2] == negatives
+        assert pool - 20 < int(tf.reduce_max(chosen)) < pool
+        return tf.zeros(anchors.shape[:2])
+
+    monkeypatch.setattr(contrast, "prototype_contrast", seen)
+    built(some_prototype_contrast(negatives=negatives))(step())
 
 
 def test_what_is_pasted_is_no_anchor_of_the_target_and_what_is_beyond_the_frame_neither():

@@ -25,10 +25,10 @@ GB = 10**9
 PLACE = "data.schedules.warm_up"
 
 
-def need(room: float | None, batch_norm: str = "frozen", activations: float = 8.0, other: float = 0.5) -> Need:
+def need(room: float | None, activations: float = 8.0, other: float = 0.5) -> Need:
     """Of a step with 8 images of 256x512."""
     step = StepMemory(GB, GB // 2, 0, np.array([int(activations * GB)]), np.array([int(other * GB)]))
-    schedule = Schedule(10, 8, Optimizer(), batch_norm=batch_norm)
+    schedule = Schedule(10, 8, Optimizer())
     return Need(step, "this machine", None if room is None else int(room * GB), 8, (256, 512), schedule, PLACE)
 
 
@@ -49,7 +49,6 @@ def test_what_to_set_is_the_least_that_fits():
 
 
 def test_parts_are_not_advised_where_they_would_not_help_or_be_refused():
-    assert "accumulate" not in need(5, batch_norm="train").advice()
     assert "accumulate" not in replace(need(5), splits=False).advice()
     assert "accumulate" not in need(2, activations=0.1, other=8).advice()  # gradients alone are too large
 

@@ -232,6 +232,7 @@ def test_margins_are_left_out_of_the_labels_of_the_teacher(start, small, monkeyp
         (["adaptation.rare_class_sampling=on", "adaptation.rare_class_sampling.domains=both"], "leave it at source"),
         (["data.label_margins=0.5,0.5,0,0"], "leave nothing of the target's frames to label"),
         (["data.label_margins=0,0,0.2,0.9"], "leave nothing of the target's frames to label"),
+        (["data.schedules.online.average_weights=0.99"], r"online\.average_weights is 0\.99, and the teacher"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is(settings, words):

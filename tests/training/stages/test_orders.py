@@ -232,12 +232,12 @@ def test_the_target_by_its_pseudo_labels(capsys):
 
 
 def test_crops_are_drawn_again_for_the_class_of_the_image_only():
-    plain, sampling = SampleAugmentation((8, 8)), RareClassSampling(crop_draws=7, crop_share=0.02)
+    plain, sampling = SampleAugmentation((8, 8)), RareClassSampling(crop_draws=7, crop_share=0.02, crop_most_share=0.6)
     by_class = RareClasses.from_counts(np.array([[3, 1]]))
     assert showing(plain, None, by_class) is plain
     assert showing(plain, sampling, Permutation([0])) is plain
     shown = showing(plain, sampling, by_class)
-    assert (shown.redraws, shown.wanted_share) == (7, 0.02)
+    assert (shown.redraws, shown.wanted_share, shown.most_share) == (7, 0.02, 0.6)
 
 
 def experiment(recipe: str, *settings: str):
@@ -254,7 +254,8 @@ def test_the_part_is_set_from_the_command_line():
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("temperature", "0"), ("least_share", "1"), ("crop_draws", "-1"), ("domains", "target")]
+    ("key", "value"),
+    [("temperature", "0"), ("least_share", "1"), ("crop_draws", "-1"), ("crop_most_share", "0"), ("domains", "target")],
 )
 def test_values_out_of_their_range_are_refused(key, value):
     with pytest.raises(UserError, match=key):

@@ -140,7 +140,7 @@ def test_the_batch_of_every_stage_is_checked(kinds, monkeypatch):
     schedules = {**settings.data.schedules, "online": odd}
     monkeypatch.setattr("training.stages.plan.share_of_this_process", lambda: Share(replicas=2))
     with pytest.raises(UserError, match="batch of 3 images"):
-        check_batches(plan(replace(settings, data=replace(settings.data, schedules=schedules))))
+        check_batches(plan(replace(settings, data=replace(settings.data, schedules=schedules))), settings.model)
 
 
 FROZEN = tuple(f"data.schedules.{name}.batch_norm=frozen" for name in ("warm_up", "alignment", "rounds"))
@@ -154,25 +154,38 @@ def in_parts(recipe: str, *more: str):
 def test_a_batch_is_computed_in_parts_where_it_divides_evenly(monkeypatch):
     from training.distribution.shares import Share
 
-    stages = plan(in_parts("hiast", *FROZEN))
+    settings = in_parts("hiast", *FROZEN)
+    stages, model = plan(settings), settings.model
     assert {stage.schedule.accumulate for stage in stages if stage.schedule is not None} == {2}
-    check_batches(stages)
+    check_batches(stages, model)
     for stage in stages:
         stage.check()
     with pytest.raises(UserError, match="batch of 3 images cannot be divided evenly into 2 parts"):
-        check_batches(plan(in_parts("hiast", *FROZEN, "data.schedules.rounds.batch_size=3")))
+        check_batches(plan(in_parts("hiast", *FROZEN, "data.schedules.rounds.batch_size=3")), model)
     monkeypatch.setattr("training.stages.plan.share_of_this_process", lambda: Share(replicas=4))
     with pytest.raises(UserError, match=r"evenly over 4 devices with 2 parts on each: .* multiple of 8 .* another acc"):
-        check_batches(plan(in_parts("hiast", *FROZEN, "data.schedules.rounds.batch_size=4")))
+        check_batches(plan(in_parts("hiast", *FROZEN, "data.schedules.rounds.batch_size=4")), model)
 
 
 @pytest.mark.parametrize(("name", "stage"), [("warm_up", "source"), ("alignment", "alignment"), ("rounds", "round_1")])
 def test_parts_with_trained_batch_norm_are_refused(name, stage):
     trained = f"data.schedules.{name}.batch_norm=train"
     words = rf"stage {stage}: accumulate=2 with batch_norm=train .* set batch_norm=frozen beside it, or accumulate=1"
+    settings = in_parts("hiast", *FROZEN, trained)
     with pytest.raises(UserError, match=words) as caught:
-        check_batches(plan(in_parts("hiast", *FROZEN, trained)))
+        check_batches(plan(settings), settings.model)
     assert "\n" not in str(caught.value)
+
+
+def test_batch_norm_of_a_head_is_trained_where_the_schedule_says_frozen():
+    """So the network takes the target's statistics, and its batches cannot be computed in parts."""
+    settings = in_parts("cbst", *FROZEN)
+    with_head_norm = replace(settings, model=replace(settings.model, network="segformer_mit_b0"))
+    names = [[stage.name for stage in plan(each)] for each in (settings, with_head_norm)]
+    assert names == [["source", "round_1"], ["source", "statistics", "round_1"]]
+    check_batches(plan(settings), settings.model)
+    with pytest.raises(UserError, match=r"stage source: accumulate=2 .* head of segformer_mit_b0, .* accumulate=1;"):
+        check_batches(plan(with_head_norm), with_head_norm.model)
 
 
 @pytest.mark.parametrize(("recipe", "part"), [("advent", "alignment"), ("hiast", "adaptation")])
