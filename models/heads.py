@@ -83,6 +83,13 @@ def dilated_pair(features, classes: int):
     return Conv2D(classes, 3, padding="same", dilation_rate=12, name="head_classes")(x)
 
 
+def classifier_bias(model: keras.Model) -> keras.Variable:
+    """A bias `[classes]` that adds to the logits of every pixel; heads that sum several maps have one in each."""
+    classes = model.output["logits"].shape[-1]
+    found = [variable for variable in head_variables(model) if tuple(variable.shape) == (classes,)]
+    return found[-1]
+
+
 def head_variables(model: keras.Model) -> list[keras.Variable]:
     """The trainable variables of the layers named "head_...": the part that starts without ImageNet weights."""
     return [

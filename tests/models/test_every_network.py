@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from models.batch_norm import batch_norm_layers, set_batch_norm, trained_batch_norm
 from models.catalogue import NETWORKS
-from models.heads import head_variables
+from models.heads import classifier_bias, head_variables
 from models.segmenter import BUILDERS, build_segmenter
 from tests.kinds import KINDS
 
@@ -63,6 +63,16 @@ def test_input_contract(network):
     (image,) = network.inputs
     assert image.name == "image"
     assert image.shape == (None, None, None, 3)
+
+
+def test_the_classifiers_bias_adds_to_the_logits_of_every_pixel(network):
+    image, bias = picture(33, 50).astype("float32"), classifier_bias(network)
+    before, added = network(image, training=False)["logits"], np.linspace(-1, 1, CLASSES, dtype=np.float32)
+    bias.assign(bias + added)
+    after = network(image, training=False)["logits"]
+    bias.assign(bias - added)
+    scale = float(np.abs(before).max())
+    np.testing.assert_allclose(after - before, np.broadcast_to(added, before.shape), atol=1e-5 * max(scale, 1))
 
 
 def test_one_graph_serves_any_size_and_gives_ceil_of_the_stride(network):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
 from models.catalogue import NETWORKS
 from models.levels import encoder_levels
@@ -16,7 +17,8 @@ class TermContext:
 
     space: the classes that the network tells apart. seed: of the stage, for what the term draws. steps: of the whole
     training, for what changes over time. loss_stride: image pixels per pixel of the label, features_stride: per cell of
-    the network's "features", along a side.
+    the network's "features", along a side. prior: what logit adjustment has taken from the logits, float32 `[classes]`;
+    None without it.
     """
 
     network: keras.Model
@@ -25,6 +27,7 @@ class TermContext:
     steps: int
     loss_stride: int = 1
     features_stride: int = 8
+    prior: np.ndarray | None = None
 
     @property
     def classes(self) -> int:

@@ -26,7 +26,7 @@ from training.losses import (
 from training.losses.adversarial import SOURCE
 from training.losses.regions import REGIONS
 from training.methods.contrast import PixelContrastTerm, PrototypeContrastTerm
-from training.methods.step import Step
+from training.methods.step import Step, View
 from training.methods.term import Term, TermContext
 from training.settings.losses import (
     Consistency,
@@ -66,16 +66,24 @@ class CrossEntropyTerm(Term):
         own_mean: False: by the labelled pixels of all domains (CBST). True: by those of this domain (IAST, HIAST),
             so that beside terms that are means over the target, few pseudo-labels do not weigh less.
         over_all: by all pixels of this domain, ignored ones too (DAFormer, PGPC).
+        prior: float32 `[classes]`, added to the logits where the label is the source's (logit adjustment).
     """
 
-    def __init__(self, domain: str, weight: float = 1.0, own_mean: bool = False, over_all: bool = False):
+    def __init__(self, domain: str, weight: float = 1.0, own_mean: bool = False, over_all: bool = False, prior=None):
         self.name, self.domain, self.weight = f"cross_entropy_{domain}", domain, weight
-        self.own_mean, self.over_all = own_mean, over_all
+        self.own_mean, self.over_all, self.prior = own_mean, over_all, prior
         self.needs = {"source": (), "target": ("target", "pseudo_labels"), "mixed": ("mixed",)}[domain]
 
     def __call__(self, step):
         view = getattr(step, self.domain)
-        return cross_entropy(view.logits, view.label, self.count(step), view.weight)
+        return cross_entropy(self.logits(view), view.label, self.count(step), view.weight)
+
+    def logits(self, view: View):
+        """With the prior on the source's pixels, pasted ones too."""
+        if self.prior is None or (self.domain != "source" and view.pasted is None):
+            return view.logits
+        of_source = 1.0 if self.domain == "source" else ops.cast(view.pasted, "float32")[..., None]
+        return ops.cast(view.logits, "float32") + of_source * self.prior
 
     def count(self, step: Step):
         """The divisor, float32 scalar."""

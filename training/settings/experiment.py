@@ -39,6 +39,8 @@ class Recipe:
     paper: str
     translation: Fda | CycleGan | TranslatedImages | None = None  # of the source, in every stage that trains on it
     warm_up: WarmUp = WarmUp()
+    logit_adjustment: Weight = 0.0  # after the warm-up logits lose this times the logarithm of their class's share of
+    # the source, and the cross-entropy of source pixels adds it (ICLR 2021); 0 = as published
     alignment: Alignment | None = None
     adaptation: Rounds | Online | None = None
     watch: Watch = Watch()
@@ -48,7 +50,8 @@ class Recipe:
     @property
     def adapts(self) -> bool:
         """Is there anything after the first training with labels?"""
-        return self.alignment is not None or self.adaptation is not None or self.warms_up_again
+        parts = (self.alignment, self.adaptation)
+        return any(part is not None for part in parts) or self.logit_adjustment > 0 or self.warms_up_again
 
     @property
     def translates_after_warm_up(self) -> bool:

@@ -110,7 +110,7 @@ def alignment_method(run: Run, settings: Alignment, schedule: Schedule) -> Adver
     return AdversarialTraining(
         run.network,
         new_discriminator(run, settings),
-        [CrossEntropyTerm("source"), *terms_of(settings.losses, context)],
+        [CrossEntropyTerm("source", prior=context.prior), *terms_of(settings.losses, context)],
         settings.map,
         settings.loss,
         settings.weight,

@@ -194,8 +194,9 @@ def online_method(run: Run, settings: Online, schedule: Schedule) -> OnlineTeach
         frozen = initial_network(run.experiment, space.count)
         frozen.trainable = False
     masker = None if losses.masked is None else BlockMasker(losses.masked, _seed(run))
-    terms = [CrossEntropyTerm("source", over_all=True), CrossEntropyTerm("mixed", over_all=True), TeacherWeightTerm()]
     context = term_context(run, _seed(run), schedule.steps)
+    domains = [CrossEntropyTerm(name, over_all=True, prior=context.prior) for name in ("source", "mixed")]
+    terms = [*domains, TeacherWeightTerm()]
     terms += [*terms_of(losses, context), *mixture_terms(settings.mixture, context)]
     return OnlineTeacher(
         network,

@@ -1,8 +1,8 @@
 """The order of things in a run: experiment -> the plan of its stages, and the loop that carries them out.
 
-1. A recipe's parts become stages in one order: translation, warm-up, statistics, alignment, adaptation. A translation
-   that learns from a source model (CycleGAN with BDL's term) comes after the warm-up, which is then made again on the
-   translated images, unless the recipe's warm-up sees the originals alone.
+1. A recipe's parts become stages in one order: translation, warm-up, statistics, logit adjustment, alignment,
+   adaptation. A translation that learns from a source model (CycleGAN with BDL's term) comes after the warm-up, which
+   is then made again on the translated images, unless the recipe's warm-up sees the originals alone.
 2. Each stage is skipped, found finished, or carried out: weights of the stage before -> work -> weights, scores, the
    watch's verdict and figures in the run directory. A resumed run goes on after the last finished stage.
 3. The watch chooses the stage whose weights become the result; the report tells of all.
@@ -28,6 +28,7 @@ from training.prediction.target_predictions import PREDICTION_BATCH
 from training.progress import console
 from training.run_directory.paths import RunDirectory
 from training.settings.experiment import Experiment, Model
+from training.stages.adjustment import AdjustmentStage
 from training.stages.judging import judge_network
 from training.stages.network import build_network
 from training.stages.report import report_run
@@ -44,7 +45,8 @@ def plan(experiment: Experiment) -> tuple[Stage, ...]:
         first.reverse()
     later = [*_stages(recipe.alignment, experiment), *_stages(recipe.adaptation, experiment)]
     statistics = [StatisticsStage()] if trains_statistics(later, experiment.model) else []
-    return (*first[0], *first[1], *statistics, *later)
+    adjustment = [AdjustmentStage()] if recipe.logit_adjustment else []
+    return (*first[0], *first[1], *statistics, *adjustment, *later)
 
 
 def _stages(part, experiment: Experiment) -> tuple[Stage, ...]:

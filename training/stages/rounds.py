@@ -178,13 +178,14 @@ def round_terms(adaptation: Rounds, with_source: bool, context: TermContext | No
     A recipe that does without the source (IAST, HIAST) has terms that are means over the target: where the data adds
     the source all the same, it gets a mean of its own.
     """
+    prior = None if context is None else context.prior
     weight, own_mean = adaptation.target_weight, adaptation.source_share is None or adaptation.domain_means
     target = (
         SoftCrossEntropyTerm(weight, own_mean)
         if selector_class(adaptation.selector.kind).gives_soft_labels
-        else CrossEntropyTerm("target", weight, own_mean)
+        else CrossEntropyTerm("target", weight, own_mean, prior=prior)
     )
-    source = [CrossEntropyTerm("source", own_mean=own_mean)] if with_source else []
+    source = [CrossEntropyTerm("source", own_mean=own_mean, prior=prior)] if with_source else []
     modes = mixture_terms(adaptation.mixture, context, adaptation.target_weight)
     return [*source, target, *terms_of(adaptation.losses, context), *modes]
 

@@ -29,6 +29,7 @@ from training.stages.network import features_stride
 from training.stages.warm_start import WarmStart, open_labeller
 
 STATISTICS_BATCH = 16
+LEAST_SHARE = 1e-4  # of a class, for logit adjustment: what is rarer counts as this rare
 TRANSLATION = "translation"
 """Name of the stage after which the source is shown translated."""
 JUDGED = "judged"
@@ -126,6 +127,17 @@ class Run:
     def labeller(self) -> Predictor:
         return self.predictor.with_views(flips=(False, True))
 
+    @cached_property
+    def logit_prior(self) -> np.ndarray | None:
+        """float32 `[classes]`: `logit_adjustment` times the logarithm of each class's share of the source, with a mean
+        of 0; that of a class that the source does not show is the largest. None without logit adjustment."""
+        factor = self.experiment.recipe.logit_adjustment
+        if factor == 0:
+            return None
+        shares = self.domains.source_shares
+        logarithms = np.log(np.where(shares > 0, np.maximum(shares, LEAST_SHARE), shares.max()))
+        return (factor * (logarithms - logarithms.mean())).astype(np.float32)
+
     @property
     def baseline(self) -> Stage:
         """The stage whose model is "before adaptation"."""
@@ -215,7 +227,7 @@ def term_context(run: Run, seed: int, steps: int) -> TermContext:
     """What the terms of a stage may know; `seed` is of what they draw."""
     experiment = run.experiment
     strides = (experiment.data.loss_stride, features_stride(experiment.model))
-    return TermContext(run.network, run.domains.label_space, seed, steps, *strides)
+    return TermContext(run.network, run.domains.label_space, seed, steps, *strides, run.logit_prior)
 
 
 def trains_statistics(stages, model: Model) -> bool:

@@ -127,6 +127,17 @@ def test_the_joint_mean_counts_the_labelled_pixels_of_all_domains():
     assert float(CrossEntropyTerm("mixed", own_mean=True)(step)) == pytest.approx(own, rel=1e-6)
 
 
+@pytest.mark.parametrize(("domain", "adjusted"), [("source", [True, True]), ("mixed", [True, False])])
+def test_logit_adjustment_adds_the_prior_where_the_label_is_the_sources(domain, adjusted):
+    logits, label = tf.constant([[[[0.2, -0.4], [1.0, 0.3]]]]), tf.constant([[[0, 1]]])
+    prior = np.array([0.5, -0.5], np.float32)
+    view = View(logits, label, pasted=tf.constant([[[True, False]]]) if domain == "mixed" else None)
+    value = CrossEntropyTerm(domain, over_all=True, prior=prior)(Step(**{domain: view}))
+    values = logits.numpy()[0, 0] + prior * np.array(adjusted, np.float32)[:, None]
+    probs = np.exp(values) / np.exp(values).sum(-1, keepdims=True)
+    assert float(value) == pytest.approx(-np.log(probs[[0, 1], [0, 1]]).mean(), rel=1e-5)
+
+
 def test_by_default_nothing_lasts_and_the_result_is_the_network():
     method = compiled(SourceTraining(tiny_network(), [CrossEntropyTerm("source")]))
     assert method.lasting_variables == {}

@@ -33,6 +33,15 @@ def test_a_recipe_becomes_stages_in_order(recipe, names):
     assert [stage.name for stage in plan(experiment(recipe))] == names
 
 
+def test_logit_adjustment_comes_before_what_learns_from_labels_of_the_target():
+    names = [stage.name for stage in plan(experiment("hiast", "--set", "logit_adjustment=0.25"))]
+    assert names == ["source", "statistics", "adjustment", "alignment", "round_1"]
+    assert [stage.name for stage in plan(experiment("source_only", "--set", "logit_adjustment=0.25"))] == [
+        "source",
+        "adjustment",
+    ]
+
+
 def test_statistics_that_stay_frozen_have_no_stage():
     frozen = ("data.schedules.rounds.batch_norm=frozen", "data.schedules.alignment.batch_norm=frozen")
     assert "statistics" not in [stage.name for stage in plan(experiment("hiast", "--set", *frozen))]
