@@ -38,7 +38,7 @@ def steps_and_batches(recipe: str, arguments: RecipesWorkload):
     set_batch_norm(network, schedule.batch_norm)
     source, target = (load_domain(domain, space, data.size) for domain in (data.source_evaluation, data.evaluation))
     domains = SimpleNamespace(source=source, target=target, label_space=space)
-    run = SimpleNamespace(experiment=experiment, domains=domains, network=network, translation=None)
+    run = SimpleNamespace(experiment=experiment, domains=domains, network=network, translation=None, logit_prior=None)
     streams = online_streams(run, experiment.recipe.adaptation, replace(schedule, steps=STEPS_A_TURN), None)
     method = online_method(run, experiment.recipe.adaptation, schedule)
     return compiled_step(method, schedule.optimizer), list(side_by_side(**streams)())

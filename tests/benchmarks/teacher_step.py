@@ -64,7 +64,8 @@ def step_of(recipe: tuple[str, ...], arguments: Arguments, space):
     stage, network = experiment.data.schedules[adaptation.kind], build_segmenter(arguments.network, space.count)
     set_batch_norm(network, stage.batch_norm)
     if adaptation.kind == "online":
-        run = SimpleNamespace(experiment=experiment, network=network, domains=SimpleNamespace(label_space=space))
+        domains = SimpleNamespace(label_space=space)
+        run = SimpleNamespace(experiment=experiment, network=network, domains=domains, logit_prior=None)
         method = online_method(run, adaptation, stage)
     else:
         method = round_method(network, adaptation, experiment.data, stage.steps, None)
