@@ -339,6 +339,8 @@ _BEST_ON_STREETS = (
     "adaptation.rare_class_sampling=on",
     "adaptation.weighting.relabel=True",
     "adaptation.blend=1",
+    "adaptation.mean_teacher.scales=1.0",
+    "logit_adjustment=0",
 )
 _BEST_AS_PUBLISHED = (
     "adaptation.rare_class_sampling=on",
@@ -348,6 +350,8 @@ _BEST_AS_PUBLISHED = (
     "adaptation.weighting=ImageConfidence",
     "adaptation.start=imagenet",
     "adaptation.blend=1",
+    "adaptation.mean_teacher.scales=1.0",
+    "logit_adjustment=0",
 )
 _DRSL_AS_PUBLISHED = ("adaptation.mixture.start=0.02",)  # 2000 of 100,000 steps
 # DAFormer trains from ImageNet's weights, on crops of Cityscapes' frames at half their size. GTA5 it brings to 720 x

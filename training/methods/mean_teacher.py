@@ -48,6 +48,7 @@ class MeanTeacherTraining(Method):
         decay: of the teacher's moving average, per step, see `decay_of`.
         soft_labeller: LRENT's soft labels, recomputed on the weak view.
         mixer: pastes source pixels into the target; the batches then have "source".
+        scales: factors on the size of the images at which the teacher predicts; its prediction is their mean.
         masker, labels: hide blocks of the target and label them by the teacher's prediction of the weak view; both
             where a term needs "masked".
 
@@ -70,13 +71,14 @@ class MeanTeacherTraining(Method):
         mixer: ClassMixer | None = None,
         masker: BlockMasker | None = None,
         labels: OnlineLabels | None = None,
+        scales: tuple[float, ...] = (1.0,),
     ):
         _check_teacher(network, teacher)
         used = [term for term in terms if term.weight or not {"teacher_probs", "masked"} & set(term.needs)]
         super().__init__(network, used, loss_stride)
         self.teacher, self.decay, self.soft_labeller = teacher, decay, soft_labeller
         self.teaching = with_levels(teacher) if "teacher_levels" in self.needs else teacher
-        self.mixer, self.masker, self.labels = mixer, masker, labels
+        self.mixer, self.masker, self.labels, self.scales = mixer, masker, labels, scales
         self.teacher.trainable = False
         for layer in batch_norm_layers(teacher):
             layer.statistics = "batch" if layer.statistics == "train" else layer.statistics
@@ -131,7 +133,8 @@ class MeanTeacherTraining(Method):
     def taught(self, image, label) -> dict:
         """The teacher's soft-max on the grid of `label`, and its levels where a term needs them; no gradient."""
         outputs = self.teaching(image, training=False)
-        probs = tf.nn.softmax(on_grid_of(label, outputs["logits"]))
+        views = [outputs if scale == 1 else self.teacher(scaled(image, scale), training=False) for scale in self.scales]
+        probs = tf.add_n([tf.nn.softmax(on_grid_of(label, view["logits"])) for view in views]) / len(views)
         levels = {"levels": [tf.stop_gradient(level) for level in outputs["levels"]]} if "levels" in outputs else {}
         return {"probs": tf.stop_gradient(probs), **levels}
 
@@ -147,6 +150,12 @@ class MeanTeacherTraining(Method):
         for ours, student in zip(self.teacher.weights, self.network.weights, strict=True):
             averaged = decay * ours + (1.0 - decay) * student
             ours.assign(averaged if id(student) in trained else student)
+
+
+def scaled(image, scale: float):
+    """Images `[b, h, w, 3]`, `scale` times as large, bilinearly."""
+    size = tf.cast(tf.round(scale * tf.cast(tf.shape(image)[1:3], tf.float32)), tf.int32)
+    return tf.image.resize(image, size, antialias=scale < 1)
 
 
 def teacher_of(network: keras.Model) -> keras.Model:

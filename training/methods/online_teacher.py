@@ -36,7 +36,7 @@ class OnlineTeacher(MeanTeacherTraining):
     Images float32 `[b, h, w, 3]` in [0, 255]. Of the target's label only the pixels beyond the frame are used.
 
     Args:
-        network, teacher, decay, loss_stride: as in `MeanTeacherTraining`.
+        network, teacher, decay, loss_stride, scales: as in `MeanTeacherTraining`.
         terms: with `CrossEntropyTerm("mixed", over_all=True)` among them.
         labels: from the teacher's soft-max to labels and weights, of mixed images and of those with hidden blocks.
         mixer: draws the classes that are pasted, and the colours.
@@ -68,8 +68,11 @@ class OnlineTeacher(MeanTeacherTraining):
         mixes: bool = True,
         frozen: keras.Model | None = None,
         masker: BlockMasker | None = None,
+        scales: tuple[float, ...] = (1.0,),
     ):
-        super().__init__(network, teacher, terms, decay, loss_stride, mixer=mixer, masker=masker, labels=labels)
+        super().__init__(
+            network, teacher, terms, decay, loss_stride, mixer=mixer, masker=masker, labels=labels, scales=scales
+        )
         self.target_weight, self.mixes = target_weight, mixes
         self.frozen = frozen and with_levels(frozen)
 

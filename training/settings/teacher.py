@@ -1,9 +1,13 @@
 """The mean teacher, and how the labels that it gives to a batch are weighted."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval, MinLen
 
 from training.settings.bounds import Count, Fraction, Portion, Weight
+
+TeacherScale = Annotated[float, Interval(ge=0.25, le=4)]
 
 
 @dataclass(frozen=True)
@@ -11,12 +15,14 @@ class MeanTeacher:
     """HIAST, section 3.4: an average of the student over time, which becomes the result of the round.
 
     `decay` is stated for rounds of `decay_steps` steps; in shorter rounds the teacher forgets proportionally faster.
+    `scales`: factors on the size of the images at which it predicts; its prediction is the mean (multi-scale testing).
     `ramp`: at step t the decay is at most 1 - 1 / (t + 1), so that the first steps count fully (DAFormer).
     """
 
     decay: Fraction = 0.999
     decay_steps: Count = 8000
     ramp: bool = False
+    scales: Annotated[tuple[TeacherScale, ...], MinLen(1)] = (1.0,)
 
 
 @dataclass(frozen=True)

@@ -210,6 +210,7 @@ def online_method(run: Run, settings: Online, schedule: Schedule) -> OnlineTeach
         mixes=settings.class_mix is not None,
         frozen=frozen,
         masker=masker,
+        scales=settings.mean_teacher.scales,
     )
 
 

@@ -218,6 +218,7 @@ def round_method(
         mixer,
         masker=None if masked is None else BlockMasker(masked, seed),
         labels=ImageWeights(ImageConfidence(), network.output["logits"].shape[-1]),
+        scales=adaptation.mean_teacher.scales,
     )
 
 

@@ -9,6 +9,7 @@ from models.batch_norm import BatchNormalization
 from tests.training.methods.tiny import CLASSES, assert_weights, batch, compiled, optimizer_for, tiny_network
 from training.methods.mean_teacher import MeanTeacherTraining, decay_of, ramped, teacher_of
 from training.methods.self_training import SelfTraining, SoftLabeller
+from training.methods.step import on_grid_of
 from training.methods.terms import (
     ConfidentRegionKLDTerm,
     CrossEntropyTerm,
@@ -104,6 +105,20 @@ def test_a_teacher_that_no_term_needs_makes_no_pass_but_follows(more, monkeypatc
     assert set(method.train_step(both())) == {"cross_entropy_target"}
     halfway = [0.5 * (old + new) for old, new in zip(before, network.get_weights(), strict=True)]
     assert_weights(teacher, halfway, atol=1e-6)
+
+
+def test_the_teacher_predicts_the_mean_of_its_scales():
+    network = tiny_network()
+    teacher = teacher_of(network)
+    image, label = batch(0)["image"], tf.zeros((4, 16, 16), tf.int32)
+    one, half, both = (
+        MeanTeacherTraining(network, teacher, [], scales=scales).predict_with_teacher(image, label)
+        for scales in ((1.0,), (0.5,), (1.0, 0.5))
+    )
+    np.testing.assert_allclose(both, (one + half) / 2, atol=1e-6)
+    smaller = tf.image.resize(image, [size // 2 for size in image.shape[1:3]], antialias=True)
+    np.testing.assert_allclose(half, tf.nn.softmax(on_grid_of(label, teacher(smaller)["logits"])), atol=1e-6)
+    assert np.abs(one - half).max() > 1e-3
 
 
 def test_the_student_comes_to_agree_with_a_teacher_that_stays():
