@@ -134,7 +134,7 @@ def test_another_tf_config_is_refused(value, monkeypatch):
 
 def test_a_batch_that_devices_cannot_share_is_refused_before_training(monkeypatch):
     experiment = experiment_of(parse(["--recipe", "cbst", "--smoke", "--set", "data.schedules.rounds.batch_size=3"]))
-    check_batches(plan(experiment))
+    check_batches(plan(experiment), experiment.model)
     monkeypatch.setattr("training.stages.plan.share_of_this_process", lambda: Share(replicas=2))
     with pytest.raises(UserError, match="batch of 3 images cannot be divided evenly over 2 devices"):
-        check_batches(plan(experiment))
+        check_batches(plan(experiment), experiment.model)
