@@ -56,6 +56,14 @@ class ResizeLike(layers.Layer):
         return (*reference_shape[:3], x_shape[-1])
 
 
+def scaled(image, scale: float):
+    """Images `[b, h, w, c]`, `scale` times as large, bilinearly; at scale 1 as they are."""
+    if scale == 1:
+        return image
+    size = tf.cast(tf.round(tf.cast(tf.shape(image)[1:3], tf.float32) * scale), tf.int32)
+    return tf.image.resize(image, size, antialias=scale < 1)
+
+
 def padded_with_grey(image, size):
     """Images `[b, h, w, 3]` in [0, 255], padded with grey below and to the right to `size` (height, width)."""
     grey = 128  # a whole number, so that uint8 images can be padded too

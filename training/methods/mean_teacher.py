@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.batch_norm import batch_norm_layers, moving_statistics_kept
+from models.layers import scaled
 from models.levels import with_levels
 from training.losses.regions import OUTSIDE
 from training.methods.block_mask import BlockMasker
@@ -150,12 +151,6 @@ class MeanTeacherTraining(Method):
         for ours, student in zip(self.teacher.weights, self.network.weights, strict=True):
             averaged = decay * ours + (1.0 - decay) * student
             ours.assign(averaged if id(student) in trained else student)
-
-
-def scaled(image, scale: float):
-    """Images `[b, h, w, 3]`, `scale` times as large, bilinearly."""
-    size = tf.cast(tf.round(scale * tf.cast(tf.shape(image)[1:3], tf.float32)), tf.int32)
-    return tf.image.resize(image, size, antialias=scale < 1)
 
 
 def teacher_of(network: keras.Model) -> keras.Model:

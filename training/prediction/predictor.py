@@ -10,6 +10,8 @@ import copy
 import keras
 import tensorflow as tf
 
+from models.layers import scaled
+
 CELLS = 512  # of one image that `Predictor.probs_and_cells` looks at, about
 _ONE_FOR_ALL_SIZES = {"input_signature": [tf.TensorSpec((None, None, None, 3), tf.float32)], "autograph": False}
 
@@ -73,9 +75,7 @@ class Predictor:
         return tf.add_n([first, *[tf.image.resize(other, grid) for other in others]]) / float(len(self.views))
 
     def _view(self, image, scale: float, mirrored: bool):
-        if scale != 1.0:
-            size = tf.cast(tf.round(tf.cast(tf.shape(image)[1:3], tf.float32) * scale), tf.int32)
-            image = tf.image.resize(image, size, antialias=scale < 1.0)
+        image = scaled(image, scale)
         probs = tf.nn.softmax(self.logits(image[:, :, ::-1] if mirrored else image))
         return probs[:, :, ::-1] if mirrored else probs
 

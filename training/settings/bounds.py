@@ -13,5 +13,6 @@ Fraction = Annotated[float, Interval(ge=0, le=1)]
 Portion = Annotated[float, Interval(gt=0, le=1)]
 Weight = Annotated[float, Interval(ge=0, le=1e6)]
 Positive = Annotated[float, Interval(gt=0, le=1e6)]
+TeacherScale = Annotated[float, Interval(ge=0.25, le=4)]  # of images at which a teacher predicts
 Scale = Annotated[float, Interval(ge=0.05, le=20)]
 RoundCount = Annotated[int, Interval(ge=1, le=1000)]

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Interval, MinLen
+from annotated_types import MinLen
 
-from training.settings.bounds import Count, Fraction, Portion, Weight
-
-TeacherScale = Annotated[float, Interval(ge=0.25, le=4)]
+from training.settings.bounds import Count, Fraction, Portion, TeacherScale, Weight
 
 
 @dataclass(frozen=True)

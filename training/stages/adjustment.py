@@ -26,7 +26,7 @@ class AdjustmentStage(Stage):
     reference: bool = True
 
     def skipped(self, run: Run) -> str | None:
-        if run.directory.stages[run.baseline.name].get("adapted"):
+        if run.starts_adapted:
             return "No logit adjustment: the model that this run starts from was adapted already"
         return None
 

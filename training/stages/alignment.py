@@ -68,7 +68,7 @@ class AlignmentStage(Stage):
 
     def skipped(self, run: Run) -> str | None:
         """Left out where the run started from a model that was trained on the target."""
-        if run.directory.stages[run.baseline.name].get("adapted"):
+        if run.starts_adapted:
             return "No alignment: the model that this run starts from was trained on the target already"
         return None
 

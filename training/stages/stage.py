@@ -143,6 +143,11 @@ class Run:
         """The stage whose model is "before adaptation"."""
         return next(stage for stage in self.plan if stage.scored)
 
+    @property
+    def starts_adapted(self) -> bool:
+        """Did the run start from a model that was trained on the target already (`--warm-start`)?"""
+        return bool(self.directory.stages[self.baseline.name].get("adapted"))
+
     def previous(self, stage: Stage) -> Stage | None:
         """The last finished stage before `stage` that left a network."""
         finished = self.directory.stages

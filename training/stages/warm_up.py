@@ -130,7 +130,7 @@ class TranslatedWarmUpStage(WarmUpStage):
 
     def skipped(self, run: Run) -> str | None:
         """Left out where the run started from a model that was trained on the target."""
-        if run.directory.stages[run.baseline.name].get("adapted"):
+        if run.starts_adapted:
             return "No source model on translated images: the model that this run starts from was adapted already"
         return None
 

@@ -102,10 +102,11 @@ def test_what_it_cannot_do_is_refused_in_a_sentence():
 
 
 def test_a_model_that_was_adapted_already_is_not_trained_anew():
-    stages = {stage.name: stage for stage in plan.plan(experiment("cbst", "translation=CycleGan"))}
+    chosen = experiment("cbst", "translation=CycleGan")
+    stages = {stage.name: stage for stage in plan.plan(chosen)}
     for adapted in (True, False):
         directory = SimpleNamespace(stages={"source": {"adapted": adapted}})
-        run = SimpleNamespace(directory=directory, baseline=stages["source"])
+        run = Run(chosen, directory, None, None, tuple(stages.values()))
         assert bool(stages["translated"].skipped(run)) == adapted
 
 
