@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import tensorflow as tf
 
 from models.levels import with_levels
 from training.data.input_pipeline import load_frame
@@ -34,7 +35,7 @@ class ContrastReport:
 
     def __init__(self, run: Run, settings: PrototypeContrast | PixelContrast, stage: Stage):
         self.run, self.settings, self.stage = run, settings, stage
-        self.seeing = with_levels(run.network)
+        self.outputs = tf.function(partial(with_levels(run.network), training=False), autograph=False)
         self.before = self.features()
 
     def features(self) -> dict[str, DomainFeatures]:
@@ -69,7 +70,7 @@ class ContrastReport:
     def _of_frame(self, frames: np.ndarray, classes: int, predicted: bool) -> PixelFeatures:
         """The labelled cells of images with labels, uint8 `[b, h, w, 4]`."""
         image, label = frames[..., :3], frames[..., 3]
-        outputs = self.seeing(image.astype(np.float32), training=False)
+        outputs = self.outputs(tf.constant(image, tf.float32))  # as a graph, which keeps no activation
         size = grid_size(outputs["levels"], self.settings.grid)
         if predicted:
             label = np.argmax(on_grid_of(label, outputs["logits"]), axis=-1)
