@@ -26,6 +26,7 @@ class Watch:
     stop: bool = True  # stop at a clear collapse and return to the best earlier round
     images: Count = 100  # target images it predicts
     every: Count | None = None  # steps between two verdicts on an online adaptation; None: a quarter of its steps
+    patience: Count = 2  # collapses in a row that stop an online adaptation: early ones can pass; rounds stop at one
     collapse_drift: Weight = 0.10
     collapse_share_excess: Weight = 0.25
     collapse_source_loss: Weight = 0.5  # points of mIoU on the source, together with the share excess

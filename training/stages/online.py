@@ -2,7 +2,8 @@
 
 The training has one schedule, and is cut into parts so that the watch can judge it on its way: each part is a stage of
 the run, which goes on with all variables of the part before, as if there were no cut. The watch judges student and
-teacher of each part. The best of all by the watch is the result; a collapse of both ends the run.
+teacher of each part. The best of all by the watch is the result. Where both collapse, in as many
+parts in a row as `Watch.patience` says, the run ends.
 """
 
 from collections.abc import Iterator
@@ -51,22 +52,20 @@ def stages(part: Online, experiment: Experiment) -> tuple[Stage, ...]:
     schedule = experiment.data.schedules["online"]
     every = experiment.recipe.watch.every or -(-schedule.steps // PARTS)
     firsts = range(0, schedule.steps, every)
-    margins = experiment.data.label_margins
-    return tuple(_stage(part, margins, schedule, first, min(first + every, schedule.steps)) for first in firsts)
-
-
-def _stage(part: Online, margins: tuple, schedule: Schedule, first: int, last: int) -> Stage:
-    return OnlineStage(
-        name=f"online_{last}",
-        title=f"Step {last}",
-        phrase=f"after step {last} of {schedule.steps}",
-        schedule=schedule,
-        way="by online self-training",
-        ends_run=True,
-        settings=part,
-        margins=margins,
-        first=first,
-        last=last,
+    return tuple(
+        OnlineStage(
+            name=f"online_{last}",
+            title=f"Step {last}",
+            phrase=f"after step {last} of {schedule.steps}",
+            schedule=schedule,
+            way="by online self-training",
+            ends_run=experiment.recipe.watch.patience,
+            settings=part,
+            margins=experiment.data.label_margins,
+            first=first,
+            last=last,
+        )
+        for first, last in ((first, min(first + every, schedule.steps)) for first in firsts)
     )
 
 

@@ -115,7 +115,8 @@ def _check_finished(directory: RunDirectory, stages: tuple[Stage, ...]) -> None:
 
 
 def _carry_out_all(run: Run) -> None:
-    """Every stage that is neither finished nor skipped, until one collapses."""
+    """Every stage that is neither finished nor skipped, until a collapse ends the run."""
+    collapses = 0  # in a row
     for stage in run.plan:
         if stage.name not in run.directory.stages:
             reason = stage.skipped(run)
@@ -125,9 +126,14 @@ def _carry_out_all(run: Run) -> None:
             with out_of_memory_said(lambda: out_of_memory_predicting(PREDICTION_BATCH, run.size)):
                 _carry_out(run, stage)  # what its training needs is said where it trains
         verdict = run.directory.stages[stage.name].get("verdict")
-        if stage.ends_run and run.experiment.recipe.watch.stop and verdict["collapse"]:
+        if not stage.ends_run or not run.experiment.recipe.watch.stop:
+            continue
+        collapses = collapses + 1 if verdict["collapse"] else 0
+        if collapses == stage.ends_run:
             console.print(f"The watch stops here: {stage.title}: {verdict['sentence']}", style="bold red")
             break
+        if collapses:
+            console.print(f"The watch waits: {stage.title}: {verdict['sentence']}", style="bold red")
 
 
 def _carry_out(run: Run, stage: Stage) -> None:

@@ -59,7 +59,7 @@ def stages(part: Rounds, experiment: Experiment) -> tuple[Stage, ...]:
             phrase=f"of round {number} of {count}",
             schedule=_schedule_of_round(schedule, part, number),
             way="by self-training",
-            ends_run=True,
+            ends_run=1,  # the next labels would come from it
             labelled=True,
             settings=part,
             number=number,

@@ -44,9 +44,9 @@ class Stage:
     ("The model is that ..."). way: how it adapts ("adapted ... by adversarial alignment"), "" = not at all.
 
     scored: it changes the network, so the result is scored and watched. reference: the watch compares later stages with
-    it. ends_run: a collapse after it ends the run, where the recipe says so. labelled: it learns from labels that the
-    other model of `--warm-start` may have made. takes_target_statistics: from it on the network's batch-norm statistics
-    are the target's.
+    it. ends_run: as many collapses in a row end the run, where the recipe says so; 0 = it never ends it. labelled: it
+    learns from labels that the other model of `--warm-start` may have made. takes_target_statistics: from it on the
+    network's batch-norm statistics are the target's.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Stage:
     way: str = ""
     scored: bool = True
     reference: bool = False
-    ends_run: bool = False
+    ends_run: int = 0
     labelled: bool = False
     takes_target_statistics: bool = False
 

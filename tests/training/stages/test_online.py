@@ -13,11 +13,12 @@ from training.data.classes import LABEL_SPACES
 from training.errors import UserError
 from training.evaluation.watch import Verdict
 from training.methods.online_labels import ImageWeights
+from training.progress import console
 from training.run_directory.checkpoint import read_lasting
 from training.run_directory.paths import RunDirectory
 from training.stages import online
 from training.stages.judging import Judgement, better_of
-from training.stages.plan import plan
+from training.stages.plan import _carry_out_all, plan
 from training.stages.warm_start import warm_start_of
 
 WHOLE, PARTS = "watch.every=5", "watch.every=2"
@@ -197,10 +198,31 @@ def test_the_better_is_by_score_among_what_did_not_collapse(student, teacher, be
 
 
 def test_a_collapse_ends_the_training(start, small):
-    directory = finished(start, small, "run", PARTS, "watch.stop=True", "watch.collapse_drift=0")
+    directory = finished(start, small, "run", PARTS, "watch.stop=True", "watch.collapse_drift=0", "watch.patience=1")
     names = list(directory.stages)
     assert "online_5" not in names
     assert all(each["verdict"]["collapse"] for each in directory.stages[names[-1]]["candidates"].values())
+
+
+@pytest.mark.parametrize(
+    ("patience", "collapses", "said"),
+    [
+        (1, (False, True, True), ["The watch stops here: Step 1"]),
+        (2, (True, True, True), ["The watch waits: Step 0", "The watch stops here: Step 1"]),
+        (2, (True, False, True), ["The watch waits: Step 0", "The watch waits: Step 2"]),
+    ],
+)
+def test_as_many_collapses_in_a_row_as_the_patience_end_the_training(monkeypatch, patience, collapses, said):
+    parts = [SimpleNamespace(name=f"{number}", title=f"Step {number}", ends_run=patience) for number in range(3)]
+    verdicts = {f"{number}": {"verdict": {"collapse": each, "sentence": ""}} for number, each in enumerate(collapses)}
+    recipe = SimpleNamespace(watch=SimpleNamespace(stop=True))
+    run = SimpleNamespace(
+        plan=parts, directory=SimpleNamespace(stages=verdicts), experiment=SimpleNamespace(recipe=recipe)
+    )
+    printed = []
+    monkeypatch.setattr(console, "print", lambda text, **_: printed.append(text.removesuffix(": ")))
+    _carry_out_all(run)
+    assert printed == said
 
 
 def test_without_imagenet_weights_there_is_no_feature_distance_and_a_sentence_says_so(start, small, capsys):
