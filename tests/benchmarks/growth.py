@@ -1,6 +1,8 @@
 """How the cost of a labelling round grows with the target: 1, 4 and 16 times as many embedded streets.
 
     python tests/benchmarks/growth.py                 # 25, 100 and 400 images of 128x256; a few minutes on two cores
+    python tests/benchmarks/growth.py --selector entropy_mixture
+    python tests/benchmarks/growth.py --selector entropy_pass     # no labels: before a round of UPLR alignment
 
 Each case labels in a process of its own, after a small labelling that warms it up: CPU seconds are of all threads, peak
 memory is what the case held above the warmed-up process. The cache of predictions is kept as small as it would be
@@ -16,6 +18,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.benchmarks.memory import peak_mib
@@ -23,7 +26,7 @@ from training.distribution.quiet import start_tensorflow
 
 FIRST, TIMES = 25, (1, 4, 16)
 SIZE, BATCH = (128, 256), 8
-PORTION, STRIDE = 0.2, 4
+ENTROPY_PASS = "entropy_pass"
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Result:
     label_bytes: int
 
 
-def measure(images: int, cache_mib: int, run: Path | None) -> Result:
+def measure(images: int, cache_mib: int, run: Path | None, selector: str) -> Result:
     """Label `images` streets in this process."""
     start_tensorflow()
     from models.segmenter import build_segmenter
@@ -48,19 +51,26 @@ def measure(images: int, cache_mib: int, run: Path | None) -> Result:
     from training.prediction.predictor import Predictor
     from training.prediction.target_predictions import TargetPredictions
     from training.prediction.trained_model import load_trained
-    from training.pseudo_labels import ClassBalancedSelector
+    from training.probability_maps.class_entropies import ClassEntropies
+    from training.pseudo_labels import build_selector
     from training.settings.data import Domain
+    from training.settings.selectors import Selector
 
     space = LABEL_SPACES["cityscapes19"]
     network = load_trained(run).network if run else build_segmenter("compact", space.count)
-    predictor = Predictor(network, flips=(False, True))
+    views = (False,) if selector == ENTROPY_PASS else (False, True)  # as in a run
+    predictor = Predictor(network, flips=views)
+    settings = next((kind for kind in get_args(Selector) if kind.kind == selector), None)
     streets = Domain(reader="streetsim", style="city", split="train", count=max(images, 2 * BATCH))
     dataset = load_domain(streets, space, SIZE)
 
     def label(count: int, folder: Path) -> None:
         part = dataset.subset(range(count))
         predictions = TargetPredictions(predictor, part, SIZE, BATCH, cache_bytes=cache_mib << 20)
-        label_images(predictions, ClassBalancedSelector(portion=PORTION, stride=STRIDE), LabelFolder(folder))
+        if selector == ENTROPY_PASS:
+            ClassEntropies.of_maps(predictions(), space.count)
+        else:
+            label_images(predictions, build_selector(settings(), 1), LabelFolder(folder))
 
     with tempfile.TemporaryDirectory() as folder:
         label(2 * BATCH, Path(folder) / "warm")
@@ -73,7 +83,7 @@ def measure(images: int, cache_mib: int, run: Path | None) -> Result:
 
 def in_own_process(images: int, arguments) -> Result:
     command = [sys.executable, __file__, "--images", str(images), "--cache-mib", str(arguments.cache_mib)]
-    command += ["--run", str(arguments.run)] if arguments.run else []
+    command += ["--selector", arguments.selector, *(["--run", str(arguments.run)] if arguments.run else [])]
     finished = subprocess.run(command, check=True, capture_output=True, text=True)
     return Result(**json.loads(finished.stdout.splitlines()[-1]))
 
@@ -83,12 +93,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="one case only, as JSON")
     parser.add_argument("--first", type=int, default=FIRST, help="images of the smallest case")
     parser.add_argument("--cache-mib", type=int, default=0)
+    parser.add_argument("--selector", default="class_balanced", help=f"its kind, or {ENTROPY_PASS}")
     parser.add_argument("--run", type=Path)
     arguments = parser.parse_args()
     if arguments.images:
-        print(json.dumps(vars(measure(arguments.images, arguments.cache_mib, arguments.run))))
+        print(json.dumps(vars(measure(arguments.images, arguments.cache_mib, arguments.run, arguments.selector))))
         return
-    print(f"labels of {SIZE[0]}x{SIZE[1]}, cbst, portion {PORTION}, cache of predictions {arguments.cache_mib} MiB")
+    print(f"{SIZE[0]}x{SIZE[1]}, {arguments.selector}, cache of predictions {arguments.cache_mib} MiB")
     print("images    s     CPU s   CPU s per image   to the first   peak MiB   label bytes per image")
     first = None
     for times in TIMES:
