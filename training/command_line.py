@@ -15,7 +15,7 @@ from models.catalogue import NETWORKS
 from training.control import control_of
 from training.errors import UserError
 from training.overrides import use_of, with_overrides
-from training.presets import DATA, EMBEDDED, SUITED
+from training.presets import DATA, EMBEDDED
 from training.recipes import RECIPES
 from training.settings.data import Data, Domain, Translator
 from training.settings.experiment import Experiment, Model, Recipe
@@ -23,6 +23,7 @@ from training.settings.sampling import SourceShare
 from training.settings.schedule import Schedule
 from training.settings.stages import Rounds
 from training.settings.translation import CycleGan, Fda, TranslatedImages
+from training.suited import SUITED
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""What a run can be told: frozen dataclasses, composed, no inheritance. Values live in `recipes.py` and `presets.py`.
+"""What a run can be told: frozen dataclasses, composed, no inheritance.
+
+Values live in `recipes.py`, `presets.py` and `suited.py`.
 
 | module      | what it holds                                                                           |
 |-------------|-----------------------------------------------------------------------------------------|

@@ -16,7 +16,7 @@ from training.data.sampling import Permutation, RareClasses, Weighted
 from training.data.soft_balance import draw_probabilities, image_ratios
 from training.errors import UserError
 from training.methods.adversarial import AdversarialSelfTraining, AdversarialTraining
-from training.presets import DATA, SUITED
+from training.presets import DATA
 from training.progress import console
 from training.run_directory.checkpoint import read_lasting
 from training.run_directory.paths import RunDirectory
@@ -24,6 +24,7 @@ from training.settings.schedule import Optimizer
 from training.settings.stages import Alignment
 from training.stages import alignment, balanced_orders, fitting, rounds
 from training.stages.plan import plan
+from training.suited import SUITED
 
 SHARP = ("alignment.sampler.slope=50", "alignment.sampler.shift=0.7")
 ONE_CLASS = ("alignment.rounds=2", "alignment.sampler.classes=1", *SHARP)
