@@ -187,6 +187,7 @@ def write_model(path: Path, model: "onnx.ModelProto", metadata: "ModelMetadata",
     from training.prediction.model_metadata import METADATA_KEY, ModelMetadata
 
     text = metadata.to_json()
+    ModelMetadata.from_json(text, str(path))  # before anything is written
     model.metadata_props.add(key=METADATA_KEY, value=text)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

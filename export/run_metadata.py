@@ -6,7 +6,7 @@ from typing import Any
 from models.catalogue import NETWORKS
 from training.data.classes import LabelSpace
 from training.data.fixed_lists import target_range
-from training.errors import UserError
+from training.errors import UserError, printable
 from training.evaluation.watch import scored_stages, weights_stage
 from training.experiment_json import VERSION
 from training.prediction.label_files import MANIFEST_NAME, read_fitted
@@ -52,7 +52,7 @@ def metadata_of_run(
 def domain_title(domain: Domain) -> str:
     """ "streetsim game train", "cityscapes val"; of a user's folder its name, never its path."""
     if domain.reader in ("folders", "images"):
-        return Path(domain.root or domain.reader).name
+        return printable(Path(domain.root or domain.reader).name)
     return " ".join(part for part in (domain.reader, domain.style, domain.city, domain.split) if part)
 
 
@@ -93,11 +93,13 @@ def _figures(stages: dict[str, dict], stage: str | None) -> dict[str, Any] | Non
 
 
 def selection(directory: RunDirectory, classes: int, stages: dict[str, dict], stage: str) -> RoundSelection | None:
-    """How the last round labelled; for the source model the first round, which labelled with its predictions."""
+    """How the round of these weights labelled; for a model from before the rounds the first one."""
     rounds = [name for name in stages if (directory.pseudo_labels / name / MANIFEST_NAME).is_file()]
     if not rounds:
         return None
-    name = rounds[0] if stage == _baseline(stages) else stage if stage in rounds else rounds[-1]
+    # The stage whose weights these are: the watch may have taken an earlier one than the last.
+    taken = (weights_stage(stages, stage) or stage).removeprefix(STUDENT)
+    name = taken if taken in rounds else rounds[0]
     fitted = read_fitted(directory.pseudo_labels / name)
     if fitted.classes != classes:
         raise UserError(f"The manifest of {name} is for {fitted.classes} classes, the run for {classes}")

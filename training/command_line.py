@@ -169,11 +169,15 @@ def _named(options: dict, name: str, kind: str):
 def _with_folders(data: Data, arguments: Arguments) -> Data:
     """The data with the user's folders and label space."""
     if arguments.source_root is not None:
-        data = replace(data, source=_at(data.source, arguments.source_root))
+        if data.source.reader == "streetsim":  # what is held out of the streets says nothing of the user's images
+            data = replace(data, source_evaluation=None)
+        data = replace(data, source=_at(data.source, arguments.source_root, "folders"))
     if arguments.target_root is not None:
-        data = replace(data, target=_at(data.target, arguments.target_root))
-        if data.evaluation is not None and data.evaluation.reader == data.target.reader:
-            data = replace(data, evaluation=_at(data.evaluation, arguments.target_root))
+        before, data = data.target, replace(data, target=_at(data.target, arguments.target_root, "images"))
+        if before.reader == "streetsim":
+            data = replace(data, evaluation=None)
+        elif data.evaluation is not None and data.evaluation.reader == before.reader:
+            data = replace(data, evaluation=_at(data.evaluation, arguments.target_root, "images"))
     if arguments.eval_root is not None:
         data = replace(data, evaluation=Domain(reader="folders", root=_absolute(arguments.eval_root)))
     if arguments.classes is not None:
@@ -221,10 +225,10 @@ def semi_supervised(experiment: Experiment, share: float) -> Experiment:
     return replace(experiment, recipe=recipe, data=data, labelled_share=share)
 
 
-def _at(domain: Domain, root: Path) -> Domain:
-    """The domain read from `root`; folders of the user's own take the place of the embedded streets."""
+def _at(domain: Domain, root: Path, reader: str) -> Domain:
+    """The domain read from `root`; the user's own images, by `reader`, take the place of the embedded streets."""
     place = _absolute(root)
-    return Domain(reader="folders", root=place) if domain.reader == "streetsim" else replace(domain, root=place)
+    return Domain(reader=reader, root=place) if domain.reader == "streetsim" else replace(domain, root=place)
 
 
 def _absolute(path: Path) -> str:

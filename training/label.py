@@ -27,7 +27,6 @@ from training.probability_maps.map_files import (
 )
 from training.progress import console, tracked
 from training.pseudo_labels.registry import Choice, choice_called, choices, selectors
-from training.pseudo_labels.spatial_prior import resize_prior
 
 SUM_TOLERANCE = 1e-2  # float16 probabilities of 19 classes stay well inside
 RUN_PRIOR = "spatial_prior.npy"
@@ -123,7 +122,7 @@ def label(arguments: Common) -> None:
     if arguments.prior is not None:
         choice.check_takes_prior()
     choice.selector(**parameters)  # refuses numbers outside their range
-    # The maps, and the spatial prior at their size.
+    # The maps, and the spatial prior.
     predictions = _of_files(arguments) if arguments.checkpoint is None else _of_run(arguments)
     selector = choice.build(_prior(arguments, choice, predictions), **parameters)
     # Labels, which take the place of older ones at the end.
@@ -169,7 +168,7 @@ def _of_run(arguments: Common) -> Predictions:
 
 
 def _prior(arguments: Common, choice: Choice, predictions: Predictions) -> np.ndarray | None:
-    """The prior that --prior names; with --checkpoint the run's own for a selector that weights by one, resized."""
+    """The prior that --prior names; with --checkpoint the run's own for a selector that weights by one."""
     if not choice.with_prior:
         return None
     if arguments.checkpoint is None:
@@ -177,8 +176,7 @@ def _prior(arguments: Common, choice: Choice, predictions: Predictions) -> np.nd
     path = arguments.prior or arguments.checkpoint / RUN_PRIOR
     if arguments.prior is None and not path.exists():
         raise UserError(f"{arguments.checkpoint} has no {RUN_PRIOR}: give --prior, or a selector without one.")
-    prior = load_prior(path, predictions.classes, height_first=arguments.prior is None)
-    return resize_prior(prior, next(iter(predictions())).shape[:2])
+    return load_prior(path, predictions.classes, height_first=arguments.prior is None)
 
 
 def _prior_of_file(path: Path, predictions: "SavedPredictions") -> np.ndarray:

@@ -1,16 +1,19 @@
 """What the file says of itself survives the way through JSON."""
 
 import json
+import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from export.run_metadata import domain_title, domain_titles, licence, metadata_of_run
+from export.run_metadata import domain_title, domain_titles, licence, metadata_of_run, selection
 from tests.export.some_metadata import some_metadata
 from training.command_line import experiment_of, parse
 from training.data.classes import LABEL_SPACES
 from training.errors import UserError
+from training.evaluation import watch
 from training.prediction.label_files import read_fitted
 from training.prediction.model_metadata import ModelMetadata, RoundSelection
 from training.pseudo_labels import ClassBalancedSelector, EntropyMixtureSelector, InstanceAdaptiveSelector, from_json
@@ -39,6 +42,24 @@ def test_it_holds_what_the_run_knows(metadata, run):
     assert metadata.selection.round == "round_1"
     assert metadata.selection.fitted.selector.name == "cbst_sp"
     assert metadata.selection.fitted.to_json() == read_fitted(run / "pseudo_labels" / "round_1").to_json()
+
+
+def test_the_selection_is_that_of_the_round_whose_weights_are_exported(run, monkeypatch):
+    labels = RunDirectory(run).pseudo_labels / "round_1"
+    directory = SimpleNamespace(pseudo_labels=run / "three_rounds")
+    for number in (1, 2, 3):
+        shutil.copytree(labels, directory.pseudo_labels / f"round_{number}", dirs_exist_ok=True)
+    stages = {name: {"scores": {}} for name in ("source", "round_1", "round_2", "round_3")}
+    for kept, of in (("source", 1), ("round_1", 1), ("round_2", 2), ("round_3", 3)):
+        monkeypatch.setattr(watch, "chosen_stage", lambda _, kept=kept: kept)
+        for stage in (kept, "final", f"student/{kept}"):
+            assert selection(directory, SPACE.count, stages, stage).round == f"round_{of}"
+
+
+def test_a_folder_s_name_that_no_line_can_show_is_written_as_one_can():
+    title = domain_title(Domain(reader="images", root="/photos/Urlaub\u00a02024"))
+    assert title == "Urlaub\\xa02024"
+    assert ModelMetadata.from_json(some_metadata(("road",), target=title).to_json()).target == title
 
 
 def test_json_and_back(metadata):

@@ -77,6 +77,15 @@ def test_folders_of_the_user_replace_the_embedded_streets(tmp_path):
     assert resolved.model.network == "deeplab_v3plus_mobilenet_v2"
 
 
+def test_nothing_is_measured_on_the_streets_that_folders_of_the_user_replace(tmp_path):
+    target = experiment("--target-root", str(tmp_path)).data
+    assert (target.target.reader, target.evaluation) == ("images", None)
+    assert target.source_evaluation.reader == "streetsim"
+    source = experiment("--source-root", str(tmp_path)).data
+    assert (source.source.reader, source.source_evaluation) == ("folders", None)
+    assert source.evaluation.reader == "streetsim"
+
+
 @pytest.mark.parametrize(
     "command",
     [

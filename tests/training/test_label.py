@@ -206,8 +206,9 @@ def test_a_second_run_replaces_the_first(tmp_path, maps, archive):
 
 
 def test_a_finished_run_with_its_own_prior(tmp_path, maps, monkeypatch):
-    """The network's side is replaced; its prior is brought from the training size to that of the images."""
+    """The network's side is replaced; its prior is brought from the training size to that of each image."""
     images = [np.moveaxis(single, 0, -1) for single in maps]
+    images[1] = np.swapaxes(images[1], 0, 1)  # a portrait among landscapes
     space = types.SimpleNamespace(count=4, names=("road", "car", "tree", "sky"))
 
     class RunPredictions(Predictions):
@@ -231,6 +232,8 @@ def test_a_finished_run_with_its_own_prior(tmp_path, maps, monkeypatch):
     assert run(*options, "--selector", "cbst_sp", out=tmp_path / "weighted") == 2
     np.save(tmp_path / "spatial_prior.npy", np.ones((6, 5, 4), np.float32))
     assert run(*options, "--selector", "cbst_sp", out=tmp_path / "weighted") == 0
+    sizes = [label.shape for label in read_labels(tmp_path / "weighted").values()]
+    assert sizes == [image.shape[:2] for image in images]
     assert run(*options, "--selector", "ias", out=tmp_path / "adaptive") == 0
     labelling = InstanceAdaptiveSelector().label_all(lambda: iter(images))
     expected = [label_of(probs) for probs, label_of in labelling]

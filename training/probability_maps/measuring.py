@@ -12,6 +12,7 @@ from training.probability_maps.sampling import sample_per_class
 from training.probability_maps.scores import best_class, check_shapes
 
 MakeBatches = Callable[[], Iterable[np.ndarray | Enlarged]]
+PriorAt = Callable[[tuple[int, int]], np.ndarray | None]  # float32 [h, w, c] for the height and width of a map
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,17 @@ class Measured:
 
 
 def measure_images(
-    make_batches: MakeBatches, stride: int, prior: np.ndarray | None, one_pool: bool, every_row: int = 1
+    make_batches: MakeBatches, stride: int, prior_at: PriorAt, one_pool: bool, every_row: int = 1
 ) -> Iterator[Measured]:
     """Measure every image once, on a few threads, while the caller's generator makes the next one.
 
     make_batches: yields maps [h, w, c] or arrays [n, h, w, c]. stride: every stride-th pixel of each arg-max class of
-    an image is measured. prior: float32 [h, w, c] that the probabilities are multiplied by. one_pool: one ranking of
-    all classes. every_row = 7 reads each seventh row only.
+    an image is measured. prior_at: of a height and width, what the probabilities are multiplied by. one_pool: one
+    ranking of all classes. every_row = 7 reads each seventh row only.
     """
 
     def measure(probs: np.ndarray | Enlarged, number: int) -> Measured:
+        prior = prior_at(probs.shape[:2])
         score, label = best_class(probs[::every_row], None if prior is None else prior[::every_row])
         if not score.min() >= 0:
             raise UserError(f"Probability map {number} holds NaN or negative values: expected probabilities in 0..1.")
@@ -51,7 +53,8 @@ def measure_images(
 
     def numbered() -> Iterator[tuple[np.ndarray | Enlarged, int]]:
         for number, probs in enumerate(single_images(make_batches())):
-            check_shapes(probs, prior)
+            check_shapes(probs, None)
+            check_shapes(probs, prior_at(probs.shape[:2]))
             yield probs, number
 
     return in_order(measure, numbered())

@@ -77,7 +77,7 @@ def check_shapes(probs: np.ndarray | Enlarged, prior: np.ndarray | None) -> None
     if prior is not None and prior.shape != probs.shape:
         raise UserError(
             f"The spatial prior has shape {prior.shape} but the probability maps have {probs.shape}: expected the same "
-            "[height, width, classes]; resize the prior or make one at this size."
+            "[height, width, classes]; make a prior of these classes and this size."
         )
 
 

@@ -15,7 +15,7 @@ from training.pseudo_labels.thresholds import ThresholdSelector
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GlobalThresholdSelector(ThresholdSelector):
-    """prior: float32 [h, w, c] at the size of the images it is fitted to, or None."""
+    """prior: float32 [h, w, c], brought to the size of each image, or None."""
 
     kind: ClassVar = "global_threshold"
     short: ClassVar = "st"

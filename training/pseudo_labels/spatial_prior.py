@@ -47,6 +47,21 @@ def resize_prior(prior: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return _normalised(_apply(np.moveaxis(prior, -1, 0).astype(np.float64), rows, columns))
 
 
+class PriorAtSizes:
+    """A spatial prior float32 [h, w, c] at the size of each image, or None; the last size is kept."""
+
+    def __init__(self, prior: np.ndarray | None):
+        self.prior, self._last = prior, prior
+
+    def __call__(self, size: tuple[int, int]) -> np.ndarray | None:
+        """At the height and width of an image; several threads may ask."""
+        last = self._last
+        if last is None or last.shape[:2] == size:
+            return last
+        self._last = resized = self.prior if self.prior.shape[:2] == size else resize_prior(self.prior, size)
+        return resized
+
+
 def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Nearest neighbour with aligned image borders: label [h, w] -> [size]."""
     rows, columns = (

@@ -6,8 +6,8 @@ images, take the value that a portion of them reaches, keep the pixels whose rat
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -29,7 +29,7 @@ from training.pseudo_labels.selector import (
     read_common,
     read_counts,
 )
-from training.pseudo_labels.spatial_prior import resize_prior
+from training.pseudo_labels.spatial_prior import PriorAtSizes
 
 SAMPLED_ROWS = 7  # the estimate reads every seventh row: prime, so that it meets every phase of an enlarged grid
 MOST_STRIDE = 10**9
@@ -45,29 +45,16 @@ class ThresholdFitted(Fitted):
     """
 
     ranked_pixels: np.ndarray
-    _resized: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, repr=False)
 
     def label(self, probs: Probs) -> np.ndarray:
         """The arg-max over classes of prior * probs / threshold, lowest index on ties, kept where that ratio is at
         least 1 (the paper's inequality is strict, its programs keep equality)."""
-        score, label = best_class(probs, self._prior_at(probs.shape[:2]), self.thresholds, least=1.0)
+        score, label = best_class(probs, self.selector.prior_at(probs.shape[:2]), self.thresholds, least=1.0)
         label[~(score >= 1.0)] = IGNORE
         return label
 
     def to_json(self) -> dict[str, Any]:
         return {**super().to_json(), "ranked_pixels": self.ranked_pixels.tolist()}
-
-    def _prior_at(self, size: tuple[int, int]) -> np.ndarray | None:
-        """The spatial prior at the size of an image."""
-        prior = self.selector.prior
-        if prior is None or prior.shape[:2] == size:
-            return prior
-        resized = self._resized.get(size)
-        if resized is None:
-            resized = resize_prior(prior, size)
-            self._resized.clear()  # only the last size is kept
-            self._resized[size] = resized
-        return resized
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -93,6 +80,11 @@ class ThresholdSelector(Selector):
         if self.compat not in (None, COMPATIBLE):
             raise UserError(f"There is no compatibility mode {self.compat!r}: expected {COMPATIBLE} or none.")
 
+    @cached_property
+    def prior_at(self) -> PriorAtSizes:
+        """The spatial prior at the size of an image."""
+        return PriorAtSizes(self.prior)
+
     def fit(self, maps: Maps, workers: Workers | None = None) -> ThresholdFitted:
         """As `Selector.fit`. `maps` is called one to three times, `maps.some`, if there is one, once.
 
@@ -100,7 +92,7 @@ class ThresholdSelector(Selector):
         2. Count all images: the high bits of all ranked confidences, and every value in a window around the estimate.
         3. Only if a rank lies outside its window: count the values in the bins that hold the ranks.
         """
-        measure = partial(measure_images, stride=self.stride, prior=self.prior, one_pool=self.one_pool)
+        measure = partial(measure_images, stride=self.stride, prior_at=self.prior_at, one_pool=self.one_pool)
         # 1. An estimate of each threshold.
         pools = None if workers is None else 1 if self.one_pool else workers.classes
         sampled = _sampled_histogram(measure(getattr(maps, "some", maps), every_row=SAMPLED_ROWS), pools, workers)

@@ -242,7 +242,7 @@ BAD_CALLS = [
     ({"name": "csbt"}, "no selector 'csbt'"),
     ({"name": "cbst_sp"}, "none was given"),
     ({"prior": MAP}, "uses no spatial prior"),
-    ({"name": "cbst_sp", "prior": MAP[:1]}, "the probability maps have"),
+    ({"name": "cbst_sp", "prior": MAP[..., :1]}, "the probability maps have"),
     ({"compat": "torch"}, "compatibility mode 'torch'"),
     ({"maps": lambda: [MAP, np.ones((2, 2, 3), np.float32)]}, "has 3 classes"),
     ({"maps": lambda: [MAP * np.nan]}, "map 0 holds NaN"),
