@@ -12,6 +12,7 @@ import numpy as np
 
 from models.heads import classifier_bias
 from training.progress import console
+from training.run_directory.paths import ADJUSTMENT
 from training.stages.stage import Run, Stage
 
 
@@ -19,19 +20,20 @@ from training.stages.stage import Run, Stage
 class AdjustmentStage(Stage):
     """The classifier's bias loses the source's prior; nothing is trained."""
 
-    name: str = "adjustment"
+    name: str = ADJUSTMENT
     title: str = "Logit adjustment"
     phrase: str = "before the rounds, with adjusted logits"
     way: str = "by logit adjustment"
     reference: bool = True
 
     def skipped(self, run: Run) -> str | None:
-        if run.starts_adapted:
-            return "No logit adjustment: the model that this run starts from was adapted already"
+        if run.adjusted_before == run.experiment.recipe.logit_adjustment:
+            return "No logit adjustment: the model that this run starts from has it already"
         return None
 
     def run(self, run: Run) -> dict:
-        prior = run.logit_prior
+        # What the model that the run starts from went through is not repeated.
+        prior = run.logit_prior * (1 - run.adjusted_before / run.experiment.recipe.logit_adjustment)
         bias = classifier_bias(run.network)
         bias.assign(bias - prior)
         names = run.domains.label_space.names

@@ -129,14 +129,20 @@ class Run:
 
     @cached_property
     def logit_prior(self) -> np.ndarray | None:
-        """float32 `[classes]`: `logit_adjustment` times the logarithm of each class's share of the source, with a mean
-        of 0; that of a class that the source does not show is the largest. None without logit adjustment."""
-        factor = self.experiment.recipe.logit_adjustment
+        """What the logits do without once they are adjusted, float32 `[classes]`: the logarithm of each class's share
+        of the source times the recipe's `logit_adjustment`, or times that of the model that the run starts from, with a
+        mean of 0. A class that the source does not show has the largest. None without logit adjustment."""
+        factor = self.experiment.recipe.logit_adjustment or self.adjusted_before
         if factor == 0:
             return None
         shares = self.domains.source_shares
         logarithms = np.log(np.where(shares > 0, np.maximum(shares, LEAST_SHARE), shares.max()))
         return (factor * (logarithms - logarithms.mean())).astype(np.float32)
+
+    @property
+    def adjusted_before(self) -> float:
+        """The `logit_adjustment` of the model that the run starts from (`--warm-start`), 0 without."""
+        return 0.0 if self.warm_start is None else self.warm_start.logit_adjustment
 
     @property
     def baseline(self) -> Stage:

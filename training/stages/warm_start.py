@@ -21,7 +21,7 @@ from training.files.atomic import digest_of
 from training.prediction.foreign_predictor import SUFFIXES, ForeignPredictor
 from training.prediction.predictor import Predictor
 from training.prediction.trained_model import load_trained
-from training.run_directory.paths import STATE, RunDirectory
+from training.run_directory.paths import ADJUSTMENT, STATE, STUDENT, RunDirectory
 from training.settings.experiment import Experiment
 
 
@@ -30,8 +30,9 @@ class WarmStart:
     """path: absolute, a run directory or a file; file: the one that is read, with its sha256.
 
     role: "weights" = they take the place of the warm-up; "labeller" = it labels round 1. adapted: weights that were
-    trained on the target already (its batch-norm statistics alone do not count). serves: name of the stage that needs
-    it. pixels: see `foreign_predictor.PIXELS`, None = the usual ones.
+    trained on the target already (its batch-norm statistics alone do not count). logit_adjustment: what their logits
+    went through, 0 = none. serves: name of the stage that needs it. pixels: see `foreign_predictor.PIXELS`, None = the
+    usual ones.
     """
 
     path: str
@@ -40,6 +41,7 @@ class WarmStart:
     sha256: str
     serves: str
     adapted: bool = False
+    logit_adjustment: float = 0.0
     pixels: str | None = None
 
     def is_needed(self, stages: dict) -> bool:
@@ -97,9 +99,15 @@ def _found(
         if not weights.is_file():
             raise UserError(f"--warm-start {path}: that run is not finished; continue it with --resume first")
         if _same_network(trained, experiment):
-            figures = other.stages[weights_stage(other.stages, stage)]
-            adapted = figures["adapts"] or figures.get("adapted", False)
-            return WarmStart(str(path), "weights", str(weights), _sha256(weights), baseline, adapted)
+            if getattr(experiment.recipe.adaptation, "start", None) == "imagenet":
+                raise UserError(
+                    f"--warm-start {path}: this recipe trains from ImageNet's weights (adaptation.start=imagenet) and "
+                    "would not use those of that run: set adaptation.start=warm_up, or leave --warm-start out"
+                )
+            taken = weights_stage(other.stages, stage)
+            adapted = other.stages[taken]["adapts"] or other.stages[taken].get("adapted", False)
+            adjusted = _logit_adjustment_of(other, trained, taken)
+            return WarmStart(str(path), "weights", str(weights), _sha256(weights), baseline, adapted, adjusted)
     if labelled is None:
         raise UserError(
             f"--warm-start {path}: a model that is no run of {experiment.model.network} can only label for the "
@@ -107,6 +115,14 @@ def _found(
         )
     file = weights if path.is_dir() else path
     return WarmStart(str(path), "labeller", str(file), _sha256(file), labelled, pixels=pixels)
+
+
+def _logit_adjustment_of(other: RunDirectory, trained: Experiment, taken: str) -> float:
+    """What the logits of a stage of another run went through: in that run, or before its own warm start."""
+    names = [name.removeprefix(STUDENT) for name in (*other.stages, taken)]
+    if ADJUSTMENT in names[:-1] and names.index(ADJUSTMENT) <= names.index(names[-1]):
+        return trained.recipe.logit_adjustment
+    return (other.read_json(STATE).get("warm_start") or {}).get("logit_adjustment", 0.0)
 
 
 def _run_around(path: Path) -> tuple[Path | None, str]:

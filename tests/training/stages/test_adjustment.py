@@ -12,16 +12,16 @@ from training.recipes import RECIPES
 from training.settings.experiment import Recipe
 from training.stages.adjustment import AdjustmentStage
 from training.stages.stage import Run, Stage
+from training.stages.warm_start import WarmStart, _logit_adjustment_of
 
 
-def run_with(shares, factor: float, **of_source) -> Run:
-    """A run whose source shows the classes with these shares."""
+def run_with(shares, factor: float, before: float | None = None) -> Run:
+    """A run whose source shows the classes with these shares. before: what its warm start went through."""
     experiment = SimpleNamespace(recipe=Recipe(paper="", logit_adjustment=factor))
     domains = SimpleNamespace(source_shares=np.array(shares), label_space=TINY_SPACE)
-    directory = SimpleNamespace(stages={"source": of_source})
-    return Run(
-        experiment, directory, domains, tiny_network(), (Stage(name="source", title="", phrase=""), AdjustmentStage())
-    )
+    start = None if before is None else WarmStart("", "weights", "", "", "source", True, before)
+    plan = (Stage(name="source", title="", phrase=""), AdjustmentStage())
+    return Run(experiment, SimpleNamespace(), domains, tiny_network(), plan, start)
 
 
 def test_logits_lose_the_logarithm_of_the_classes_shares():
@@ -42,8 +42,32 @@ def test_a_class_that_the_source_never_shows_gains_nothing_and_a_very_rare_one_n
     )
 
 
-def test_published_recipes_do_without_and_so_does_a_run_from_an_adapted_model():
+def test_published_recipes_do_without():
     assert run_with([0.5, 0.3, 0.2], 0.0).logit_prior is None
     assert all(recipe.logit_adjustment == 0 for name, recipe in RECIPES.items() if name != "best")
-    assert AdjustmentStage().skipped(run_with([0.5, 0.3, 0.2], 1.0, adapted=True)) is not None
-    assert AdjustmentStage().skipped(run_with([0.5, 0.3, 0.2], 1.0)) is None
+
+
+@pytest.mark.parametrize(("before", "share"), [(None, 1.0), (0.0, 1.0), (0.25, 0.5), (1.0, -1.0)])
+def test_what_the_model_of_a_warm_start_went_through_is_not_repeated(before, share):
+    run = run_with([0.7, 0.2, 0.1], 0.5, before)
+    assert run.plan[1].skipped(run) is None
+    bias = classifier_bias(run.network).numpy()
+    run.plan[1].run(run)
+    np.testing.assert_allclose(bias - classifier_bias(run.network).numpy(), share * run.logit_prior, atol=1e-6)
+
+
+def test_a_model_that_is_adjusted_stays_so_whatever_the_recipe_asks():
+    same = run_with([0.7, 0.2, 0.1], 0.5, 0.5)
+    assert "has it already" in same.plan[1].skipped(same)
+    without = run_with([0.7, 0.2, 0.1], 0.0, 0.5)
+    np.testing.assert_array_equal(without.logit_prior, same.logit_prior)  # training on the source keeps it
+
+
+def test_a_warm_start_knows_what_the_other_run_went_through():
+    trained = SimpleNamespace(recipe=Recipe(paper="", logit_adjustment=0.25))
+    state = {}
+    other = SimpleNamespace(stages=["source", "adjustment", "online_3"], read_json=lambda _: state)
+    found = [_logit_adjustment_of(other, trained, taken) for taken in ("source", "adjustment", "student/online_3")]
+    assert found == [0.0, 0.25, 0.25]
+    other.stages, state["warm_start"] = ["source", "round_1"], {"logit_adjustment": 0.5}
+    assert _logit_adjustment_of(other, trained, "round_1") == 0.5
