@@ -1,5 +1,7 @@
 """An experiment as JSON (recipe.json) and back: every number within its bounds, or one sentence says where not."""
 
+import functools
+
 from models.catalogue import NETWORKS
 from training.errors import UserError
 from training.settings.experiment import Experiment
@@ -10,18 +12,24 @@ OPTIONS = "the options"
 """The `place` of an experiment that comes from the command line."""
 
 
-def experiment_to_json(experiment: Experiment) -> dict:
+@functools.cache
+def _adapter():
+    """Pydantic's of an experiment, made once: that takes a tenth of a second."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Experiment).dump_python(experiment, mode="json")
+    return TypeAdapter(Experiment)
+
+
+def experiment_to_json(experiment: Experiment) -> dict:
+    return _adapter().dump_python(experiment, mode="json")
 
 
 def experiment_from_json(value: object, place: str = "recipe.json") -> Experiment:
     """The experiment that `value` describes, every number within its bounds; UserError, saying `place`, if none."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        experiment = TypeAdapter(Experiment).validate_python(value)
+        experiment = _adapter().validate_python(value)
     except ValidationError as error:
         spot, message = _what_is_wrong(error)
         raise UserError(

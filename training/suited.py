@@ -42,27 +42,35 @@ _IAST_AS_PUBLISHED = (
     "data.schedules.rounds.batch_size=8",
 )
 _HIAST_AS_PUBLISHED = (*_AS_PUBLISHED, "data.schedules.rounds.steps=8000", "data.schedules.rounds.batch_size=6")
-# Of AdaptSegNet, ADVENT and BDL; of IAST and HIAST no schedule of the discriminator is known.
-_ADAPTSEG_AS_PUBLISHED = ("alignment.discriminator_schedule=poly",)
+
+
+def _as_adaptsegnet(schedule: str, steps: int) -> tuple[str, ...]:
+    """One image of each domain a step; the rate, ten times as large for the head, falls as for 250,000 steps."""
+    prefix = f"data.schedules.{schedule}"
+    optimizer = ("name=sgd", "learning_rate=2.5e-4", "schedule=poly", "horizon=250_000")
+    return (f"{prefix}.steps={steps}", f"{prefix}.batch_size=1", *(f"{prefix}.optimizer.{each}" for each in optimizer))
+
+
+# Of AdaptSegNet, ADVENT and BDL, but for the warm-up, which they do without, and for crops at scales of 0.5 to 1.5:
+# they train on whole images, 1280 and 1024 wide. Of IAST and HIAST no schedule of the discriminator is known.
+_ADAPTSEG_AS_PUBLISHED = ("alignment.discriminator_schedule=poly", *_as_adaptsegnet("alignment", 120_000))
 # UPLR published no schedule. That of AdaptSegNet and BDL, which it builds on: 120,000 steps of alignment, in three
-# rounds, and as many of self-training, one image of each domain a step; the rates fall as for 250,000 steps, to 0.56 of
-# what they start with. Not theirs: crops at scales of 0.5 to 1.5; they train on whole images, 1280 and 1024 wide.
+# rounds, and as many of self-training.
 _UPLR_AS_PUBLISHED = (
-    *_ADAPTSEG_AS_PUBLISHED,
-    *(
-        f"data.schedules.{name}.{setting}"
-        for name, steps in (("alignment", 40_000), ("rounds", 120_000))
-        for setting in (
-            f"steps={steps}",
-            "batch_size=1",
-            "optimizer.name=sgd",
-            "optimizer.learning_rate=2.5e-4",  # ten times as much for the head
-            "optimizer.schedule=poly",
-            "optimizer.horizon=250_000",
-        )
-    ),
+    "alignment.discriminator_schedule=poly",
+    *_as_adaptsegnet("alignment", 40_000),
+    *_as_adaptsegnet("rounds", 120_000),
 )
 
+# DAFormer trains from ImageNet's weights, on crops of Cityscapes' frames at half their size. GTA5 it brings to 720 x
+# 1280, SYNTHIA to 760 x 1280; here both domains have one size. Its network is `--model daformer_mit_b5`. MIC's figures
+# are on HRDA, which sees frames of the whole size; these are the settings of MIC on DAFormer. DACS has none of its own.
+_DAFORMER_AS_PUBLISHED = (
+    "adaptation.start=imagenet",
+    "adaptation.rare_class_sampling.crop_most_share=0.75",
+    "data.size=512,1024",
+    "data.crop=512,512",
+)
 # Of `best` on photos; its blend was chosen on two pairs (tests/benchmarks/README.md).
 _BEST_ON_PHOTOS = (
     "data.schedules.online.steps=300",
@@ -79,26 +87,16 @@ _BEST_ON_STREETS = (
 )
 _BEST_AS_PUBLISHED = (
     "adaptation.rare_class_sampling=on",
-    "adaptation.rare_class_sampling.crop_most_share=0.75",
+    *_DAFORMER_AS_PUBLISHED,
     "adaptation.losses.feature_distance=on",
     "adaptation.losses.masked=on",
     "adaptation.weighting=ImageConfidence",
-    "adaptation.start=imagenet",
     "adaptation.blend=1",
     "adaptation.mean_teacher.scales=1.0",
     "logit_adjustment=0",
 )
 _DRSL_AS_PUBLISHED = ("adaptation.mixture.start=0.02",)  # 2000 of 100,000 steps
 
-# DAFormer trains from ImageNet's weights, on crops of Cityscapes' frames at half their size. GTA5 it brings to 720 x
-# 1280, SYNTHIA to 760 x 1280; here both domains have one size. Its network is `--model daformer_mit_b5`. MIC's figures
-# are on HRDA, which sees frames of the whole size; these are the settings of MIC on DAFormer. DACS has none of its own.
-_DAFORMER_AS_PUBLISHED = (
-    "adaptation.start=imagenet",
-    "adaptation.rare_class_sampling.crop_most_share=0.75",
-    "data.size=512,1024",
-    "data.crop=512,512",
-)
 _PGPC_AS_PUBLISHED = (
     *_DAFORMER_AS_PUBLISHED,
     "data.schedules.online.steps=60000",

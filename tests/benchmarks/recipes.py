@@ -6,11 +6,11 @@
         --controls --weights FILE --size 176x240
 
 Options that it does not know go to training/run.py. The source model is trained once per pair and seed (`source_only`)
-and taken over by every recipe; `oracle` trains its own. `--controls` runs every recipe once more with target weight 0:
-the same steps, images and augmentation, and nothing that comes from the target's labels. Recipes that differ in losses
-that the control leaves out (`daformer`, `mic`, `pgpc`) share one control. Finished runs are not repeated
-and stopped ones are continued: the same command goes on where it was. `--jobs 2` carries out two runs at a time, each
-on half of the processor cores.
+and taken over by every recipe whose own warm-up is the same; `oracle`, `uplr` and `drsl` train theirs. `--controls`
+runs every recipe once more with target weight 0: the same steps, images and augmentation, and nothing that comes from
+the target's labels. Recipes that differ in losses that the control leaves out (`daformer`, `mic`, `pgpc`) share one
+control. Finished runs are not repeated and stopped ones are continued: the same command goes on where it was.
+`--jobs 2` carries out two runs at a time, each on half of the processor cores.
 """
 
 import pathlib
@@ -35,7 +35,7 @@ from training.errors import UserError
 from training.presets import EMBEDDED
 from training.recipes import RECIPES
 from training.run_directory.series import carried_out
-from training.settings.experiment import Experiment
+from training.settings.experiment import Experiment, Recipe
 
 CONTROL = "-control"  # behind a recipe's name in the folder of its control
 PAIRS = {
@@ -116,10 +116,17 @@ def source_folder(out: Path, seed: int) -> Path:
 
 def adapted(out: Path, recipe: str, seed: int, options: list[str], overrides: list[str], control: bool) -> Job:
     """The run of a recipe, or its control's, from the source model of the same seed."""
-    start = [] if recipe == "oracle" else ["--warm-start", str(source_folder(out, seed))]
+    start = [] if has_own_warm_up(RECIPES[recipe]) else ["--warm-start", str(source_folder(out, seed))]
     of_control = ["--control"] if control else []
     options = ["--recipe", recipe, "--seed", str(seed), *of_control, *options, *start, *overrides]
     return Job(out / f"{recipe}{CONTROL if control else ''}-{seed}", options)
+
+
+def has_own_warm_up(recipe: Recipe) -> bool:
+    """Is its source model trained in another way than `source_only`: on the target, with translated images, with a
+    second head?"""
+    translated = recipe.translation is not None and recipe.translation.warm_up
+    return recipe.warm_up.domain == "target" or translated or getattr(recipe.adaptation, "mixture", None) is not None
 
 
 def carry_out(jobs: Sequence[Job], at_a_time: int) -> None:
@@ -155,9 +162,10 @@ def shared_controls(recipes: Sequence[str], options: list[str]) -> dict[str, str
     """By recipe: the first recipe of all that has the same control. Without those that learn nothing from labels of the
     target, and so have none."""
     settings: dict[str, Experiment] = {}
+    arguments = parse(["--control", *options])
     for name in [name for name, recipe in RECIPES.items() if recipe.adaptation]:
         try:
-            settings[name] = control_settings(name, options)
+            settings[name] = without_names(experiment_of(replace(arguments, recipe=name)))
         except UserError:  # another recipe may lack the parts that the overrides set
             if name in recipes:
                 raise
@@ -173,9 +181,8 @@ def set_options(values: list[str]) -> list[str]:
     return ["--set", *values] if values else []
 
 
-def control_settings(recipe: str, options: list[str]) -> Experiment:
-    """All that a control's training depends on: without the recipe's name, papers and figures."""
-    experiment = experiment_of(parse(["--recipe", recipe, "--control", *options]))
+def without_names(experiment: Experiment) -> Experiment:
+    """All that a training depends on: without the recipe's name, papers and figures."""
     return replace(experiment, recipe=replace(experiment.recipe, paper="", measured="", published=""), names={})
 
 

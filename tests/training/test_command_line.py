@@ -263,6 +263,7 @@ def test_a_run_that_names_no_recipe_takes_what_suits_its_data(tmp_path):
     roots = ("--source-root", root, "--target-root", root)
     published, mic = (experiment("--data", "gta5_cityscapes", "--recipe", name, *roots) for name in ("best", "mic"))
     assert published.recipe.adaptation == replace(mic.recipe.adaptation, start="imagenet")
+    assert published.data == mic.data
 
 
 def test_a_recipe_without_labels_of_the_target_has_no_control():

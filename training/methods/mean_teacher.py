@@ -115,7 +115,7 @@ class MeanTeacherTraining(Method):
         outside = label == OUTSIDE
         taught, weight = self.labels(probs, tf.cast(~outside & ~pasted, tf.float32))
         label, weight = tf.where(outside | pasted, label, taught), tf.where(pasted, 1.0, weight)
-        return self.with_hidden_blocks(target["image"], target["position"], label, weight)
+        return {**self.with_hidden_blocks(target["image"], target["position"], label, weight), "pasted": pasted}
 
     def with_hidden_blocks(self, image, position, label, weight) -> dict:
         """A domain of a batch, for `masked_view`; label int32 and weight float32 are on the grid of the loss."""

@@ -76,14 +76,8 @@ class CrossEntropyTerm(Term):
 
     def __call__(self, step):
         view = getattr(step, self.domain)
-        return cross_entropy(self.logits(view), view.label, self.count(step), view.weight)
-
-    def logits(self, view: View):
-        """With the prior on the source's pixels, pasted ones too."""
-        if self.prior is None or (self.domain != "source" and view.pasted is None):
-            return view.logits
-        of_source = 1.0 if self.domain == "source" else ops.cast(view.pasted, "float32")[..., None]
-        return ops.cast(view.logits, "float32") + of_source * self.prior
+        logits = with_prior(view, self.prior, everywhere=self.domain == "source")
+        return cross_entropy(logits, view.label, self.count(step), view.weight)
 
     def count(self, step: Step):
         """The divisor, float32 scalar."""
@@ -91,6 +85,15 @@ class CrossEntropyTerm(Term):
         if self.over_all:
             return all_pixels(view.label)
         return view.count("confident") if self.own_mean else labelled_pixels(step)
+
+
+def with_prior(view: View, prior, everywhere: bool = False):
+    """The logits of a view, with the prior of logit adjustment (None: as they are) where the label is the source's: on
+    pasted pixels, or everywhere."""
+    if prior is None or (view.pasted is None and not everywhere):
+        return view.logits
+    of_source = 1.0 if everywhere else ops.cast(view.pasted, "float32")[..., None]
+    return ops.cast(view.logits, "float32") + of_source * prior
 
 
 class TeacherWeightTerm(Term):
@@ -108,19 +111,20 @@ class TeacherWeightTerm(Term):
 class SoftCrossEntropyTerm(Term):
     """LRENT: cross-entropy with the recomputed soft label on the pixels whose hard pseudo-label was kept.
 
-    own_mean: as in `CrossEntropyTerm`.
+    own_mean, prior: as in `CrossEntropyTerm`.
     """
 
     name = "soft_cross_entropy_target"
     needs = ("target", "pseudo_labels", "soft_label")
 
-    def __init__(self, weight: float = 1.0, own_mean: bool = False):
-        self.weight, self.own_mean = weight, own_mean
+    def __init__(self, weight: float = 1.0, own_mean: bool = False, prior=None):
+        self.weight, self.own_mean, self.prior = weight, own_mean, prior
 
     def __call__(self, step):
         view = step.target
         count = view.count("confident") if self.own_mean else labelled_pixels(step)
-        return soft_cross_entropy(view.logits, view.soft_label, labelled_region(view.label), count)
+        logits = with_prior(view, self.prior)
+        return soft_cross_entropy(logits, view.soft_label, labelled_region(view.label), count)
 
 
 class ConfidentRegionKLDTerm(Term):
@@ -221,13 +225,17 @@ class MaskedTerm(Term):
 
     name = "masked"
     needs = ("masked",)
+    prior = None
 
     def __init__(self, settings: Masked):
         self.settings, self.weight = settings, settings.weight
 
+    def build(self, context):
+        self.prior = context.prior
+
     def __call__(self, step):
         view = step.masked
-        return cross_entropy(view.logits, view.label, all_pixels(view.label), view.weight)
+        return cross_entropy(with_prior(view, self.prior), view.label, all_pixels(view.label), view.weight)
 
 
 class AdversarialTerm(Term):

@@ -87,7 +87,7 @@ class Rounds:
     # the mean where each domain has its own (`domain_means`); 0 = the control without labels
     learning_rate_decay: Positive = 1.0  # factor on the learning rate from one round to the next
     blend: Portion = 1.0  # the result of a round lies this share of the way from the model before adaptation to the
-    # trained one (WiSE-FT, CVPR 2022)
+    # trained one (WiSE-FT, CVPR 2022); the next round goes on from the result, with a mean teacher from the student
 
 
 @dataclass(frozen=True)

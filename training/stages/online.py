@@ -48,9 +48,20 @@ CANDIDATES = ("student", "teacher")  # for the result of a part; on ties the lat
 
 
 def stages(part: Online, experiment: Experiment) -> tuple[Stage, ...]:
-    """One stage per part of the training."""
+    """One stage per part of the training.
+
+    Raises:
+        UserError: the recipe trains before it what this training, which starts from other weights, would not use.
+    """
+    recipe = experiment.recipe
+    unused = [*(["alignment"] if recipe.alignment else []), *(["logit_adjustment"] if recipe.logit_adjustment else [])]
+    if part.start == "imagenet" and unused:
+        raise UserError(
+            f"{unused[0]} changes a model that adaptation.start=imagenet does not begin with: set "
+            f"adaptation.start=warm_up or {unused[0]}={0 if unused[0] == 'logit_adjustment' else 'off'}"
+        )
     schedule = experiment.data.schedules["online"]
-    every = experiment.recipe.watch.every or -(-schedule.steps // PARTS)
+    every = recipe.watch.every or -(-schedule.steps // PARTS)
     firsts = range(0, schedule.steps, every)
     return tuple(
         OnlineStage(
@@ -59,7 +70,7 @@ def stages(part: Online, experiment: Experiment) -> tuple[Stage, ...]:
             phrase=f"after step {last} of {schedule.steps}",
             schedule=schedule,
             way="by online self-training",
-            ends_run=experiment.recipe.watch.patience,
+            ends_run=recipe.watch.patience,
             settings=part,
             margins=experiment.data.label_margins,
             first=first,

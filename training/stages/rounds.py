@@ -181,7 +181,7 @@ def round_terms(adaptation: Rounds, with_source: bool, context: TermContext | No
     prior = None if context is None else context.prior
     weight, own_mean = adaptation.target_weight, adaptation.source_share is None or adaptation.domain_means
     target = (
-        SoftCrossEntropyTerm(weight, own_mean)
+        SoftCrossEntropyTerm(weight, own_mean, prior=prior)
         if selector_class(adaptation.selector.kind).gives_soft_labels
         else CrossEntropyTerm("target", weight, own_mean, prior=prior)
     )

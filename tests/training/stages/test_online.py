@@ -131,11 +131,18 @@ def test_a_blend_lies_between_the_model_before_and_the_trained_one(start, small,
             assert_equal({"kernel": kept[0]}, {"kernel": kept[1]})
 
 
-@pytest.mark.parametrize("setting", ["adaptation.blend=0.5", "adaptation.mixture=on"])
+@pytest.mark.parametrize(
+    "setting", ["adaptation.blend=0.5", "adaptation.mixture=on", "alignment=on", "logit_adjustment=0.25"]
+)
 def test_what_goes_on_from_the_warm_up_is_refused_for_a_training_that_does_not(setting):
-    stage = stages("adaptation.start=imagenet", setting)[-1]
     with pytest.raises(UserError, match=setting.split("=")[0].replace(".", r"\.")):
-        stage.check()
+        stages("adaptation.start=imagenet", setting)[-1].check()
+
+
+def test_a_warm_start_is_refused_for_a_training_that_does_not_begin_with_it(start, small):
+    first = finished(start, small, "first", WHOLE).path
+    settings = ("--warm-start", str(first), "--set", "adaptation.start=imagenet")
+    assert start([*options(small, "dacs"), *settings, "--out", str(small / "second")]) == 2
 
 
 def test_from_the_weights_before_the_warm_up(start, small):
