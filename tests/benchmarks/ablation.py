@@ -125,17 +125,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for every run")
     arguments, more = parser.parse_known_args(argv)
     ablation = ABLATIONS[arguments.method]
-    steps = [step for step in ablation.steps if step in (arguments.steps or ablation.steps)]
+    wanted, first = arguments.steps or list(ablation.steps), next(iter(ablation.steps))
+    if unknown := [step for step in wanted if step not in ablation.steps]:
+        parser.error(f"{arguments.method} has no step '{unknown[0]}': choose from {', '.join(ablation.steps)}")
+    # The first step is trained in any case where the others go on from it.
+    steps = [step for step in ablation.steps if step in wanted or (step == first and ablation.shared)]
     summaries: dict[str, list[dict]] = {step: [] for step in steps}
     for seed in arguments.seeds:
         shared: list[str] = []
         for step in steps:
-            run = arguments.out / f"{step.removeprefix('+ ').replace(', ', '-').replace(' ', '-')}-{seed}"
+            name = step.removeprefix("+ ").replace(", ", "-").replace(" ", "-")
+            run = arguments.out / arguments.method / f"{name}-{seed}"
             options = [*more, *shared, *overrides(ablation, step, arguments.set)]
             carried_out(run, ["--recipe", ablation.recipe, "--seed", str(seed), *options])
             if ablation.shared is not None:
                 shared = shared or ["--warm-start", str(model_of(run, ablation.shared))]
             summaries[step].append(outcome(ablation, step, json.loads((run / "report" / "summary.json").read_text())))
+    summaries = {step: runs for step, runs in summaries.items() if step in wanted}
     print(step_table(ablation, summaries), class_table(ablation, summaries), sep="\n\n")
     drawn = draws_table(ablation, summaries)
     if drawn:

@@ -141,7 +141,7 @@ def test_one_command_shares_the_warm_up_and_prints_means(tmp_path, monkeypatch, 
     assert ablation.main(["--out", str(tmp_path), "--data", "streetsim_dusk", "--seeds", "0"]) == 0
     assert list(commands) == ["warm-up-0", "IAS-0", "regularisation-0", "copy-paste-0", "consistency-0"]
     assert all(more[:2] == ["--data", "streetsim_dusk"] for more in commands.values())
-    aligned = str(tmp_path / "warm-up-0" / "alignment.onnx")
+    aligned = str(tmp_path / "hiast" / "warm-up-0" / "alignment.onnx")
     assert [more[2:4] for more in commands.values()][1:] == [["--warm-start", aligned]] * 4
     assert "--warm-start" not in commands["warm-up-0"]
     said = capsys.readouterr().out
@@ -150,3 +150,13 @@ def test_one_command_shares_the_warm_up_and_prints_means(tmp_path, monkeypatch, 
     assert "| **pole** | 0.0 | 20.0 | 40.0 | 60.0 | 80.0 |" in said
     assert "| road | 0.0 | 10.0 | 20.0 | 30.0 | 40.0 |" in said
     assert "absent" not in said
+
+    # Later steps alone start from the first one all the same; the tables leave it out.
+    commands.clear()
+    assert ablation.main(["--out", str(tmp_path / "some"), "--steps", "+ copy-paste"]) == 0
+    assert list(commands) == ["warm-up-0", "copy-paste-0"]
+    assert commands["copy-paste-0"][0] == "--warm-start"
+    assert "| warm-up |" not in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        ablation.main(["--out", str(tmp_path), "--steps", "+ paste"])
+    assert "has no step '+ paste'" in capsys.readouterr().err
