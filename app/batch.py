@@ -19,7 +19,6 @@ from training.data.picture_pixels import range_sentence
 from training.errors import UserError
 
 PREVIEWS = 8
-PREVIEW_SIDE = 480
 CONTENTS = ("labels", "overlays", "confidence")
 Report = Callable[[float, str], None]  # (share done, what is being done)
 

@@ -24,5 +24,5 @@ SESSIONS = 500  # browsers and programs whose settings are remembered
 KEEP_SECONDS = 3600  # uploads and results are deleted after this ...
 CLEANING_SECONDS = 300  # ... by a look every so often
 
-PICTURE_FORMATS_TOLD = "PNG, JPEG, WebP, BMP, GIF or TIFF"
+PICTURE_FORMATS_TOLD = "PNG, JPEG, WebP, BMP, GIF" + (", TIFF or AVIF" if ".avif" in IMAGE_SUFFIXES else " or TIFF")
 PICTURE_SUFFIXES = tuple(dict.fromkeys((*IMAGE_SUFFIXES, *HEIC_SUFFIXES)))  # a HEIC that is not read is told of

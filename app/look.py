@@ -7,6 +7,7 @@ import gradio as gr
 
 from app.loaded_model import LoadedModel
 from training.data.classes import CITYSCAPES_COLORS, LabelSpace
+from training.prediction.model_metadata import ModelMetadata
 
 TITLE = "StreetShift"
 HERE = Path(__file__).parent
@@ -50,7 +51,7 @@ def head() -> str:
     The styles come this way because Gradio rewrites the selectors of its own `css` argument.
     """
     styles, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "hover.js"))
-    description = "Street photos, segmented by a model that adapted to a new place without labels there."
+    description = "Street photos, segmented class by class."
     return f'<meta name="description" content="{description}"><style>{styles}</style><script>{script}</script>'
 
 
@@ -59,9 +60,17 @@ def banner(model: LoadedModel) -> str:
     stripe = "".join("<i style='background:rgb({},{},{})'></i>".format(*CITYSCAPES_COLORS[k]) for k in STRIPE)
     return (
         f'<div class="stripe" aria-hidden="true">{stripe}</div><header class="banner"><h1>{TITLE}</h1>'
-        "<p>Upload a street photo and see what is where in it, as told by a model that learned this place "
-        f'<b>without a single label from it</b>.</p><p class="model">{facts(model)}</p></header>'
+        f"<p>Upload a street photo and see what is where in it{_how_learned(model.metadata)}.</p>"
+        f'<p class="model">{facts(model)}</p></header>'
     )
+
+
+def _how_learned(about: ModelMetadata) -> str:
+    """Of a model that adapted to its target; nothing of one that did not, or that had labels there."""
+    had_labels = about.source == about.target or about.target.endswith(", the rest")  # oracle, semi-supervised
+    if about.recipe == "source_only" or had_labels:
+        return ""
+    return ", as told by a model that learned this place <b>without a single label from it</b>"
 
 
 def hex_colours(space: LabelSpace) -> dict[str, str]:

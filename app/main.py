@@ -12,6 +12,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import re
 import signal
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = tyro.cli(Arguments, args=argv, prog="app/main.py")
     try:
         check_root_path(arguments.root_path)
+        check_address(arguments.host, arguments.port)
         model, source = open_models(arguments)
         serve(model, source, arguments)
         return 0
@@ -77,6 +79,21 @@ def check_root_path(path: str) -> None:
             f"--root-path {path} is no prefix: expected a path that begins with a slash, such as /segment, or an "
             "address such as https://example.org/segment."
         )
+
+
+def check_address(host: str, port: int | None) -> None:
+    """Raise UserError for an address on which this computer cannot listen; without a port the host alone is tried."""
+    if port is not None and not 0 < port < 1 << 16:
+        raise UserError(f"--port {port}: expected 1 to 65535.")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            if os.name != "nt":  # there the option would let two programs listen on one port
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        place = f"--host {host}" if port is None else f"--host {host} --port {port}"
+        raise UserError(f"The page cannot listen on {place} ({error.strerror}): choose another.") from error
 
 
 def open_models(arguments: Arguments) -> tuple[LoadedModel, LoadedModel | None]:
@@ -119,7 +136,8 @@ def serve(model: LoadedModel, source: LoadedModel | None, arguments: Arguments) 
             print(f"The page: {public or url}  (Ctrl-C stops it)", flush=True)
             page.block_thread()
         except OSError as error:
-            raise UserError(f"The page cannot listen on port {arguments.port}: choose another --port.") from error
+            taken = "any port from 7860 on" if arguments.port is None else f"port {arguments.port}"
+            raise UserError(f"The page cannot listen on {taken}: choose another --port.") from error
         finally:
             page.close(verbose=False)
 

@@ -12,6 +12,7 @@ from training.data.classes import LabelSpace
 from training.prediction.label_images import LabelledImages
 
 TOP_CLASSES = 4  # named in a line of the batch
+MOST_LINES = 12  # of a batch, evenly spaced
 
 
 def percent(share: float) -> str:
@@ -122,11 +123,13 @@ def batch(done: Batch, space: LabelSpace) -> str:
     problems = f'<ul class="problems">{problems}</ul>' if failed else ""
     shown = [line for line in done.lines if not line.problem]
     told = notes(shown)
-    shown = shown[:: max(1, len(shown) // 12)][:12]
+    left_out = max(0, len(shown) - MOST_LINES)
+    shown = shown[:: max(1, len(shown) // MOST_LINES)][:MOST_LINES]
     rows = "".join(f"<tr><td>{escape(line.name)}</td><td>{_top(line, space)}</td></tr>" for line in shown)
     return (
         f'<p class="headline">{headline}</p>{problems}{told}<table class="plain files"><thead><tr><th>file</th>'
         f"<th>mostly</th></tr></thead><tbody>{rows}</tbody></table>"
+        + (f"<p>{left_out} more in the zip's table.</p>" if left_out else "")
     )
 
 

@@ -78,9 +78,7 @@ def read_photo(upload: Upload, longest_side: int = WORKING_SIDE, sixteen_bit_ran
     except Image.DecompressionBombError as error:
         raise _too_large(upload.name, "", JPEG_PIXELS) from error
     except FileNotFoundError as error:
-        raise UserError(
-            f"{upload.name} is no longer here, uploads are deleted after a while: upload it again."
-        ) from error
+        raise no_longer_here(upload) from error
     except Image.UnidentifiedImageError as error:
         raise _no_photo(upload) from error
     except DAMAGES as error:
@@ -119,6 +117,11 @@ def _pixel_limit(picture: Image.Image) -> int:
         return JPEG_PIXELS
     reducible = picture.mode in REDUCIBLE and low_byte_tiles(picture) is None
     return WHOLE_PIXELS if reducible else USUAL_PIXELS
+
+
+def no_longer_here(upload: Upload) -> UserError:
+    """Of an upload that the page has deleted."""
+    return UserError(f"{upload.name} is no longer here, uploads are deleted after a while: upload it again.")
 
 
 def _no_photo(upload: Upload) -> UserError:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from app.limits import FRAME_PIXELS, VIDEO_FRAMES, VIDEO_SECONDS, VIDEO_SIDE
-from app.uploads import Upload, fitted
+from app.uploads import Upload, fitted, no_longer_here
 from export.video_reading import VIDEO_SUFFIXES, read_frames, read_timing
 from training.data.images import resize_image
 from training.errors import UserError
@@ -30,7 +30,7 @@ class UploadedVideo:
 
     def __init__(self, upload: Upload):
         self._path = upload.path
-        self.own_size = _frame_size(upload.path) if _is_container(upload.path) else (0, 0)
+        self.own_size = _frame_size(upload.path) if _is_container(upload) else (0, 0)
         if 0 < self.own_size[0] * self.own_size[1] <= FRAME_PIXELS:
             self.timing = read_timing(upload.path, VIDEO_SECONDS, VIDEO_FRAMES)
             if self.timing.frames:
@@ -63,8 +63,11 @@ def _frame_size(path: Path) -> tuple[int, int]:
         video.release()
 
 
-def _is_container(path: Path) -> bool:
-    """MP4 / MOV, Matroska / WebM or AVI, by their first bytes."""
-    with open(path, "rb") as file:
-        head = file.read(12)
+def _is_container(upload: Upload) -> bool:
+    """MP4 / MOV, Matroska / WebM or AVI, by their first bytes; UserError where the file is deleted."""
+    try:
+        with open(upload.path, "rb") as file:
+            head = file.read(12)
+    except FileNotFoundError as error:
+        raise no_longer_here(upload) from error
     return head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3" or (head[:4] == b"RIFF" and head[8:] == b"AVI ")

@@ -8,6 +8,7 @@ import numpy as np
 from training.data.classes import LabelSpace
 from training.data.domains import evaluation_of, load_domain
 from training.data.images import resize_image
+from training.data.picture_pixels import Range
 from training.data.samples import Dataset
 from training.data.sampling import evenly_spaced
 from training.data.streetsim import STYLES, render
@@ -63,15 +64,18 @@ def parity_frames(frames: list[np.ndarray]) -> list[np.ndarray]:
     return [frame[3 * index :, : size[1] - 5 * index] for index, frame in enumerate(smaller)]
 
 
-def evaluation_images(experiment: Experiment) -> Dataset | None:
-    """Some labelled target images, evenly spaced, or None where there are none (any more)."""
+def evaluation_images(experiment: Experiment, sixteen_bit_range: Range | None = None) -> Dataset | None:
+    """Some labelled target images, evenly spaced, or None where there are none (any more).
+
+    sixteen_bit_range: what 16-bit images are stretched from, as in the run.
+    """
     data = experiment.data
     least, most = EVALUATION_IMAGES
     count = min(most, max(least, EVALUATION_PIXELS // (data.size[0] * data.size[1])))
     if data.evaluation is not None:
         experiment = replace(experiment, data=replace(data, evaluation=first_frames(data.evaluation, count)))
     try:
-        dataset = evaluation_of(experiment)
+        dataset = evaluation_of(experiment, sixteen_bit_range)
     except UserError:
         return None
     return None if dataset is None else dataset.evenly_spaced(count)

@@ -28,14 +28,14 @@ from training.prediction.onnx_providers import CPU, CUDA
 SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
 OF_VIDEOS = (
     "Of a video, overlays/ gets a video (H.264 in .mp4 where FFmpeg with libx264 or libopenh264 is on the PATH, else "
-    "VP8 in .webm) at the source's frame rate, and labels/, confidence/ and pseudo_labels/ get a PNG per frame: "
-    "labels/NAME/000001.png and on."
+    "VP8 in .webm) at the source's mean frame rate, and labels/, confidence/ and pseudo_labels/ get a PNG per frame: "
+    "labels/NAME/000001.png, 000002.png, ..."
 )
 PROVIDERS = {"auto": None, "cpu": [CPU], "cuda": [CUDA, CPU]}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The exit status: 0 done, 1 some files could not be used, 2 nothing could be done, 130 stopped by Ctrl-C."""
+    """The exit status: 0 done, 1 files could not be used, 2 a mistake of the user's, 130 stopped by Ctrl-C."""
     arguments = parsed(argv)
     try:
         failures = predict(arguments)
@@ -124,7 +124,7 @@ def predict(arguments: argparse.Namespace) -> list[str]:
             progress.advance()
     results.finish()
     for note in notes:
-        print(note)
+        print(printable(note))
     print(f"{counted(len(files) - len(failures))} done, class shares in {table.path}")
     return failures
 

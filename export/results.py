@@ -109,11 +109,16 @@ class PseudoLabels:
     """
 
     def __init__(self, folder: Path, segmenter: OnnxSegmenter):
-        """Raises UserError if the model was never adapted and so has no selector."""
+        """Raises UserError if the model was never adapted and so has no selector, or if `folder` is not empty."""
         if segmenter.metadata.selection is None:
             raise UserError(
                 f"{segmenter.path} has no thresholds, because its run had no round of self-training: "
                 "leave out --pseudo-labels, or export an adapted run."
+            )
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UserError(
+                f"{folder} holds files already: choose another --out or delete them, so that old and new labels do not "
+                "mix."
             )
         self.segmenter, self.fitted = segmenter, segmenter.metadata.selection.fitted
         self.writer = LabelFolder(folder)
@@ -147,7 +152,7 @@ class ShareTable:
 
     def __enter__(self) -> "ShareTable":
         try:
-            self.file = open(self.path, "w", newline="", encoding="utf-8")
+            self.file = open(self.path, "w", newline="", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise UserError(f"Cannot write {self.path} ({error.strerror}): choose another --out.") from error
         self.table = csv.writer(self.file)
@@ -174,6 +179,10 @@ def make_folder(folder: Path) -> None:
 def save(image: Image.Image, path: Path, **options) -> None:
     """Write a picture whole or not at all, in the format of its ending."""
     make_folder(path.parent)
-    encoded = io.BytesIO()
-    image.save(encoded, format={".jpg": "JPEG", ".png": "PNG"}[path.suffix], **options)
+    encoded, form = io.BytesIO(), {".jpg": "JPEG", ".png": "PNG"}[path.suffix]
+    try:
+        image.save(encoded, format=form, **options)
+    except (OSError, ValueError) as error:
+        size = f"{image.width} x {image.height}"
+        raise UserError(f"{path} cannot be written: {form} cannot hold {size} pixels ({error}).") from error
     write_atomically(path, encoded.getvalue())

@@ -151,7 +151,8 @@ def export_stages(
     with exact_float32():
         trained = load_trained(Path(run), stages[0])
         network, experiment, space = trained.network, trained.experiment, trained.label_space
-        predictor, images, size = Predictor(network), evaluation_images(experiment), tuple(experiment.data.size)
+        images = evaluation_images(experiment, trained.sixteen_bit_range)
+        predictor, size = Predictor(network), tuple(experiment.data.size)
         frames, note = checking_frames(experiment, space, precision)
     for number, (stage, path) in enumerate(zip(stages, paths, strict=True)):
         if number > 0:
@@ -201,7 +202,7 @@ def write_model(path: Path, model: "onnx.ModelProto", metadata: "ModelMetadata",
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Export and print what was measured; the exit status: 0 done, 2 a mistake of the user's."""
+    """Export and print what was measured; the exit status: 0 done, 2 a mistake of the user's, 130 stopped by Ctrl-C."""
     arguments = tyro.cli(Arguments, args=argv, prog="export/run.py", config=(tyro.conf.FlagCreatePairsOff,))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no remarks of its graph optimiser on devices
     start_tensorflow()
@@ -212,6 +213,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"streetshift: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nStopped; no file was changed.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

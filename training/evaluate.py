@@ -1,4 +1,4 @@
-"""Score a finished run (or its `.weights.h5`) on labelled images. `python training/evaluate.py --help`."""
+"""Score a finished run on labelled images. `python training/evaluate.py --help`."""
 
 import pathlib
 import sys
@@ -50,6 +50,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"streetshift: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nStopped; nothing was written.", file=sys.stderr)
+        return 130
 
 
 def evaluate(arguments: Arguments):

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"streetshift: {error.strerror or error}{place}: correct that{_resume_hint(directory)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nStopped{_resume_hint(directory)}")
+        print(f"\nStopped{_resume_hint(directory).replace(', then continue', '. Continue')}")
         return 130
     finally:
         if directory is not None:

@@ -110,8 +110,9 @@ class PseudoLabelsTab:
     ) -> tuple[dict, dict]:
         """Choose pseudo-labels for several target photos, with a selector that is fitted to all of them.
 
-        The selector ias takes the photos in their order and the portion as its alpha; no stride. Other parameters
-        are those of the model's last round if that was labelled by the same selector, else the published ones.
+        The selector ias takes the photos in their order, uses the portion as its alpha and does not use the stride.
+        Other parameters are those of the model's last round if that was labelled by the same selector, else the
+        published ones.
         The selector entropy_mixture uses neither portion nor stride. Returns the manifest (selector, thresholds, kept
         shares and pixel counts per class) and a zip of it, the label PNGs (train ids, 255 = ignored, each at its
         photo's own size) and, of entropy_mixture, a picture of the modes it found.

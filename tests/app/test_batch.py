@@ -129,6 +129,11 @@ def test_a_long_video_is_cut_and_that_is_said(model, video, tmp_path, monkeypatc
     assert done.note.startswith("Only the first 4 frames")
 
 
+def test_a_video_that_was_deleted_meanwhile_is_asked_for_again(tmp_path):
+    with pytest.raises(UserError, match=r"drive\.mp4 is no longer here"):
+        UploadedVideo(Upload(tmp_path / "1.mp4", "drive.mp4"))
+
+
 def test_a_playlist_that_calls_itself_a_video_is_refused(tmp_path):
     """FFmpeg would follow it to other files."""
     (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n")

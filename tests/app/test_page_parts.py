@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -78,6 +79,7 @@ def test_class_names_and_file_names_are_escaped(model, source, street_file):
     assert "&lt;img src=x&gt;" in table
     assert "painted &lt;game&gt;" in banner(model)
     assert "mIoU 40.0 → <b>60.0</b>" in banner(model)
+    assert "without a single label" in banner(model)
     compared = changes(compare(source, model, read_photo(Upload(street_file, "street.png"))), model.space)
     assert "<b>50 %</b> of the pixels changed" in compared
 
@@ -210,3 +212,21 @@ def test_examples_are_generated_streets(tmp_path, monkeypatch):
     photos = [read_photo(Upload(path, path.name)) for path in draw_examples(tmp_path)]
     assert [photo.own_size for photo in photos] == [SIZE, SIZE]
     assert photos[0].image.mean() > photos[1].image.mean() + 10
+
+
+@pytest.mark.parametrize("about", [{"recipe": "source_only"}, {"source": "a"}, {"target": "a, the rest"}])
+def test_a_model_that_had_labels_of_its_target_or_did_not_adapt_is_not_said_to_do_without(model, about):
+    metadata = replace(model.metadata, **{"recipe": "hiast", "source": "b", "target": "a", **about})
+    assert "without a single label" not in banner(replace(model, metadata=metadata))
+
+
+def test_a_batch_says_how_many_files_its_table_leaves_out(model):
+    lines = tuple(Line(f"{number}.png", ((0, 1.0),)) for number in range(30))
+    assert "<p>18 more in the zip's table.</p>" in batch(Batch(lines, Path("x.zip"), ()), model.space)
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70000), ("203.0.113.5", None), ("no such host", None)])
+def test_an_address_to_listen_on_that_there_is_not_is_told_before_a_model_is_opened(host, port, capsys):
+    options = ["--model", "none.onnx", "--host", host, *(["--port", str(port)] if port else [])]
+    assert main(options) == 2
+    assert ("--host" if port is None else "--port") in capsys.readouterr().err

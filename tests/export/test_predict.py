@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from export import video_reading
 from export.predict import main, named
+from export.results import save
 from export.segmenter import OnnxSegmenter
 from export.video_reading import read_frames
 from export.video_writing import video_encoder
@@ -42,6 +44,18 @@ def test_a_folder_with_a_bad_file(report, photos, segmenter, streets, tmp_path, 
     assert manifest["files"] == ["a.png", "b.png", "deeper/c.png"]
     assert manifest["selector"] == "cbst_sp"
     assert sum(manifest["pixels"]) == 3 * 64 * 128
+
+
+def test_old_and_new_pseudo_labels_do_not_mix(report, photos, tmp_path, capsys):
+    (tmp_path / "pseudo_labels").mkdir()
+    (tmp_path / "pseudo_labels" / "old.png").touch()
+    assert predict(report, "--input", photos, "--out", tmp_path, "--pseudo-labels") == 2
+    assert "old and new labels do not mix" in capsys.readouterr().err
+
+
+def test_a_picture_that_its_format_cannot_hold_is_told():
+    with pytest.raises(UserError, match="JPEG cannot hold 70000 x 1 pixels"):
+        save(Image.new("RGB", (70_000, 1)), Path("overlays") / "wide.jpg")
 
 
 def test_the_table_of_class_shares(report, photos, segmenter, tmp_path):

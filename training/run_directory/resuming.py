@@ -103,8 +103,10 @@ def differences(was: dict[str, object], now: dict[str, object]) -> str:
 
 
 def asked_start(arguments: Arguments) -> dict[str, str | None] | None:
-    """`--warm-start` as recipe.json keeps it, see `warm_start_of`."""
+    """`--warm-start` as recipe.json keeps it, see `warm_start_of`; UserError for its pixels without it."""
     if arguments.warm_start is None:
+        if arguments.warm_start_pixels is not None:
+            raise UserError("--warm-start-pixels says what the model of --warm-start wants: give that too")
         return None
     return {"path": str(arguments.warm_start.expanduser().resolve()), "pixels": arguments.warm_start_pixels}
 

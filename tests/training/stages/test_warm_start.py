@@ -16,6 +16,7 @@ from training.command_line import experiment_of, parse
 from training.data.classes import LABEL_SPACES
 from training.errors import UserError
 from training.run_directory.paths import RunDirectory
+from training.run_directory.resuming import asked_start
 from training.settings.experiment import Experiment
 from training.stages import plan, rounds, warm_start, warm_up
 from training.stages.warm_start import WarmStart, warm_start_of
@@ -192,6 +193,11 @@ def test_the_command_line_remembers_it_before_anything_else(photos, foreign, tmp
     out = ("--out", str(tmp_path / "run"), "--warm-start-pixels", "unit", "--warm-start")
     assert run_script.main([*OPTIONS, *roots, *out, str(foreign)]) == 130
     assert RunDirectory(tmp_path / "run").warm_start == {"path": str(foreign), "pixels": "unit"}
+
+
+def test_pixels_of_a_model_that_is_not_given_are_refused():
+    with pytest.raises(UserError, match="--warm-start-pixels"):
+        asked_start(parse(["--warm-start-pixels", "unit"]))
 
 
 def test_nothing_there_makes_no_run(photos, tmp_path, capsys):
