@@ -27,7 +27,7 @@ from training.evaluation.watch import chosen_stage
 from training.prediction.target_predictions import PREDICTION_BATCH
 from training.progress import console
 from training.run_directory.paths import RunDirectory
-from training.settings.experiment import Experiment, Model
+from training.settings.experiment import Experiment, Model, Recipe
 from training.stages.adjustment import AdjustmentStage
 from training.stages.judging import judge_network
 from training.stages.network import build_network
@@ -45,8 +45,19 @@ def plan(experiment: Experiment) -> tuple[Stage, ...]:
         first.reverse()
     later = [*_stages(recipe.alignment, experiment), *_stages(recipe.adaptation, experiment)]
     statistics = [StatisticsStage()] if trains_statistics(later, experiment.model) else []
-    adjustment = [AdjustmentStage()] if recipe.logit_adjustment else []
-    return (*first[0], *first[1], *statistics, *adjustment, *later)
+    return (*first[0], *first[1], *statistics, *_adjustment(recipe), *later)
+
+
+def _adjustment(recipe: Recipe) -> tuple[Stage, ...]:
+    """The stage of logit adjustment, if any; UserError where the network has not learned the source's class shares."""
+    if recipe.logit_adjustment == 0:
+        return ()
+    if recipe.warm_up.domain == "target":
+        raise UserError(
+            "logit_adjustment goes by the class shares of the source, and this recipe is trained on the target's "
+            "labels: set logit_adjustment=0"
+        )
+    return (AdjustmentStage(),)
 
 
 def _stages(part, experiment: Experiment) -> tuple[Stage, ...]:

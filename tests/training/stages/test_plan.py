@@ -29,6 +29,11 @@ def experiment(recipe: str, *more: str):
         ("hiast", ["source", "statistics", "alignment", "round_1"]),
     ],
 )
+def test_logits_are_adjusted_by_the_classes_that_the_network_has_learned():
+    with pytest.raises(UserError, match="trained on the target's labels"):
+        plan(experiment_of(parse(["--recipe", "oracle", "--set", "logit_adjustment=0.25"])))
+
+
 def test_a_recipe_becomes_stages_in_order(recipe, names):
     assert [stage.name for stage in plan(experiment(recipe))] == names
 
