@@ -29,11 +29,6 @@ def experiment(recipe: str, *more: str):
         ("hiast", ["source", "statistics", "alignment", "round_1"]),
     ],
 )
-def test_logits_are_adjusted_by_the_classes_that_the_network_has_learned():
-    with pytest.raises(UserError, match="trained on the target's labels"):
-        plan(experiment_of(parse(["--recipe", "oracle", "--set", "logit_adjustment=0.25"])))
-
-
 def test_a_recipe_becomes_stages_in_order(recipe, names):
     assert [stage.name for stage in plan(experiment(recipe))] == names
 
@@ -244,3 +239,8 @@ def test_a_run_prints_what_its_network_starts_from(tmp_path):
     assert f"checkpoint weights from {file}" in captured.get().replace("\n", "")
     with pytest.raises(UserError, match="no weights file at nowhere"):
         build_network(experiment("source_only", "--weights", "nowhere.safetensors"), 19)
+
+
+def test_logits_are_adjusted_by_the_classes_that_the_network_has_learned():
+    with pytest.raises(UserError, match="trained on the target's labels"):
+        plan(experiment_of(parse(["--recipe", "oracle", "--set", "logit_adjustment=0.25"])))
