@@ -214,7 +214,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"streetshift: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nStopped; no file was changed.", file=sys.stderr)
+        print("\nStopped.", file=sys.stderr)
         return 130
 
 

@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"streetshift: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nStopped; nothing was written.", file=sys.stderr)
+        print("\nStopped.", file=sys.stderr)
         return 130
 
 
