@@ -138,11 +138,6 @@ def experiment_of(arguments: Arguments) -> Experiment:
     names = {"recipe": name, "data": arguments.data, "model": network}
     experiment = Experiment(recipe=recipe, data=data, model=model, names=names, seed=arguments.seed)
     if arguments.labelled_share is not None:
-        if arguments.source_root is not None:
-            raise UserError(
-                "--labelled-share takes the labelled images from the target, and --source-root names others: leave one "
-                "of the two out"
-            )
         experiment = semi_supervised(experiment, _share(arguments.labelled_share))
     suited = SUITED.get((name, arguments.data))
     if suited is not None:

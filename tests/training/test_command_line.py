@@ -61,7 +61,6 @@ def test_overrides_are_typed_and_reach_recipe_data_and_model():
         (["--size", "12x"], "HEIGHTxWIDTH"),
         (["--data", "gta5_cityscapes"], "--source-root"),
         (["--data", "streetsim_camvid"], "--target-root"),
-        (["--recipe", "cbst", "--labelled-share", "1/8", "--source-root", "."], "--source-root names others"),
     ],
 )
 def test_a_mistake_gets_one_clear_sentence(argv, words):
