@@ -47,17 +47,17 @@ def main(argv: list[str] | None = None) -> int:
         print(f"streetshift: {error.strerror or error}{place}: correct that{_resume_hint(directory)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nStopped{_resume_hint(directory).replace(', then continue', '. Continue')}")
+        print(f"\nStopped{_resume_hint(directory, '. Continue')}")
         return 130
     finally:
         if directory is not None:
             directory.unlock()
 
 
-def _resume_hint(directory: RunDirectory | None) -> str:
+def _resume_hint(directory: RunDirectory | None, start: str = ", then continue") -> str:
     if directory is None:
         return ""
-    return f", then continue with: python training/run.py --resume {shlex.quote(str(directory.path))}"
+    return f"{start} with: python training/run.py --resume {shlex.quote(str(directory.path))}"
 
 
 def _shown(arguments: Arguments) -> Experiment:

@@ -23,10 +23,12 @@ from typing import get_args
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.benchmarks.memory import peak_mib
 from training.distribution.quiet import start_tensorflow
+from training.settings.selectors import Selector
 
 FIRST, TIMES = 25, (1, 4, 16)
 SIZE, BATCH = (128, 256), 8
 ENTROPY_PASS = "entropy_pass"
+KINDS = {settings.kind: settings for settings in get_args(Selector)}
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,11 @@ def measure(images: int, cache_mib: int, run: Path | None, selector: str) -> Res
     from training.probability_maps.class_entropies import ClassEntropies
     from training.pseudo_labels import build_selector
     from training.settings.data import Domain
-    from training.settings.selectors import Selector
 
     space = LABEL_SPACES["cityscapes19"]
     network = load_trained(run).network if run else build_segmenter("compact", space.count)
     views = (False,) if selector == ENTROPY_PASS else (False, True)  # as in a run
     predictor = Predictor(network, flips=views)
-    settings = next((kind for kind in get_args(Selector) if kind.kind == selector), None)
     streets = Domain(reader="streetsim", style="city", split="train", count=max(images, 2 * BATCH))
     dataset = load_domain(streets, space, SIZE)
 
@@ -70,7 +70,7 @@ def measure(images: int, cache_mib: int, run: Path | None, selector: str) -> Res
         if selector == ENTROPY_PASS:
             ClassEntropies.of_maps(predictions(), space.count)
         else:
-            label_images(predictions, build_selector(settings(), 1), LabelFolder(folder))
+            label_images(predictions, build_selector(KINDS[selector](), 1), LabelFolder(folder))
 
     with tempfile.TemporaryDirectory() as folder:
         label(2 * BATCH, Path(folder) / "warm")
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="one case only, as JSON")
     parser.add_argument("--first", type=int, default=FIRST, help="images of the smallest case")
     parser.add_argument("--cache-mib", type=int, default=0)
-    parser.add_argument("--selector", default="class_balanced", help=f"its kind, or {ENTROPY_PASS}")
+    parser.add_argument("--selector", default="class_balanced", choices=(*KINDS, ENTROPY_PASS))
     parser.add_argument("--run", type=Path)
     arguments = parser.parse_args()
     if arguments.images:

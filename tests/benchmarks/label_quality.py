@@ -18,10 +18,19 @@ import numpy as np
 from training.errors import UserError
 
 
+def labelled_target(run: pathlib.Path, data, space):
+    """The target of a run's `data`, a `Dataset` with labels of `space`; UserError where it has none."""
+    from training.data.domains import load_domain
+
+    dataset = load_domain(data.target, space, data.size)
+    if dataset.samples[0].label is None:
+        raise UserError(f"{run}: the target {dataset.name} has no labels to compare pseudo-labels with")
+    return dataset
+
+
 def rows_of(path: pathlib.Path) -> list[str]:
     """A line of the table for each round of a run."""
     from training.data.classes import load_label_space
-    from training.data.domains import load_domain
     from training.data.images import resize_label
     from training.evaluation.confusion import Confusion
     from training.prediction.predictor import Predictor
@@ -31,9 +40,7 @@ def rows_of(path: pathlib.Path) -> list[str]:
 
     directory, experiment = RunDirectory.reopen(path)
     data, space = experiment.data, load_label_space(experiment.data.label_space)
-    dataset = load_domain(data.target, space, data.size)
-    if dataset.samples[0].label is None:
-        raise UserError(f"{path}: the target {dataset.name} has no labels to compare pseudo-labels with")
+    dataset = labelled_target(path, data, space)
     network, lines, before = build_network(experiment, space.count), [], None
     for stage in directory.stages:
         if stage.startswith("round_"):

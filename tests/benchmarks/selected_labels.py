@@ -1,6 +1,6 @@
 """Labels of several selectors from the same predictions, as many pixels each: how many are right, class by class.
 
-    python tests/benchmarks.selected_labels.py RUN [--stage STAGE] [--gamma GAMMA]
+    python tests/benchmarks/selected_labels.py RUN [--stage STAGE] [--gamma GAMMA]
 
 Of a finished run whose target has labels, which no selector sees. `entropy_mixture` chooses how many pixels it keeps.
 The others are set so that they keep as many: the portion of CBST and of ST, alpha of IAS by bisection. The predictions
@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tests.benchmarks.label_quality import labelled_target
 from training.errors import UserError
 
 STEPS = 8  # of the bisection: alpha to 1 in 256
@@ -48,7 +49,6 @@ def compared(run: pathlib.Path, stage: str, gamma: float) -> tuple[list[Labels],
     Raises:
         UserError: the target of `run` has no labels, or the run is not there.
     """
-    from training.data.domains import load_domain
     from training.data.images import resize_label
     from training.evaluation.confusion import Confusion
     from training.prediction.label_images import LabelsInMemory, label_images
@@ -60,9 +60,7 @@ def compared(run: pathlib.Path, stage: str, gamma: float) -> tuple[list[Labels],
 
     model = load_trained(run, stage)
     data, space = model.experiment.data, model.label_space
-    dataset = load_domain(data.target, space, data.size)
-    if dataset.samples[0].label is None:
-        raise UserError(f"{run}: the target {dataset.name} has no labels to compare pseudo-labels with")
+    dataset = labelled_target(run, data, space)
     predictor = Predictor(model.network).with_views(flips=(False, True))
     predictions = TargetPredictions(predictor, dataset, data.size, PREDICTION_BATCH)
     truth = {sample.name: resize_label(dataset.read_label(n), data.size) for n, sample in enumerate(dataset.samples)}
@@ -73,8 +71,7 @@ def compared(run: pathlib.Path, stage: str, gamma: float) -> tuple[list[Labels],
         for name, label in memory.labels.items():
             confusion.add(truth[name], label, name)
         print(f"{title}: {found.kept_share:.1%} of the pixels", file=sys.stderr, flush=True)
-        counted = sum(int((label != 255).sum()) for label in truth.values())
-        return Labels(title, confusion.matrix, counted)
+        return Labels(title, confusion.matrix, int(confusion.matrix.sum() + confusion.unpredicted.sum()))
 
     adaptive = InstanceAdaptive(gamma=gamma)
     mixture = labels_of("entropy_mixture", EntropyMixture())

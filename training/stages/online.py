@@ -54,12 +54,15 @@ def stages(part: Online, experiment: Experiment) -> tuple[Stage, ...]:
         UserError: the recipe trains before it what this training, which starts from other weights, would not use.
     """
     recipe = experiment.recipe
-    unused = [*(["alignment"] if recipe.alignment else []), *(["logit_adjustment"] if recipe.logit_adjustment else [])]
-    if part.start == "imagenet" and unused:
-        raise UserError(
-            f"{unused[0]} changes a model that adaptation.start=imagenet does not begin with: set "
-            f"adaptation.start=warm_up or {unused[0]}={0 if unused[0] == 'logit_adjustment' else 'off'}"
-        )
+    for name, used, without in (
+        ("alignment", recipe.alignment, "off"),
+        ("logit_adjustment", recipe.logit_adjustment, 0),
+    ):
+        if part.start == "imagenet" and used:
+            raise UserError(
+                f"{name} changes a model that adaptation.start=imagenet does not begin with: set "
+                f"adaptation.start=warm_up or {name}={without}"
+            )
     schedule = experiment.data.schedules["online"]
     every = recipe.watch.every or -(-schedule.steps // PARTS)
     firsts = range(0, schedule.steps, every)
