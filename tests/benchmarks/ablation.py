@@ -9,10 +9,10 @@
 Options that it does not know go to training/run.py. The first step is trained once per seed, and all that follows goes
 on from where it ended, whatever the watch thinks of it: HIAST from the adversarial warm-up, DAFormer, with PGPC's
 contrast and MIC's masked images behind its own parts, and UPLR from the source model. Each of UPLR's steps aligns as
-long; where images are drawn by their classes, a third table has the draws. DRSL's steps are the rows of the paper's
-tables 3 to 6 and 8, each with a warm-up of its own, in which the second head takes part; table 7 is that of
-`label_quality.py` on two of the runs. `--steps "lambda 0 0" "lambda .25 .1"` runs these alone. Finished runs are not
-repeated and stopped ones are continued: the same command goes on where it was.
+long, and `control` is the last one with labels of weight 0; where images are drawn by their classes, a third table has
+the draws. DRSL's steps are the rows of the paper's tables 3 to 6 and 8, each with a warm-up of its own, in which the
+second head takes part; table 7 is that of `label_quality.py` on two of the runs. `--steps "lambda 0 0" "lambda .25 .1"`
+runs these alone. Finished runs are not repeated and stopped ones are continued: the same command goes on where it was.
 """
 
 import pathlib
@@ -86,6 +86,7 @@ ABLATIONS = {
             "+ IT": ("alignment.sampler=off", "adaptation=off"),
             "+ SR": ("alignment.sampler.classes=all", "adaptation=off"),
             "+ TGAA": ("adaptation=off",),
+            "control": ("adaptation.target_weight=0",),  # as many steps as with labels
             "+ UPST": (),
         },
         hard=("light", "rider", "train", "motor", "bicycl"),

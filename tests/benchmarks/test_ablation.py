@@ -55,8 +55,10 @@ def test_each_step_of_uplr_adds_one_part():
         )
         for recipe in aligned
     ]
-    assert [sum(each) for each in parts] == [0, 1, 2, 3, 4]
+    assert [sum(each) for each in parts] == [0, 1, 2, 3, 4, 4]
     assert {recipe.alignment.rounds for recipe in aligned} == {3}
+    control, whole = (recipe.adaptation for recipe in aligned[-2:])
+    assert control == replace(whole, target_weight=0.0)
 
 
 def test_each_step_of_drsl_is_a_row_of_the_papers_tables():
