@@ -160,11 +160,12 @@ def model_of(run: Path, stage: str) -> Path:
 
 
 def outcome(ablation: Ablation, step: str, summary: dict) -> dict:
-    """A run's summary; the first step's as if the watch had taken the stage that the other steps start from."""
-    of_stage = [entry for entry in summary["stages"] if entry["stage"] == ablation.shared]
-    if step != next(iter(ablation.steps)) or not of_stage:
-        return summary
-    return {**summary, "after": of_stage[0], "chosen": ablation.shared}
+    """A run's summary with "trained": the scores of the stage that it was trained to, whatever the watch took. Of the
+    first step that is the stage which the other steps start from."""
+    of_stages = {entry["stage"]: entry for entry in summary["stages"]}
+    if step == next(iter(ablation.steps)) and ablation.shared in of_stages:
+        return {**summary, "trained": of_stages[ablation.shared]}
+    return {**summary, "trained": [summary["after"], *summary["stages"]][-1]}  # without a stage: the source model
 
 
 def overrides(ablation: Ablation, step: str, given: list[str]) -> list[str]:
@@ -177,11 +178,12 @@ def overrides(ablation: Ablation, step: str, given: list[str]) -> list[str]:
 
 
 def step_table(ablation: Ablation, summaries: dict[str, list[dict]]) -> str:
-    """One line per step: mIoU of the model that was taken, what the step added, the hard classes, rounds per seed."""
+    """One line per step: mIoU where its training ended, what the step added, the hard classes, rounds per seed, and
+    which model the watch took."""
     lines = ["| step | mIoU | added | hard classes | each seed | its rounds | taken |", "|---|---|---|---|---|---|---|"]
     before: list[float] | None = None
     for step, runs in summaries.items():
-        scores = [summary["after"]["miou"] for summary in runs]
+        scores = [summary["trained"]["miou"] for summary in runs]
         added = "" if before is None else f"{statistics.mean(map(float.__sub__, scores, before)):+.1f}"
         hard = statistics.mean(value for name, value in class_means(runs).items() if is_hard(ablation, name))
         rounds = "; ".join(" ".join(f"{entry['miou']:.1f}" for entry in summary["stages"]) for summary in runs)
@@ -221,7 +223,7 @@ def draws_table(ablation: Ablation, summaries: dict[str, list[dict]]) -> str | N
 
 def class_means(runs: list[dict]) -> dict[str, float]:
     """Mean over the runs of the IoU of each class that all of them have."""
-    each = [summary["after"]["per_class_iou"] for summary in runs]
+    each = [summary["trained"]["per_class_iou"] for summary in runs]
     common = [name for name in each[0] if all(iou[name] is not None for iou in each)]
     return {name: statistics.mean(iou[name] for iou in each) for name in common}
 

@@ -119,7 +119,7 @@ def test_overrides_reach_the_steps_that_have_the_part(step):
 def test_one_command_shares_the_warm_up_and_prints_means(tmp_path, monkeypatch, capsys):
     """Runs that write what they are told to: a score of 10 a step, and the pole's of 20 a step.
 
-    In the warm-up the watch took another model, with 5: the steps start from alignment all the same.
+    The watch took other models, with 5: the steps start from alignment, and their own scores are those of their ends.
     """
     commands = {}
 
@@ -128,11 +128,11 @@ def test_one_command_shares_the_warm_up_and_prints_means(tmp_path, monkeypatch, 
         commands[run.name] = more
         score = 10.0 * (len(commands) - 1) / (1 + seed)
         after = {"miou": score, "per_class_iou": {"road": score, "pole": 2 * score, "absent": None}}
-        summary = {"after": after, "stages": [{"stage": "round_1", **after}], "chosen": "round_1"}
-        if run.name.startswith("warm-up"):
-            taken = {"miou": 5.0, "per_class_iou": {"road": 5.0, "pole": 5.0, "absent": None}}
-            stages = [{"stage": "statistics", **taken}, {"stage": "alignment", **after}]
-            summary = {"after": taken, "stages": stages, "chosen": "statistics"}
+        taken = {"miou": 5.0, "per_class_iou": {"road": 5.0, "pole": 5.0, "absent": None}}
+        last = "alignment" if run.name.startswith("warm-up") else "round_1"
+        stages = [{"stage": "statistics", **taken}, {"stage": last, **after}]
+        summary = {"after": taken, "stages": stages, "chosen": "statistics"}
+        if last == "alignment":
             run.mkdir(parents=True)
             (run / "alignment.onnx").touch()
         (run / "report").mkdir(parents=True)
@@ -147,8 +147,8 @@ def test_one_command_shares_the_warm_up_and_prints_means(tmp_path, monkeypatch, 
     assert [more[2:4] for more in commands.values()][1:] == [["--warm-start", aligned]] * 4
     assert "--warm-start" not in commands["warm-up-0"]
     said = capsys.readouterr().out
-    assert "| warm-up | 0.0 |  | 0.0 | 0.0 | 5.0 0.0 | alignment |" in said
-    assert "| + IAS | 10.0 | +10.0 | 20.0 | 10.0 | 10.0 | round_1 |" in said
+    assert "| warm-up | 0.0 |  | 0.0 | 0.0 | 5.0 0.0 | statistics |" in said
+    assert "| + IAS | 10.0 | +10.0 | 20.0 | 10.0 | 5.0 10.0 | statistics |" in said
     assert "| **pole** | 0.0 | 20.0 | 40.0 | 60.0 | 80.0 |" in said
     assert "| road | 0.0 | 10.0 | 20.0 | 30.0 | 40.0 |" in said
     assert "absent" not in said
