@@ -45,11 +45,17 @@ class _Fused:
 
     def update_step(self, gradient, variable, shared):
         rate, powers = shared
+        index = self._get_variable_index(variable)
+        rate = rate * self._multiple if index in self._head_indices else rate
         if self.weight_decay is not None and self._use_weight_decay(variable):
             with tf.control_dependencies([gradient]):  # earlier, the backward pass would need a copy of the variable
-                variable.assign_sub(variable * (self.weight_decay * rate))
-        index = self._get_variable_index(variable)
-        self.move(variable, gradient, rate * self._multiple if index in self._head_indices else rate, powers, index)
+                gradient = self.decay(variable, gradient, rate)
+        self.move(variable, gradient, rate, powers, index)
+
+    def decay(self, variable, gradient, rate):
+        """Decoupled: variable -= rate * weight_decay * variable; the gradient as it was."""
+        variable.assign_sub(variable * (self.weight_decay * rate))
+        return gradient
 
     def _update_model_variables_moving_average(self, variables):
         """At the first step the average is the variable itself."""
@@ -60,7 +66,11 @@ class _Fused:
 
 
 class SGD(_Fused, keras.optimizers.SGD):
-    """SGD, with momentum or without."""
+    """SGD, with momentum or without. Weight decay is a part of the gradient, as PyTorch's, which the published systems
+    use: with a momentum of 0.9 a variable shrinks ten times as fast as by decoupled decay."""
+
+    def decay(self, variable, gradient, rate):
+        return gradient + self.weight_decay * variable
 
     def powers(self) -> tuple:
         return ()
@@ -143,8 +153,9 @@ def learning_rate(settings: Optimizer, steps: int) -> keras.optimizers.schedules
 def build_optimizer(settings: Optimizer, steps: int, head_variables, average_weights: float | None = None):
     """The optimiser of one stage of `steps` steps.
 
-    Weight decay is decoupled (variable -= lr * decay * variable) and spares biases and batch-norm parameters, as the
-    published codes do. `average_weights` is the decay of a moving average that replaces the weights after the stage.
+    Weight decay spares biases and batch-norm parameters. AdamW's is decoupled (variable -= lr * decay * variable, the
+    head's with its own lr), SGD's is added to the clipped gradient. `average_weights` is the decay of a moving average
+    that replaces the weights after the stage.
     """
     common = {
         "learning_rate": learning_rate(settings, steps),

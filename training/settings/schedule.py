@@ -16,7 +16,9 @@ class Optimizer:
 
     name: Literal["sgd", "adamw"] = "adamw"
     learning_rate: Positive = 1e-3
-    weight_decay: Weight = 5e-4  # decoupled; not applied to biases and batch-norm parameters
+    weight_decay: Weight = (
+        5e-4  # of adamw decoupled, of sgd in the gradient; not applied to biases and batch-norm parameters
+    )
     momentum: Fraction = 0.9  # SGD only
     beta_1: Annotated[float, Interval(ge=0, lt=1)] = 0.9  # AdamW only
     schedule: Literal["constant", "poly", "cosine"] = "poly"  # cosine: half a period, to 1/1000 of the rate

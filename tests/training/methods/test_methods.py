@@ -105,8 +105,9 @@ def test_the_average_of_a_variable_that_is_given_another_value_begins_with_it():
 
 @pytest.mark.parametrize("settings", [{"name": "adamw"}, {"name": "sgd"}, {"name": "sgd", "momentum": 0.0}])
 def test_one_operator_a_variable_moves_it_as_keras_does(settings):
-    settings = Optimizer(learning_rate=0.01, weight_decay=0.1, clip_norm=1.0, **settings)
-    common = {"weight_decay": 0.1, "global_clipnorm": 1.0, "use_ema": True, "ema_momentum": 0.9}
+    decay = 0.1 if settings["name"] == "adamw" else 0.0  # that of Keras' SGD is decoupled
+    settings = Optimizer(learning_rate=0.01, weight_decay=decay, clip_norm=1.0, **settings)
+    common = {"weight_decay": decay, "global_clipnorm": 1.0, "use_ema": True, "ema_momentum": 0.9}
     schedule = RampedPoly(0.01, 10, settings.power)
     kerases = {"adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}[settings.name]
     momentum = {"momentum": settings.momentum} if settings.name == "sgd" else {}
@@ -120,6 +121,26 @@ def test_one_operator_a_variable_moves_it_as_keras_does(settings):
         moved.append([*variables, *optimizer.variables])
     for ours, its in zip(*moved, strict=True):
         np.testing.assert_allclose(ours.numpy(), its.numpy(), rtol=1e-6, atol=1e-7)
+
+
+def test_weight_decay_of_sgd_is_pytorchs_and_of_adamw_decoupled_at_the_rate_of_the_variable():
+    """g' = g + decay v; m = 0.9 m + g'; v -= rate m. With a constant rate, clipped gradients and a head."""
+    common = {"learning_rate": 0.1, "weight_decay": 0.5, "clip_norm": 1.0, "schedule": "constant", "head_multiple": 3.0}
+    body, head = keras.Variable([[2.0]]), keras.Variable([[2.0]])
+    optimizer = build_optimizer(Optimizer("sgd", **common), 10, [head])
+    optimizer.build([body, head])
+    value, momentum = np.full(2, 2.0), np.zeros(2)
+    for _ in range(4):
+        optimizer.apply([tf.fill((1, 1), 3.0), tf.fill((1, 1), 4.0)])
+        momentum = 0.9 * momentum + np.array([0.6, 0.8]) + 0.5 * value
+        value = value - np.array([0.1, 0.3]) * momentum
+    np.testing.assert_allclose([float(body[0, 0]), float(head[0, 0])], value, rtol=1e-5)
+
+    body, head = keras.Variable([[2.0]]), keras.Variable([[2.0]])
+    optimizer = build_optimizer(Optimizer("adamw", **common), 10, [head])
+    optimizer.build([body, head])
+    optimizer.apply([tf.zeros((1, 1))] * 2)
+    np.testing.assert_allclose([float(body[0, 0]), float(head[0, 0])], [2 * (1 - 0.05), 2 * (1 - 0.15)], rtol=1e-5)
 
 
 def test_weight_decay_spares_biases():
