@@ -29,6 +29,8 @@ _UPLR_ON_STREETS = (
     "alignment.sampler.slope=20",  # is drawn at most 1.14 times as often as another, which no figure shows
 )
 
+_UPLR_ON_PHOTOS = ("alignment.sampler.shift=median", "alignment.sampler.slope=20")  # for the same reason
+
 # IAST and HIAST have schedules of their own on the published pairs, `PAPER_ROUND` is CBST's and CRST's.
 _AS_PUBLISHED = (
     "data.schedules.rounds.optimizer.name=adamw",
@@ -125,6 +127,7 @@ SUITED: dict[tuple[str, str], tuple[str, ...]] = {
     **{("hiast", name): _HIAST_AS_PUBLISHED for name in PUBLISHED},
     **{(recipe, name): _ADAPTSEG_AS_PUBLISHED for recipe in ("adaptseg", "advent") for name in PUBLISHED},
     **{("uplr", name): _UPLR_ON_STREETS for name in EMBEDDED},
+    **{("uplr", name): _UPLR_ON_PHOTOS for name in ("streetsim_camvid", "folders")},
     **{("uplr", name): _UPLR_AS_PUBLISHED for name in PUBLISHED},
     **{(recipe, name): _DRSL_AS_PUBLISHED for recipe in ("drsl", "drsl_plus") for name in PUBLISHED},
     **{(recipe, name): _DAFORMER_AS_PUBLISHED for recipe in ("daformer", "mic") for name in PUBLISHED},

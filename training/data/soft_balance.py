@@ -7,7 +7,9 @@ N_c(x): amount of class c in image x, N_c: in all images. With the exponent l, o
 2. p(x) = sum_c N_c(x)^l p_c / sum_c N_c(x)^l, over the chosen classes that x shows; 0 without one.
 3. r(x) = p(x) / max p. The published formula lacks this step: with pixels p(x) is at most 1e-3, so that step 4 would
    give all images the same rate.
-4. rate(x) = 0.1 + 1 / (1 + exp(-slope (r(x) - shift))): above 0.1 and below 1.1, so no image is left out.
+4. rate(x) = 0.1 + 1 / (1 + exp(-slope (r(x) - shift))): above 0.1 and below 1.1, so no image is left out. Where all
+   images show many classes, all ratios are far above the paper's shift of 0.2, and all rates alike: their median tells
+   the images apart.
 5. q(x) = rate(x) / sum of all rates: the probability of x at each draw, with replacement.
 """
 
@@ -68,9 +70,9 @@ def image_ratios(
     return scores / highest if highest > 0 else scores
 
 
-def draw_probabilities(ratios: np.ndarray, slope: float = 10.0, shift: float = 0.2) -> np.ndarray:
-    """Steps 4 and 5: q(x) of each image, float64 [images] with the sum 1. ratios: r(x)."""
-    rates = sampling_rates(ratios, slope, shift)
+def draw_probabilities(ratios: np.ndarray, slope: float = 10.0, shift: float | Literal["median"] = 0.2) -> np.ndarray:
+    """Steps 4 and 5: q(x) of each image, float64 [images] with the sum 1. ratios: r(x), of at least one image."""
+    rates = sampling_rates(ratios, slope, float(np.median(ratios)) if shift == "median" else shift)
     return rates / rates.sum()
 
 

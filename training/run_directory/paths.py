@@ -77,7 +77,6 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.partials = self.checkpoints / "partial"
         self.partial_digests = self.checkpoints / "partial.sha256"
-        self.partial_entropies = self.checkpoints / "partial.entropies.npy"
         self.pseudo_labels = path / "pseudo_labels"
         self.translated = path / "translated"
         self.report = path / "report"
@@ -260,6 +259,10 @@ class RunDirectory:
         self.write_state(state)
         self.remove_partials()
 
+    def partial_entropies(self, stage: str) -> Path:
+        """What a stage that draws by classes began with."""
+        return self.checkpoints / f"partial.entropies-{stage}.npy"
+
     @property
     def partial_stage(self) -> str | None:
         """The stage that the partial checkpoints are of; None if none counts."""
@@ -268,7 +271,8 @@ class RunDirectory:
 
     def remove_partials(self) -> None:
         self.partial_digests.unlink(missing_ok=True)
-        self.partial_entropies.unlink(missing_ok=True)
+        for entropies in self.checkpoints.glob("partial.entropies-*.npy"):
+            entropies.unlink()
         shutil.rmtree(self.partials, ignore_errors=True)
 
     def save_weights(self, network, path: Path) -> None:

@@ -76,7 +76,7 @@ class AlignmentStage(Stage):
         settings, schedule = self.settings, self.schedule
         console.print(f"{self.title}: {self.steps} steps", style="bold")
         # 1. The order of the source's images, for which the network as it is tells what it is uncertain of.
-        order, figures = balanced_order(run, settings.sampler, self.number)
+        order, figures = balanced_order(run, settings.sampler, self.number, self.name)
         # 2. Training.
         set_batch_norm(run.network, schedule.batch_norm)
         method = alignment_method(run, settings, schedule)

@@ -31,8 +31,9 @@ none are, "predicted": their share, None = not measured, "before", "after": the 
 this round that show it}}."""
 
 
-def balanced_order(run: Run, sampler: SoftBalance | None, number: int) -> tuple[Weighted | None, dict]:
-    """The order of the source's images in round `number` of alignment (1 = first), and its figures; None, {} without.
+def balanced_order(run: Run, sampler: SoftBalance | None, number: int, stage: str) -> tuple[Weighted | None, dict]:
+    """The order of the source's images in round `number` of alignment (1 = first), the stage of this name, and its
+    figures; None, {} without.
 
     Every worker calls it.
     """
@@ -42,7 +43,7 @@ def balanced_order(run: Run, sampler: SoftBalance | None, number: int) -> tuple[
     # 1. The classes: those that the source shows, or the least certain of them.
     chosen, entropies = counts.any(axis=0), None
     if sampler.classes != "all":
-        entropies = kept_entropies(run)
+        entropies = kept_entropies(run, stage)
         if number > 1:
             chosen = entropies.most_uncertain(_count_of(sampler, len(names)), among=chosen)
     # 2. The probability of each image.
@@ -75,10 +76,10 @@ def kept_order(run: Run, part: np.ndarray) -> Weighted | None:
     return Weighted(probabilities / probabilities.sum())
 
 
-def kept_entropies(run: Run) -> ClassEntropies:
+def kept_entropies(run: Run, stage: str) -> ClassEntropies:
     """`target_entropies`, measured once per stage: one that is resumed in its middle draws for the same classes, also
     on another machine."""
-    path, classes = run.directory.partial_entropies, run.domains.label_space.count
+    path, classes = run.directory.partial_entropies(stage), run.domains.label_space.count
     if not on_chief(path.exists):
         measured = target_entropies(run)
 
@@ -163,7 +164,7 @@ def _say_spread(order: Weighted, ratios: np.ndarray) -> None:
     if spread < EVEN and ratios.min() < ratios.max():
         console.print(
             f"  so the sampler does next to nothing: the ratios of these images are {ratios.min():.2f} to 1, half of "
-            f"them below {np.median(ratios):.2f}, where alignment.sampler.shift should be; a larger "
+            f"them below {np.median(ratios):.2f}; set alignment.sampler.shift=median, and a larger "
             "alignment.sampler.slope tells them apart more sharply",
             style="yellow",
         )

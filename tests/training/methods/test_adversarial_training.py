@@ -7,7 +7,7 @@ import tensorflow as tf
 from models.discriminator import build_discriminator
 from tests.training.methods.tiny import CLASSES, assert_weights, batch, optimizer_for, tiny_network
 from training.losses import DOMAIN_LOSSES, discriminator_loss
-from training.methods.adversarial import DISCRIMINATOR_INPUTS, AdversarialTraining
+from training.methods.adversarial import DISCRIMINATOR_INPUTS, AdversarialSelfTraining, AdversarialTraining
 from training.methods.terms import CrossEntropyTerm, MinimumEntropyTerm
 
 PLAIN = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0}
@@ -63,6 +63,38 @@ def test_one_step_equals_both_updates_by_hand(name, loss):
         assert_weights(found, expected, atol=1e-6)
     assert float(logged["discriminator"]) == pytest.approx(float(value), rel=1e-4)
     assert float(logged["cross_entropy_source"]) == pytest.approx(float(supervised), rel=1e-4)
+
+
+def test_a_step_of_self_training_is_uplrs_loss_by_hand():
+    """L_s + w L_t + lambda L_adv, each cross-entropy a mean over the labelled pixels of its own domain."""
+    data = domains()
+    data["target"]["label"] = batch(100, 0.3)["label"]
+    network, discriminator = tiny_network(), build_discriminator(CLASSES, channels=4)
+    terms = [CrossEntropyTerm("source", own_mean=True), CrossEntropyTerm("target", 0.6, own_mean=True)]
+    method = AdversarialSelfTraining(
+        tiny_network(), build_discriminator(CLASSES, channels=4), terms, "softmax", "bce", 0.7
+    )
+    method.compile(
+        optimizer=optimizer_for(method.network, 0.1, **PLAIN),
+        discriminator_optimizer=optimizer_for(method.discriminator, 0.1, **PLAIN),
+    )
+
+    def mean_cross_entropy(labels, logits):
+        chosen = labels != 255
+        return tf.reduce_mean(
+            keras.losses.sparse_categorical_crossentropy(labels[chosen], logits[chosen], from_logits=True)
+        )
+
+    with tf.GradientTape() as tape:
+        (_, target_map), logits = maps_of(network, "softmax", data)
+        source = mean_cross_entropy(data["source"]["label"], logits[:4])
+        target = mean_cross_entropy(data["target"]["label"], logits[4:])
+        value = source + 0.6 * target + 0.7 * DOMAIN_LOSSES["bce"](discriminator(target_map), 0.0)
+    steps = tape.gradient(value, network.trainable_variables)
+    logged = method.train_step(data)
+    expected = [w - 0.1 * g.numpy() for w, g in zip(network.get_weights(), steps, strict=True)]
+    assert_weights(method.network, expected, atol=1e-6)
+    assert float(logged["cross_entropy_target"]) == pytest.approx(float(target), rel=1e-4)
 
 
 def test_each_update_leaves_the_other_network_alone():

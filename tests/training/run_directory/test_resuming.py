@@ -89,7 +89,7 @@ def test_a_second_head_without_weights_is_plain_cbst(start, tmp_path):
         (ONLINE, [("online_3", 2), "online_3.lasting.npz", ("online_5", 4)]),
         (RARE_CLASSES, ["class_counts_source.npy", ("round_1", 4)]),
         (MIXTURE, [("source", 4), ("round_1", 4)]),
-        (BALANCED, [("alignment_2", 8)]),
+        (BALANCED, [("alignment_2", 8), ("round_1", 4)]),
     ],
     ids=["mean_teacher", "adversarial", "online", "rare_classes", "mixture", "balanced"],
 )
