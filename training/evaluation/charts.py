@@ -69,6 +69,7 @@ def _stages_charts(folder: Path, stages, summary: Mapping[str, Any], label_space
     for entry in labelling:
         if "mixtures" in entry:
             kind, title = f"mixtures_{entry['stage']}", f"{entry['title']}: entropies of the target's predictions"
+            title += ", all images together" if entry.get("own_modes") is not None else ""
             names, kept = label_space.names, entry["kept_share_per_class"]
             by_class = entry["mixtures"], [entry["thresholds"][name] for name in names], [kept[name] for name in names]
             path = mixture_chart(folder / f"{kind}.png", names, *by_class, title)

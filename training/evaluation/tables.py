@@ -325,11 +325,13 @@ def sampling_table(classes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def mixture_table(entry: Mapping[str, Any]) -> str | None:
-    """Of one round of `entropy_mixture`: modes, rule and kept share per class; None if another selector labelled."""
+    """Of one round of `entropy_mixture`: modes, rule and kept share per class; None if another selector labelled.
+
+    With its scope "image" also in how many images a class was labelled by the modes of that image alone."""
     mixtures = entry.get("mixtures")
     if not mixtures:
         return None
-    cells = []
+    cells: list[tuple[str, ...]] = []
     for (name, threshold), mixture in zip(entry["thresholds"].items(), mixtures, strict=True):
         rule, modes = mixture["rule"], [_mode(mixture, index) for index in range(2)]
         kept = percent(entry["kept_share_per_class"].get(name))
@@ -340,6 +342,9 @@ def mixture_table(entry: Mapping[str, Any]) -> str | None:
         else:
             cells.append((name, *modes, "none", rule, kept))
     headings = ("class", "certain mode", "uncertain mode", "kept", "rule", "kept of its pixels")
+    if entry.get("own_modes") is not None:
+        cells = [(*row, f"{images:,}") for row, images in zip(cells, entry["own_modes"], strict=True)]
+        headings = (*headings[:3], "kept in the other images", *headings[4:], "images labelled by their own modes")
     return markdown_table(headings, cells, (0, 3, 4))
 
 

@@ -124,9 +124,9 @@ class EntropyMixtureFitted(Fitted):
 
     def rule_in_words(self, class_id: int) -> str:
         rule = self.rules[class_id]
-        if rule.rule in BY_MODES:
-            return f"entropy up to {rule.cut:.3f}"
-        return "never" if rule.rule == "no pixels" else f"confidence from {rule.confidence:.3f}"
+        words = "never" if rule.rule == "no pixels" else f"confidence from {rule.confidence:.3f}"
+        words = f"entropy up to {rule.cut:.3f}" if rule.rule in BY_MODES else words
+        return words if self.selector.scope == "domain" else f"by the modes of its image, else {words}"
 
     def describe(self, class_names: Sequence[str] | None = None) -> str:
         """With the classes that are not labelled by two modes, if there are any."""

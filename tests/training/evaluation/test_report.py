@@ -71,6 +71,12 @@ def test_report_of_modes_of_entropy(tmp_path, summary, label_space):
     assert {"mixtures_round_1.png", "mixtures_round_2.png"} < set(linked_pictures(text))
     with Image.open(tmp_path / "mixtures_round_1.png") as picture:
         assert picture.width > 1000  # three charts: tram has no pixel
+    # Where each image was labelled by its own modes, the table says in how many.
+    per_image = {**of_modes, "own_modes": [1200, 3, 0, 0]}
+    entries = [{**entry, **per_image} for entry in summary["stages"]]
+    text = written(tmp_path / "per_image", {**summary, "stages": entries}, [], label_space)
+    assert "| kept in the other images | rule | kept of its pixels | images labelled by their own modes |" in text
+    assert "| entropy up to 0.2346 | two modes | 20.0 % | 1,200 |" in text
 
 
 def test_summary_json_holds_what_was_given(tmp_path, summary, label_space):

@@ -176,6 +176,7 @@ def test_each_image_by_its_own_modes():
     fitted = selector.fit(lambda: [first, second, small])
     assert fitted.own_modes.tolist() == [2, 2, 2, 0]
     assert fitted.figures()["own_modes"] == [2, 2, 2, 0]
+    assert fitted.rule_in_words(3) == "by the modes of its image, else never"
     of_second = EntropyMixtureSelector().fit(lambda: [second])
     np.testing.assert_array_equal(fitted.label(second), of_second.label(second))
     of_all = EntropyMixtureSelector().fit(lambda: [first, second, small])
