@@ -18,6 +18,7 @@ from export.results import Results, ShareTable
 from export.segmenter import OnnxSegmenter
 from export.video import segment_video
 from export.video_reading import VIDEO_SUFFIXES
+from models.terminal import accept_all_characters
 from training.data.photo_files import IMAGE_SUFFIXES
 from training.data.photo_folders import found_photos, is_list
 from training.data.picture_files import MAX_PIXELS
@@ -36,6 +37,7 @@ PROVIDERS = {"auto": None, "cpu": [CPU], "cuda": [CUDA, CPU]}
 
 def main(argv: list[str] | None = None) -> int:
     """The exit status: 0 done, 1 files could not be used, 2 a mistake of the user's, 130 stopped by Ctrl-C."""
+    accept_all_characters()
     arguments = parsed(argv)
     try:
         failures = predict(arguments)
