@@ -101,6 +101,13 @@ def test_what_it_cannot_do_is_refused_in_a_sentence():
     replace(stage, schedule=replace(stage.schedule, accumulate=1)).check()
 
 
+def test_images_that_the_discriminators_have_no_score_for_are_refused_before_the_first_warm_up():
+    command = ["--recipe", "cbst", "--set", "translation=CycleGan", "data.translator.channels=2"]
+    with pytest.raises(UserError, match="crops of 16x32 of images of 16x32, and its discriminators need 24 pixels"):
+        plan.plan(experiment_of(parse([*command, "data.translator.width=32"])))
+    assert plan.plan(experiment_of(parse([*command, "data.translator.width=48"])))
+
+
 def test_a_model_that_was_adapted_already_is_not_trained_anew():
     chosen = experiment("cbst", "translation=CycleGan")
     stages = {stage.name: stage for stage in plan.plan(chosen)}
