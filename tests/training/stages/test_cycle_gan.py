@@ -150,8 +150,10 @@ def test_killed_again_and_again_it_ends_as_the_one_that_was_not(start, small, mo
         again = ["--resume", str(killed)]
     # 2. A translated image is lost: it is named, and the translators are not trained again.
     lost, kept = killed / "translated/source1.png", RunDirectory(killed).stages["cycle_gan"]
+    written = {path: path.stat().st_mtime_ns for path in lost.parent.iterdir()}
     lost.write_bytes(lost.read_bytes()[:-20])
     assert start(again) == 0
+    assert [path for path in written if path.stat().st_mtime_ns != written[path]] == [lost]  # the others stayed
     assert (
         "source1.png is damaged or missing: translation and what follows it are done again" in capsys.readouterr().out
     )
