@@ -120,12 +120,10 @@ class TranslatedFolder:
     """A folder of translated images as a translation (`translation.Translation`) of the source.
 
     Attributes:
-        words: for people, as in "translated by ...".
         samples: of all images of the source, as `translated_samples` gives them.
         alongside: the originals are shown too, see `OriginalOrTranslated`.
     """
 
-    words: str
     samples: tuple[Sample, ...]
     alongside: bool
 
@@ -141,7 +139,7 @@ class TranslatedFolder:
         samples = translated_samples(source, root)
         if sentence := stretched_sentence(source, samples, root):
             say_once(sentence)
-        return cls(f"the images in {root}", samples, alongside)
+        return cls(samples, alongside)
 
     def applied_to(self, stream: TrainingStream) -> TrainingStream:
         source, translated = stream.dataset, self._translated(stream.dataset)

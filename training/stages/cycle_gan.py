@@ -41,7 +41,7 @@ from training.settings.translation import CycleGan
 from training.stages.fitting import train_stage
 from training.stages.stage import TRANSLATION, Run, Stage
 from training.stages.streams import augmentation_of, stream_of
-from training.stages.translation import refuse_oracle
+from training.stages.translation import refuse_unused
 from training.stages.warm_up import translated_warm_up
 
 NAME = "cycle_gan"
@@ -55,9 +55,9 @@ def stages(part: CycleGan, experiment: Experiment) -> tuple[Stage, ...]:
     """Training, translation; with the semantic term the source model on the translated images, if it shall see them.
 
     Raises:
-        UserError: the recipe does not train on the source, or the images are too small.
+        UserError: no stage of the recipe trains on translated images, or the images are too small.
     """
-    refuse_oracle(experiment)
+    refuse_unused(experiment)
     refuse_small(experiment.data)
     schedule = experiment.data.schedules["translation"]
     common = {"phrase": "", "scored": False, "sizes": experiment.data.translator}

@@ -12,6 +12,7 @@ from training.data.domains import Domains
 from training.data.images import image_size
 from training.data.input_pipeline import evaluation_stream
 from training.data.samples import Dataset
+from training.data.translation import words_of
 from training.evaluation.advice import advice
 from training.evaluation.confusion import Confusion
 from training.evaluation.panels import Example, write_panels
@@ -42,7 +43,7 @@ def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
         "model": experiment.names["model"],
         "seed": experiment.seed,
         "source": domains.source.name,
-        "translation": run.translation and run.translation.words,
+        "translation": words_of(experiment.recipe.translation),
         "target": domains.target.name,
         "split": domains.evaluation.name if domains.evaluation else None,
         "label_space": space.name,

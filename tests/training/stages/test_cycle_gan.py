@@ -46,10 +46,6 @@ def test_a_recipe_whose_warm_up_sees_the_originals_trains_no_source_model_on_tra
     gan = ("translation=CycleGan", "adaptation.rounds=1")
     assert names("drsl", *gan) == ["source", "cycle_gan", "translation", "statistics", "round_1"]
     assert names("drsl", *gan, "translation.semantic=off")[:3] == ["cycle_gan", "translation", "source"]
-    alone = ("source_only", "translation=CycleGan", "translation.warm_up=False")
-    assert names(*alone) == ["source", "cycle_gan", "translation"]
-    assert not experiment(*alone).recipe.adapts  # it ends with the model of the first training
-    assert experiment(*alone, "translation.warm_up=True").recipe.adapts
 
 
 def test_both_source_models_are_measured_on_the_source_with_their_own_statistics(monkeypatch):
