@@ -25,6 +25,7 @@ from app.loaded_model import LoadedModel, check_same_classes, load_model, newest
 from app.look import head, theme
 from app.page import build_page
 from app.results import ResultFolder
+from models.terminal import accept_all_characters
 from training.errors import UserError
 
 
@@ -58,6 +59,7 @@ class Arguments:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status: 0 stopped, 2 a mistake of the user's."""
+    accept_all_characters()
     arguments = tyro.cli(Arguments, args=argv, prog="app/main.py")
     try:
         check_root_path(arguments.root_path)

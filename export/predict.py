@@ -18,7 +18,8 @@ from export.results import Results, ShareTable
 from export.segmenter import OnnxSegmenter
 from export.video import segment_video
 from export.video_reading import VIDEO_SUFFIXES
-from training.data.photo_files import IMAGE_SUFFIXES
+from models.terminal import accept_all_characters
+from training.data.photo_files import IMAGE_SUFFIXES, with_text_name
 from training.data.photo_folders import found_photos, is_list
 from training.data.picture_files import MAX_PIXELS
 from training.data.picture_pixels import range_of_files, range_sentence
@@ -36,6 +37,7 @@ PROVIDERS = {"auto": None, "cpu": [CPU], "cuda": [CUDA, CPU]}
 
 def main(argv: list[str] | None = None) -> int:
     """The exit status: 0 done, 1 files could not be used, 2 a mistake of the user's, 130 stopped by Ctrl-C."""
+    accept_all_characters()
     arguments = parsed(argv)
     try:
         failures = predict(arguments)
@@ -153,11 +155,11 @@ def found_files(text: str, out: Path) -> list[Path]:
     and what this program wrote, or what holds labels, is left out (`photo_folders`).
 
     Raises:
-        UserError: there is none, or results would lie among the pictures.
+        UserError: there is none, a name is no text, or results would lie among the pictures.
     """
     place = Path(text).expanduser()
     if place.is_file() and not is_list(place):
-        return [place]
+        return [with_text_name(place)]
     if place.is_dir() and os.path.realpath(place) == os.path.realpath(out):  # resolve() does not survive circles
         raise UserError(f"--out {out} is the folder of the pictures: choose another, so that results stay apart.")
     found = found_photos(place, SUFFIXES, results=out)

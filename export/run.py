@@ -6,7 +6,6 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import tyro
 
+from models.terminal import accept_all_characters, shell_words
 from training.distribution.quiet import start_tensorflow
 from training.errors import UserError
 from training.files.atomic import write_atomically
@@ -88,7 +88,7 @@ class ExportReport:
         """The command that uses the file."""
         if self.outputs == "logits":
             return f"cv2.dnn.readNetFromONNX({str(self.path)!r}), input cv2.dnn.blobFromImage(photo, swapRB=True)"
-        return f"python export/predict.py --model {shlex.quote(str(self.path))} --input PHOTOS --out predictions"
+        return f"python export/predict.py --model {shell_words(str(self.path))} --input PHOTOS --out predictions"
 
 
 def export_run(
@@ -203,6 +203,7 @@ def write_model(path: Path, model: "onnx.ModelProto", metadata: "ModelMetadata",
 
 def main(argv: list[str] | None = None) -> int:
     """Export and print what was measured; the exit status: 0 done, 2 a mistake of the user's, 130 stopped by Ctrl-C."""
+    accept_all_characters()
     arguments = tyro.cli(Arguments, args=argv, prog="export/run.py", config=(tyro.conf.FlagCreatePairsOff,))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no remarks of its graph optimiser on devices
     start_tensorflow()

@@ -8,12 +8,16 @@ archive may hold one such file. Of the pickle only dictionaries, numbers, text a
 tensors keep their names; in a training checkpoint they are those of its "state_dict".
 """
 
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
 import argparse
 import io
 import math
 import os
 import pickle
-import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,6 +26,8 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save
+
+from models.terminal import accept_all_characters
 
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")  # of a torch file inside another archive
 # The first pickle of the older layout.
@@ -206,6 +212,7 @@ def convert(source: Path, target: Path) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
+    accept_all_characters()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="a file of torch.save, or a wheel with one in it")
     parser.add_argument("target", type=Path, help="the .safetensors file to write")

@@ -7,7 +7,6 @@
 """
 
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from models.catalogue import Network
 from models.foreign_names import SCHEMES, NamingScheme, Source, Tensors
 from models.loaded_weights import LoadedWeights, WeightsError, first_line, layers_with_weights
+from models.terminal import shell_words
 
 SUFFIX = ".safetensors"
 PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
@@ -231,6 +231,6 @@ def conversion(path: Path) -> str:
     target = path.with_suffix(SUFFIX)
     return (
         f"{path} is a pickle of PyTorch, which can run code when it is read: take its tensors out with `python "
-        f"models/convert_torch.py {shlex.quote(str(path))} {shlex.quote(str(target))}`, which runs nothing of it, then "
+        f"models/convert_torch.py {shell_words(str(path), str(target))}`, which runs nothing of it, then "
         "pass the new file"
     )

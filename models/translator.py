@@ -14,6 +14,7 @@ from models.segmenter import seeded
 
 EPSILON = 1e-5
 STRIDE = 4  # of the generator's blocks
+LEAST_SIDE = 24  # of an image that the discriminator has a score for
 
 
 def build_generator(channels: int = 64, blocks: int = 9, seed: int = 0) -> keras.Model:
@@ -50,8 +51,8 @@ def build_generator(channels: int = 64, blocks: int = 9, seed: int = 0) -> keras
 def build_patch_discriminator(channels: int = 64, seed: int = 0) -> keras.Model:
     """Images float32 RGB `[batch, height, width, 3]` in [0, 255] to scores float32 `[batch, ~h / 8, ~w / 8, 1]`.
 
-    Each score sees a patch of 70 x 70; 1 stands for a photo of the domain, 0 for a translated image. Sides of 32 at
-    least.
+    Each score sees a patch of 70 x 70; 1 stands for a photo of the domain, 0 for a translated image. Sides of
+    `LEAST_SIDE` at least.
 
     Args:
         channels: of the first convolution (published 64).

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tyro
 
+from models.terminal import accept_all_characters
 from training.distribution.memory import out_of_memory_predicting, out_of_memory_said
 from training.distribution.quiet import start_tensorflow
 from training.errors import UserError
@@ -40,6 +41,7 @@ class Arguments:
 
 
 def main(argv: list[str] | None = None) -> int:
+    accept_all_characters()
     arguments = tyro.cli(Arguments, args=argv, prog="training/evaluate.py", config=(tyro.conf.FlagCreatePairsOff,))
     try:
         figures, space = evaluate(arguments)

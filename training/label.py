@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
+from models.terminal import accept_all_characters
 from training.distribution.memory import free_memory, gigabytes, out_of_memory_said
 from training.distribution.quiet import start_tensorflow
 from training.errors import UserError
@@ -94,6 +95,7 @@ From a finished run and a folder of images:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status: 0 done, 2 a mistake of the user's, 130 stopped by Ctrl-C."""
+    accept_all_characters()
     arguments = tyro.cli(Arguments, args=argv, prog="training/label.py")
     try:
         with out_of_memory_said(_out_of_memory):

@@ -1,6 +1,5 @@
 """What a run says while it works: one line of progress with the time left, on a terminal or in a log."""
 
-import io
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -20,11 +19,6 @@ def say_once(sentence: str) -> None:
     if sentence not in _said:
         _said.add(sentence)
         console.print(printable(sentence))
-
-
-# A log file on Windows has the machine's code page, which lacks "→": such a sign must not end the run.
-if isinstance(sys.stdout, io.TextIOWrapper):
-    sys.stdout.reconfigure(errors="replace")
 
 
 class Meter:

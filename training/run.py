@@ -6,10 +6,10 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import os
-import shlex
 from pathlib import Path
 from typing import NoReturn
 
+from models.terminal import accept_all_characters, shell_words
 from training.command_line import Arguments, catalogue, experiment_of, parse
 from training.distribution.devices import Devices, is_chief, parse_devices
 from training.distribution.quiet import silent_stderr, start_tensorflow
@@ -22,6 +22,7 @@ from training.settings.experiment import Experiment
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status: 0 done, 2 a mistake of the user's, 130 stopped by Ctrl-C."""
+    accept_all_characters()
     arguments = parse(argv)
     directory = None
     try:
@@ -57,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 def _resume_hint(directory: RunDirectory | None, start: str = ", then continue") -> str:
     if directory is None:
         return ""
-    return f"{start} with: python training/run.py --resume {shlex.quote(str(directory.path))}"
+    return f"{start} with: python training/run.py --resume {shell_words(str(directory.path))}"
 
 
 def _shown(arguments: Arguments) -> Experiment:
@@ -97,7 +98,7 @@ def _carry_out(opened: tuple[RunDirectory, Experiment] | None, devices: Devices)
         path, experiment = on_chief(lambda: (opened[0].path, opened[1]))
         directory = RunDirectory(path)
         console.print(f"Run directory: {path}", markup=False)
-        with noticing_loss(shlex.quote(str(path))):
+        with noticing_loss(shell_words(str(path))):
             run_experiment(experiment, directory)
     if is_chief():
         before = scored_stages(directory.stages)[:1] if experiment.recipe.adapts else []

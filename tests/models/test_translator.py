@@ -54,6 +54,11 @@ def test_a_score_sees_a_patch_of_70_pixels(monkeypatch):
     assert np.ptp(rows) + 1 == np.ptp(columns) + 1 == 70
 
 
+def test_the_smallest_image_has_one_score(generator):
+    image = np.zeros((1, translator.LEAST_SIDE, translator.LEAST_SIDE, 3), np.float32)
+    assert build_patch_discriminator(channels=2)(generator(image)).shape == (1, 1, 1, 1)
+
+
 def test_the_seed_decides_the_weights():
     first, same, other = (build_generator(2, 1, seed).get_weights() for seed in (3, 3, 4))
     for a, b in zip(first, same, strict=True):

@@ -163,10 +163,6 @@ class FourierTranslation:
         widest = max(half_width(beta, size) for beta in betas)
         return cls(PartnerAmplitudes(target, size, widest), betas, alongside)
 
-    @property
-    def words(self) -> str:
-        return f"FDA, beta {' or '.join(f'{beta:g}' for beta in self.betas)}"
-
     def applied_to(self, stream: TrainingStream) -> TrainingStream:
         return replace(stream, changes=(self._change(stream.seed), *stream.changes))
 

@@ -69,11 +69,15 @@ def files_in(folder: Path, accept: Callable[[str], bool]) -> list[Path]:
         seen.add((state.st_dev, state.st_ino))
         folders[:] = sorted(name for name in folders if not is_junk(name))
         found += [Path(parent, name) for name in names if not is_junk(name) and accept(name)]
-    return [_with_text_name(file) for file in sorted(found)]
+    return [with_text_name(file) for file in sorted(found)]
 
 
-def _with_text_name(file: Path) -> Path:
-    """`file`, unless its path holds bytes that are no UTF-8: no report or table could name it."""
+def with_text_name(file: Path) -> Path:
+    """`file`, if its path is text.
+
+    Raises:
+        UserError: it holds bytes that are no UTF-8, so that no report or table could name it.
+    """
     try:
         str(file).encode()
     except UnicodeEncodeError as error:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from training.data.photo_files import IMAGE_SUFFIXES, is_junk, left_out_sentence, photos_in
+from training.data.photo_files import IMAGE_SUFFIXES, is_junk, left_out_sentence, photos_in, with_text_name
 from training.errors import UserError
 from training.files.reading import read_file, read_json
 
@@ -105,14 +105,15 @@ def found_photos(
         judge_root: may the folder `place` itself be left out, as a run or its labels?
 
     Raises:
-        UserError: a path of a list does not exist, a file that is no list, a pattern that is none.
+        UserError: a path of a list does not exist, a file that is no list, a pattern that is none, a name that is no
+            text.
     """
     search = _Search(suffixes, None if results is None else Path(os.path.realpath(results)))
     if place.is_dir():
         search.add_folder(place, judge_root)
     elif is_list(place):
         for entry in listed_paths(place):
-            search.add_folder(entry, judge_root) if entry.is_dir() else search.photos.add(entry)
+            search.add_folder(entry, judge_root) if entry.is_dir() else search.photos.add(with_text_name(entry))
     else:
         search.add_pattern(place)
     return FoundPhotos(place, tuple(sorted(search.photos)), search.left_out, tuple(sorted(search.others)))
@@ -135,7 +136,8 @@ class _Search:
         fixed = [part for part in pattern.parts if _is_magic(part)][:1]
         root = Path(*pattern.parts[: pattern.parts.index(fixed[0])]) if fixed else pattern.parent
         asked = (*self.suffixes, pattern.suffix.lower()) if pattern.suffix[1:].isalnum() else self.suffixes
-        matches = [path for path in matching(pattern) if not any(map(is_junk, path.parts[len(root.parts) :]))]
+        found = (path for path in matching(pattern) if not any(map(is_junk, path.parts[len(root.parts) :])))
+        matches = [with_text_name(path) for path in found]
         files = {path for path in matches if path.is_file()}
         photos = {path for path in files if path.name.lower().endswith(asked)}
         self._sort(_Folders(root, judge_root=False), photos, files - photos)

@@ -20,6 +20,7 @@ import numpy as np
 import tyro
 from rich.table import Table
 
+from models.terminal import accept_all_characters
 from training.data import datasets
 from training.data.classes import IGNORE, LabelSpace, load_label_space
 from training.data.domains import unseen_sentence
@@ -271,6 +272,7 @@ class Arguments:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the check; returns the exit status: 0 good, 1 damaged or incomplete, 2 not usable."""
+    accept_all_characters()
     arguments = tyro.cli(Arguments, args=argv, prog="training/data/prepare.py")
     published = DATA_SETS[arguments.name]
     try:

@@ -9,13 +9,17 @@ from typing import ClassVar
 
 import numpy as np
 
+from training.data.images import image_size
 from training.data.input_pipeline import TrainingStream, load_frame
 from training.data.readers import existing_folder, image_files
 from training.data.readers_folders import by_name
 from training.data.samples import Dataset, Sample, listing
 from training.data.sampling import SampleOrder, position_uniform
 from training.errors import UserError
+from training.progress import say_once
 
+MEASURED = 8  # images whose proportions are compared: those of a data set are alike
+SAME_PROPORTIONS = 0.03  # by how much height to width may differ: sizes are rounded
 _PURPOSE = 0x5452  # keeps these random numbers apart from others of the same seed and position
 
 
@@ -41,6 +45,26 @@ def translated_samples(source: Dataset, root: Path) -> tuple[Sample, ...]:
             f"{root}: give the folder that holds one for each, called as the source's (.png, .jpg ...)."
         )
     return _in_place_of(source, [translated[key] for key in keys])
+
+
+def stretched_sentence(source: Dataset, samples: Sequence[Sample], root: Path) -> str | None:
+    """What to say where the first translated images of `root` have other proportions than their originals, as their
+    headers tell; None where they do not.
+
+    They are no mistake if the whole image was resized, as published sets are; of a crop the labels do not fit.
+
+    Raises:
+        UserError: a file that is no image.
+    """
+    for original, translated in zip(source.samples[:MEASURED], samples, strict=False):
+        (height, width), (own_height, own_width) = image_size(original.image), image_size(translated.image)
+        if abs(own_height * width / (own_width * height) - 1) > SAME_PROPORTIONS:
+            return (
+                f"The translated images in {root} have other proportions than the source's ({translated.image.name} is "
+                f"{own_height}x{own_width}, its original {height}x{width}): they are stretched to the labels, which "
+                "fit only if they show the whole image and not a part of it."
+            )
+    return None
 
 
 def own_samples(source: Dataset, folder: Path) -> tuple[Sample, ...]:
@@ -96,12 +120,10 @@ class TranslatedFolder:
     """A folder of translated images as a translation (`translation.Translation`) of the source.
 
     Attributes:
-        words: for people, as in "translated by ...".
         samples: of all images of the source, as `translated_samples` gives them.
         alongside: the originals are shown too, see `OriginalOrTranslated`.
     """
 
-    words: str
     samples: tuple[Sample, ...]
     alongside: bool
 
@@ -109,8 +131,15 @@ class TranslatedFolder:
 
     @classmethod
     def of(cls, source: Dataset, root: Path, alongside: bool) -> "TranslatedFolder":
-        """Of the images that somebody else has made; raises UserError where one is missing."""
-        return cls(f"the images in {root}", translated_samples(source, root), alongside)
+        """Of the images that somebody else has made; says, once, if they are stretched.
+
+        Raises:
+            UserError: one is missing, or is no image.
+        """
+        samples = translated_samples(source, root)
+        if sentence := stretched_sentence(source, samples, root):
+            say_once(sentence)
+        return cls(samples, alongside)
 
     def applied_to(self, stream: TrainingStream) -> TrainingStream:
         source, translated = stream.dataset, self._translated(stream.dataset)

@@ -21,13 +21,10 @@ from training.settings.translation import CycleGan, Fda, TranslatedImages
 class Translation(Protocol):
     """What a run makes of its source, in every stage that trains on it.
 
-    titles: of the pictures of an example. words: for people, as in "translated by ...".
+    titles: of the pictures of an example.
     """
 
     titles: tuple[str, ...]
-
-    @property
-    def words(self) -> str: ...
 
     def applied_to(self, stream: TrainingStream) -> TrainingStream:
         """The stream of the source, translated."""
@@ -40,8 +37,30 @@ class Translation(Protocol):
         """
 
 
+Settings = Fda | CycleGan | TranslatedImages
+"""Of a translation."""
+
+
+def words_of(settings: Settings | None) -> str | None:
+    """A translation for people, as in "translated by ...", with what is trained on beside it; None where there is none.
+
+    "FDA, beta 0.01, beside the originals, after a warm-up on the originals alone".
+    """
+    match settings:
+        case Fda():
+            kind = f"FDA, beta {' or '.join(f'{beta:g}' for beta in settings.beta)}"
+        case CycleGan():
+            kind = "CycleGAN"
+        case TranslatedImages():
+            kind = f"the images in {settings.root}"
+        case _:
+            return None
+    beside = ", beside the originals" if settings.alongside else ""
+    return kind + beside + ("" if settings.warm_up else ", after a warm-up on the originals alone")
+
+
 def translation_of(
-    settings: Fda | CycleGan | TranslatedImages | None,
+    settings: Settings | None,
     source: Dataset,
     target: Dataset,
     size: tuple[int, int],
@@ -60,7 +79,7 @@ def translation_of(
         case Fda():
             return FourierTranslation.to(target, size, settings.beta, settings.alongside)
         case CycleGan():
-            return TranslatedFolder("CycleGAN", own_samples(source, folder), settings.alongside)
+            return TranslatedFolder(own_samples(source, folder), settings.alongside)
         case TranslatedImages():
             return TranslatedFolder.of(source, Path(settings.root), settings.alongside)
         case _:

@@ -14,6 +14,7 @@ from training.files.atomic import whole_file
 COLUMN_TITLES = ("image", "before", "after", "pseudo-label", "truth")
 OPACITY = 0.65
 LEGEND_COLUMNS = 4
+LONGEST_NAME = 245  # bytes: with "panel_" and ".png" what file systems allow
 
 _BACKGROUND = (255, 255, 255)
 _INK = (38, 38, 38)
@@ -216,8 +217,9 @@ def write_panels(folder: Path, examples: Iterable[Example], label_space: LabelSp
 
 
 def panel_name(example: Example) -> str:
-    """Of its file."""
-    return f"panel_{example.name.replace('/', '_')}.png"
+    """Of its file: "panel_NAME.png", of a long name the end."""
+    end = example.name.replace("/", "_").encode()[-LONGEST_NAME:].decode(errors="ignore")  # no half of a letter
+    return f"panel_{end}.png"
 
 
 def _write_png(path: Path, picture: np.ndarray) -> None:

@@ -20,6 +20,7 @@ import tensorflow as tf
 from models.replicas import over_replicas
 from training.losses import DOMAIN_LOSSES, discriminator_loss, self_information
 from training.methods.method import Method
+from training.methods.self_training import SoftLabeller
 from training.methods.step import Step, predict_together
 from training.methods.terms import AdversarialTerm
 
@@ -129,7 +130,22 @@ class AdversarialTraining(Method):
 
 
 class AdversarialSelfTraining(AdversarialTraining):
-    """A round of self-training that keeps the adversarial term (BDL, CVPR 2019; UPLR): the target has pseudo-labels."""
+    """A round of self-training that keeps the adversarial term (BDL, CVPR 2019; UPLR): the target has pseudo-labels.
+
+    Batches as `AdversarialTraining`; LRENT's target has "weak" too, as in `SelfTraining`.
+
+    Args:
+        soft_labeller: of LRENT.
+        others: as in `AdversarialTraining`.
+    """
 
     title = "self-training with the adversarial term"
-    provides = AdversarialTraining.provides | frozenset({"pseudo_labels"})
+    provides = AdversarialTraining.provides | frozenset({"pseudo_labels", "soft_label"})
+
+    def __init__(self, *arguments, soft_labeller: SoftLabeller | None = None, **others):
+        super().__init__(*arguments, **others)
+        self.soft_labeller = soft_labeller
+
+    def forward(self, batch) -> Step:
+        step = super().forward(batch)
+        return step if self.soft_labeller is None else self.soft_labeller.added_to(step, batch)

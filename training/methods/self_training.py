@@ -34,6 +34,11 @@ class SoftLabeller:
         self.log_thresholds = tf.constant(thresholds, tf.float32)[None, None, None]
         self.log_thresholds = tf.math.log(self.log_thresholds)
 
+    def added_to(self, step: Step, batch) -> Step:
+        """`step` with the soft labels of its target, which the "weak" view of the batch's target is predicted for."""
+        soft_label = self(batch["target"]["weak"], step.target.label, step.target.pasted)
+        return replace(step, target=replace(step.target, soft_label=soft_label))
+
     def __call__(self, image, label, pasted=None):
         """The soft labels on the grid of `label`: float32 `[b, h, w, classes]`, no gradient.
 
@@ -81,7 +86,4 @@ class SelfTraining(Method):
 
     def forward(self, batch) -> Step:
         step = predict_domains(self.seen, batch, self.loss_stride, self.needs)
-        if self.soft_labeller is None:
-            return step
-        soft_label = self.soft_labeller(batch["target"]["weak"], step.target.label, step.target.pasted)
-        return replace(step, target=replace(step.target, soft_label=soft_label))
+        return step if self.soft_labeller is None else self.soft_labeller.added_to(step, batch)

@@ -44,12 +44,12 @@ import hashlib
 import json
 import os
 import platform
-import shlex
 import shutil
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
+from models.terminal import shell_words
 from training.errors import UserError
 from training.experiment_json import VERSION, experiment_from_json, experiment_to_json
 from training.files.atomic import PARTIAL, check_room, digest_of, whole_file, write_atomically
@@ -112,7 +112,7 @@ class RunDirectory:
         run.write_json("recipe.json", {
             "experiment": experiment_to_json(experiment),
             "warm_start": warm_start,
-            "command": shlex.join(["python", "training/run.py", *arguments]),
+            "command": shell_words("python", "training/run.py", *arguments),
             "arguments": list(arguments),
         })  # fmt: skip
         run.begin()

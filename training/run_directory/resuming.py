@@ -192,14 +192,19 @@ def damaged_file(directory: RunDirectory, stage: str, figures: dict) -> str | No
 
 
 def go_back(directory: RunDirectory, state: dict, stage: str) -> None:
-    """Make `stage` and those after it unfinished, and remove what the stage has left."""
-    names = list(state["stages"])
+    """Make `stage` and those after it unfinished, and remove what the stage has left.
+
+    Translated images that are whole stay: each is made by itself, so the stage makes the others alone.
+    """
+    names, listing = list(state["stages"]), directory.digests(stage)
     kept = names[: names.index(stage)]
+    listed = {directory.path / name: digest for name, digest in read_digests(listing).items() if is_inside(name)}
+    trusted = is_sound(listing, state["stages"][stage]["digests"])
     directory.write_state({**state, "stages": {name: state["stages"][name] for name in kept}})
     directory.remove_partials()
-    listed = [directory.path / name for name in read_digests(directory.digests(stage)) if is_inside(name)]
-    for path in [*directory.files_of(stage), *listed, directory.digests(stage)]:
-        path.unlink(missing_ok=True)
+    for path in [*directory.files_of(stage), *listed, listing]:
+        if not (trusted and path.parent == directory.translated and is_sound(path, listed[path])):
+            path.unlink(missing_ok=True)
 
 
 def note_environment(directory: RunDirectory) -> None:

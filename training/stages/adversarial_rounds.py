@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from training.errors import UserError
 from training.methods.adversarial import AdversarialSelfTraining
+from training.methods.self_training import SoftLabeller
 from training.methods.terms import Term, terms_of
 from training.progress import console
-from training.pseudo_labels import selector_class
 from training.run_directory.checkpoint import lasting_groups
 from training.settings.experiment import Recipe
 from training.settings.stages import Alignment, KeptAdversary, Rounds
@@ -21,17 +21,12 @@ def check_adversarial(adaptation: Rounds, with_source: bool, accumulate: int) ->
     """Refuse rounds that cannot keep the term.
 
     Raises:
-        UserError: a teacher, ClassMix, a mixture, soft labels, no source, or a loss that cannot be computed beside it.
+        UserError: a teacher, ClassMix, a mixture, no source, or a loss that cannot be computed beside it.
     """
     term = "adaptation.adversarial_term"
     for other in ("mean_teacher", "class_mix", "mixture"):
         if getattr(adaptation, other) is not None:
             raise UserError(f"{term} and adaptation.{other} cannot be computed together: set one of them off")
-    if selector_class(adaptation.selector.kind).gives_soft_labels:
-        raise UserError(
-            f"{term} and the soft labels of the selector {adaptation.selector.kind} cannot be computed together: set "
-            f"{term}=off, or another adaptation.selector"
-        )
     if not with_source:
         raise UserError(
             f"{term} compares the target's maps with the source's, and no source image takes part in the rounds of "
@@ -46,11 +41,14 @@ def adversary_of(recipe: Recipe, term: KeptAdversary) -> Alignment:
     return alignment if term.weight is None else replace(alignment, weight=term.weight)
 
 
-def adversarial_round(run: Run, stage: Stage, terms: list[Term]) -> tuple[AdversarialSelfTraining, dict]:
+def adversarial_round(
+    run: Run, stage: Stage, terms: list[Term], soft: SoftLabeller | None
+) -> tuple[AdversarialSelfTraining, dict]:
     """The `train_step` of a round that keeps the term, and what `train_stage` takes beside it.
 
-    terms: of the round. The discriminator goes on from the stage before, where that has one, and so does its optimiser
-    if its learning rate is constant; one that falls starts anew, as the segmenter's does (BDL).
+    terms, soft: of the round; soft is None where its labels are hard. The discriminator goes on from the stage before,
+    where that has one, and so does its optimiser if its learning rate is constant; one that falls starts anew, as the
+    segmenter's does (BDL).
     """
     settings = adversary_of(run.experiment.recipe, stage.settings.adversarial_term)
     method = AdversarialSelfTraining(
@@ -62,6 +60,7 @@ def adversarial_round(run: Run, stage: Stage, terms: list[Term]) -> tuple[Advers
         settings.weight,
         run.experiment.data.loss_stride,
         keep_discriminator_optimizer=settings.discriminator_schedule == "constant",
+        soft_labeller=soft,
     )
     path = run.directory.lasting(run.previous(stage).name)
     asked = {"discriminator", *(term.name for term in terms if term.variables)}

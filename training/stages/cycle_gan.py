@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from models.translator import build_generator, build_patch_discriminator
+from models.translator import LEAST_SIDE, build_generator, build_patch_discriminator
 from training.data.input_pipeline import evaluation_stream, side_by_side
 from training.data.translated_images import own_picture
 from training.distribution.devices import share_of_this_process
@@ -34,13 +34,14 @@ from training.methods.cycle_gan import CycleGanTraining, TranslatorNetworks
 from training.methods.optimizers import build_optimizer
 from training.progress import Meter, console
 from training.run_directory.checkpoint import load_lasting
+from training.settings.data import Data
 from training.settings.data import Translator as Sizes
 from training.settings.experiment import Experiment
 from training.settings.translation import CycleGan
 from training.stages.fitting import train_stage
 from training.stages.stage import TRANSLATION, Run, Stage
 from training.stages.streams import augmentation_of, stream_of
-from training.stages.translation import refuse_oracle
+from training.stages.translation import refuse_unused
 from training.stages.warm_up import translated_warm_up
 
 NAME = "cycle_gan"
@@ -54,15 +55,28 @@ def stages(part: CycleGan, experiment: Experiment) -> tuple[Stage, ...]:
     """Training, translation; with the semantic term the source model on the translated images, if it shall see them.
 
     Raises:
-        UserError: the recipe does not train on the source.
+        UserError: no stage of the recipe trains on translated images, or the images are too small.
     """
-    refuse_oracle(experiment)
+    refuse_unused(experiment)
+    refuse_small(experiment.data)
     schedule = experiment.data.schedules["translation"]
     common = {"phrase": "", "scored": False, "sizes": experiment.data.translator}
     trained = CycleGanStage(name=NAME, title="CycleGAN", schedule=schedule, settings=part, **common)
     translated = TranslatingStage(name=TRANSLATION, title="Translation", **common)
     anew = [translated_warm_up(experiment)] if experiment.recipe.warms_up_again else []
     return (trained, translated, *anew)
+
+
+def refuse_small(data: Data) -> None:
+    """Raise UserError if the discriminators have no score for what the translators learn from."""
+    size = size_of(data.translator, data.size)
+    crop = crop_of(data.translator, size)
+    if min(crop) < LEAST_SIDE:
+        raise UserError(
+            f"CycleGAN would learn from crops of {crop[0]}x{crop[1]} of images of {size[0]}x{size[1]}, and its "
+            f"discriminators need {LEAST_SIDE} pixels in height and width: set a larger data.translator.width, or the "
+            "data's size"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
 """The end of a run: the summary, pictures of what changed, report/, TensorBoard pictures, the closing lines."""
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,10 +7,12 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.image.metadata import create_summary_metadata
 
+from models.terminal import shell_words
 from training.data.domains import Domains
 from training.data.images import image_size
 from training.data.input_pipeline import evaluation_stream
 from training.data.samples import Dataset
+from training.data.translation import words_of
 from training.evaluation.advice import advice
 from training.evaluation.confusion import Confusion
 from training.evaluation.panels import Example, write_panels
@@ -42,7 +43,7 @@ def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
         "model": experiment.names["model"],
         "seed": experiment.seed,
         "source": domains.source.name,
-        "translation": run.translation and run.translation.words,
+        "translation": words_of(experiment.recipe.translation),
         "target": domains.target.name,
         "split": domains.evaluation.name if domains.evaluation else None,
         "label_space": space.name,
@@ -75,7 +76,7 @@ def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
 
 
 def _next_commands(directory: RunDirectory, domains: Domains) -> list[str]:
-    run = shlex.quote(str(directory.path))
+    run = shell_words(str(directory.path))
     if domains.evaluation is None:
         return [f"python training/label.py --checkpoint {run} --images PHOTOS --selector cbst --out LABELS"]
     return [f"python training/evaluate.py --model {run} --scales 0.5,0.75,1.0 --flip"]

@@ -134,7 +134,7 @@ class RoundStage(Stage):
         if adaptation.adversarial_term is None:
             method = round_method(network, adaptation, data, self.schedule.steps, soft, context)
         else:
-            method, more = adversarial_round(run, self, round_terms(adaptation, True, context))
+            method, more = adversarial_round(run, self, round_terms(adaptation, True, context), soft)
             kept |= more
         modes = ModesReport.begun(run, self, method)
         orders = round_orders(run, self, labelled)

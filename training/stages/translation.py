@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from training.data.translation import words_of
 from training.distribution.workers import on_chief
 from training.errors import UserError
 from training.evaluation.panels import write_translation
 from training.progress import console
 from training.settings.experiment import Experiment
+from training.settings.stages import Online, Rounds
+from training.stages.rounds import source_share_of
 from training.stages.stage import TRANSLATION, Run, Stage
 from training.stages.streams import stream_of
 
@@ -22,19 +25,34 @@ def translation_stages(experiment: Experiment) -> tuple[Stage, ...]:
     """The one stage of a translation that is not trained.
 
     Raises:
-        UserError: the recipe does not train on the source.
+        UserError: no stage of the recipe trains on translated images.
     """
-    refuse_oracle(experiment)
+    refuse_unused(experiment)
     return (TranslationStage(name=TRANSLATION, title="Translation", phrase="", scored=False),)
 
 
-def refuse_oracle(experiment: Experiment) -> None:
-    """Raise UserError if the recipe does not train on the source."""
-    if experiment.recipe.warm_up.domain == "target":
+def refuse_unused(experiment: Experiment) -> None:
+    """Raise UserError if no stage of the recipe trains on translated images."""
+    recipe = experiment.recipe
+    if recipe.warm_up.domain == "target":
         raise UserError(
             "translation changes the source's images, and the oracle trains on the target's: choose another recipe, or "
             "leave the translation out"
         )
+    if not recipe.translation.warm_up and not _source_takes_part(experiment):
+        raise UserError(
+            "translation.warm_up=False leaves the warm-up the originals, and no later stage of this recipe trains on "
+            "the source, so that no translated image would be trained on: set translation.warm_up=True, or leave the "
+            "translation out"
+        )
+
+
+def _source_takes_part(experiment: Experiment) -> bool:
+    """Does a stage after the warm-up train on the source?"""
+    adaptation = experiment.recipe.adaptation
+    if experiment.recipe.alignment is not None or isinstance(adaptation, Online):
+        return True
+    return isinstance(adaptation, Rounds) and source_share_of(adaptation, experiment.data) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +61,12 @@ class TranslationStage(Stage):
 
     def run(self, run: Run) -> dict:
         translation, experiment = run.translation, run.experiment
-        console.print(f"Translation of the source: {translation.words}", style="bold", markup=False)
+        words = words_of(experiment.recipe.translation)
+        console.print(f"Translation of the source: {words}", style="bold", markup=False)
         stream = stream_of(run.domains.source, experiment.data, experiment.data.schedules["warm_up"], experiment.seed)
         examples = islice(translation.examples(stream), EXAMPLES)
         on_chief(lambda: write_translation(run.directory.translation_picture, examples, translation.titles))
-        return {"translation": translation.words}
+        return {"translation": words}
 
     def files(self, run: Run) -> list[Path]:
         return [run.directory.translation_picture]

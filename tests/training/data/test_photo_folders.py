@@ -1,11 +1,14 @@
 """Which folders hold photos: data sets, runs, pseudo-labels and results among them, lists of paths and patterns."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from export.predict import found_files
 from tests.training.data.published_layouts import save
 from training.data import datasets, prepare
 from training.data.classes import LABEL_SPACES
@@ -119,6 +122,21 @@ def test_a_list_that_cannot_be_used_is_named(tmp_path, content, words):
     (tmp_path / "photos.txt").write_bytes(content)
     with pytest.raises(UserError, match=words):
         listed_paths(tmp_path / "photos.txt")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text there")
+def test_a_name_that_is_no_text_is_one_sentence_wherever_it_is_found(tmp_path):
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg"))
+    pictures(tmp_path, "a.jpg")
+    odd.write_bytes(b"")
+    pictures(Path(f"{odd}.d"), "b.jpg").joinpath("photos.txt").write_text("b.jpg", encoding="utf-8")
+    for place in (tmp_path, tmp_path / "*.jpg", tmp_path / "*.d", Path(f"{odd}.d") / "photos.txt"):
+        with pytest.raises(UserError, match=r"The name of .*udcff.* is no text \(UTF-8\): rename it"):
+            found_photos(place)
+    with pytest.raises(UserError, match="is no text"):
+        found_files(str(odd), tmp_path / "out")
+    odd.rename(odd.with_name(f".{odd.name}"))  # hidden
+    assert found(tmp_path / "*.jpg") == ["a.jpg"]
 
 
 def test_patterns_of_files_and_of_folders(tmp_path):

@@ -100,6 +100,20 @@ def test_missing_images_are_counted_and_named(source, tmp_path):
         TranslatedFolder.of(source, tmp_path / "nowhere", alongside=False)
 
 
+@pytest.mark.parametrize(("size", "stretched"), [((24, 48), False), ((25, 50), False), ((12, 24), False),
+                                                 ((49, 100), False), ((24, 40), True), ((24, 24), True)])  # fmt: skip
+def test_images_of_other_proportions_are_told_of_once(source, tmp_path, capsys, size, stretched):
+    for sample in source.samples:
+        layouts.save(sample.image, grey(9, (24, 48)))
+        layouts.save(tmp_path / "translated" / sample.image.name, grey(9, size))
+    for _ in range(2):
+        TranslatedFolder.of(source, tmp_path / "translated", alongside=False)
+    said = capsys.readouterr().out
+    shape = f"(00001.png is {size[0]}x{size[1]}, its original 24x48): they are stretched to the labels"
+    assert said.count(shape) == stretched
+    assert bool(said) == stretched
+
+
 def test_what_a_run_has_made_itself_is_found_by_the_names_of_the_samples(source, tmp_path):
     names = [f"{sample.name}.png" for sample in source.samples]
     root = write_translated(tmp_path / "own", names)

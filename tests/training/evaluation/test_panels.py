@@ -97,6 +97,14 @@ def test_panels_are_written_with_the_legend(tmp_path, label_space, image, label)
     assert Image.open(tmp_path / "report" / "legend.png").mode == "RGB"
 
 
+@pytest.mark.parametrize("name", ["a" * 251, "x" + "ж" * 125, "city/" + "b" * 246])
+def test_the_panel_of_a_long_name_can_be_written(tmp_path, label_space, image, name):
+    (path,) = write_panels(tmp_path, [Example(name, image)], label_space)
+    assert path.is_file()
+    assert 253 <= len(path.name.encode()) <= 255
+    assert path.stem.removeprefix("panel_") in name
+
+
 def test_pasting_has_a_line_for_each_image_and_none_makes_no_file(tmp_path, label_space, image, label):
     before = np.dstack([image, label])
     pasted = before.copy()

@@ -5,10 +5,11 @@ import pytest
 import tensorflow as tf
 
 from models.discriminator import build_discriminator
-from tests.training.methods.tiny import CLASSES, assert_weights, batch, optimizer_for, tiny_network
+from tests.training.methods.tiny import CLASSES, assert_weights, batch, compiled, optimizer_for, tiny_network
 from training.losses import DOMAIN_LOSSES, discriminator_loss
 from training.methods.adversarial import DISCRIMINATOR_INPUTS, AdversarialSelfTraining, AdversarialTraining
-from training.methods.terms import CrossEntropyTerm, MinimumEntropyTerm
+from training.methods.self_training import SelfTraining, SoftLabeller
+from training.methods.terms import CrossEntropyTerm, MinimumEntropyTerm, SoftCrossEntropyTerm
 
 PLAIN = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0}
 
@@ -20,9 +21,9 @@ def domains(seed=0):
     return {"source": {**source, "image": dark}, "target": {**target, "image": bright}}
 
 
-def ready(terms=None, rate=0.1, discriminator_rate=0.1, optimizer=PLAIN, **settings):
+def ready(terms=None, rate=0.1, discriminator_rate=0.1, optimizer=PLAIN, kind=AdversarialTraining, **settings):
     network, discriminator = tiny_network(), build_discriminator(CLASSES, channels=4)
-    method = AdversarialTraining(network, discriminator, terms or [CrossEntropyTerm("source")], **settings)
+    method = kind(network, discriminator, terms or [CrossEntropyTerm("source")], **settings)
     method.compile(
         optimizer=optimizer_for(network, rate, **optimizer),
         discriminator_optimizer=optimizer_for(discriminator, discriminator_rate, **optimizer),
@@ -140,6 +141,19 @@ def test_the_segmenter_moves_the_scores_of_the_target_towards_the_source():
     train(method, steps=10)
     after = float(tf.reduce_mean(method.forward(domains(200)).target.scores))
     assert after < before - 0.2
+
+
+def test_soft_labels_stand_beside_the_term_in_self_training():
+    data = domains()
+    data["target"] |= {"label": batch(100)["label"], "weak": data["target"]["image"]}
+    soft, terms = SoftLabeller(tiny_network(1), [0.5] * CLASSES, 0.25), [SoftCrossEntropyTerm()]
+    plain = compiled(SelfTraining(tiny_network(), terms, soft_labeller=soft), 0.1, **PLAIN)
+    method = ready(terms, kind=AdversarialSelfTraining, weight=0.0, soft_labeller=soft)
+    expected, found = plain.train_step(data), method.train_step(data)
+    name = "soft_cross_entropy_target"
+    assert float(found[name]) == pytest.approx(float(expected[name]), rel=1e-5)
+    assert float(found["adversarial"]) > 0
+    assert_weights(method.network, plain.network.get_weights(), atol=1e-6)  # the term has no weight
 
 
 def test_metrics_and_minimum_entropy():

@@ -95,6 +95,32 @@ def test_a_damaged_file_is_named_and_the_stage_before_it_is_the_last(run, capsys
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    ("damaged", "stay"),
+    [
+        ("translated/b.png", ["a.png", "c.png"]),
+        ("checkpoints/translation.watch.npz", ["a.png", "b.png", "c.png"]),
+        ("checkpoints/translation.sha256", []),  # nobody knows which are whole
+    ],
+)
+def test_of_translated_images_only_the_damaged_are_removed(run, damaged, stay):
+    directory = RunDirectory(run)
+    images = [directory.translated / name for name in ("a.png", "b.png", "c.png")]
+    directory.translated.mkdir()
+    for path in [*images, directory.observation("translation")]:
+        write_atomically(path, path.name.encode())
+    directory.finish_stage("translation", {}, images)
+    (run / damaged).write_bytes((run / damaged).read_bytes()[:-1])
+    assert list(resumed(run).stages) == list(STAGES)
+    assert sorted(path.name for path in directory.translated.iterdir()) == stay
+
+
+def test_of_pseudo_labels_all_are_made_anew(run):
+    (run / "pseudo_labels/round_1/b.png").unlink()
+    resumed(run)
+    assert not list((run / "pseudo_labels/round_1").iterdir())
+
+
 def test_a_damaged_state_is_replaced_by_the_one_before(run, capsys):
     text = (run / "state.json").read_text()
     (run / "state.json").write_text(text.replace('"round_2"', '"round_3"', 1))

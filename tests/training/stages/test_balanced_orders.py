@@ -278,7 +278,6 @@ def checked(recipe: str, *settings: str) -> None:
     [
         (("uplr", "alignment.rounds=1"), r"sampler\.classes is half, and the first round .* set alignment\.rounds=2"),
         (("hiast", "adaptation.adversarial_term=on"), r"adversarial_term and adaptation\.mean_teacher cannot be"),
-        (("lrent", "adaptation.adversarial_term=on"), "the soft labels of the selector label_entropy cannot be"),
         (
             ("cbst", "adaptation.adversarial_term=on", "adaptation.class_mix=on"),
             r"term and adaptation\.class_mix cannot",
@@ -325,7 +324,10 @@ def test_values_out_of_their_range_are_refused(key, value):
         experiment("uplr", f"alignment.sampler.{key}={value}")
 
 
-@pytest.mark.parametrize("recipe", [pytest.param("mrkld", marks=pytest.mark.slow), "iast"])
+SLOW = (pytest.param(recipe, marks=pytest.mark.slow) for recipe in ("mrkld", "lrent"))
+
+
+@pytest.mark.parametrize("recipe", [*SLOW, "iast"])
 def test_other_recipes_keep_the_adversarial_term(start, small, recipe, capsys):
     """Also without alignment, whose discriminator would go on."""
     settings = ("adaptation.adversarial_term=on", "adaptation.rounds=2", "data.most_rounds=2")

@@ -46,10 +46,6 @@ def test_a_recipe_whose_warm_up_sees_the_originals_trains_no_source_model_on_tra
     gan = ("translation=CycleGan", "adaptation.rounds=1")
     assert names("drsl", *gan) == ["source", "cycle_gan", "translation", "statistics", "round_1"]
     assert names("drsl", *gan, "translation.semantic=off")[:3] == ["cycle_gan", "translation", "source"]
-    alone = ("source_only", "translation=CycleGan", "translation.warm_up=False")
-    assert names(*alone) == ["source", "cycle_gan", "translation"]
-    assert not experiment(*alone).recipe.adapts  # it ends with the model of the first training
-    assert experiment(*alone, "translation.warm_up=True").recipe.adapts
 
 
 def test_both_source_models_are_measured_on_the_source_with_their_own_statistics(monkeypatch):
@@ -101,6 +97,13 @@ def test_what_it_cannot_do_is_refused_in_a_sentence():
     replace(stage, schedule=replace(stage.schedule, accumulate=1)).check()
 
 
+def test_images_that_the_discriminators_have_no_score_for_are_refused_before_the_first_warm_up():
+    command = ["--recipe", "cbst", "--set", "translation=CycleGan", "data.translator.channels=2"]
+    with pytest.raises(UserError, match="crops of 16x32 of images of 16x32, and its discriminators need 24 pixels"):
+        plan.plan(experiment_of(parse([*command, "data.translator.width=32"])))
+    assert plan.plan(experiment_of(parse([*command, "data.translator.width=48"])))
+
+
 def test_a_model_that_was_adapted_already_is_not_trained_anew():
     chosen = experiment("cbst", "translation=CycleGan")
     stages = {stage.name: stage for stage in plan.plan(chosen)}
@@ -143,8 +146,10 @@ def test_killed_again_and_again_it_ends_as_the_one_that_was_not(start, small, mo
         again = ["--resume", str(killed)]
     # 2. A translated image is lost: it is named, and the translators are not trained again.
     lost, kept = killed / "translated/source1.png", RunDirectory(killed).stages["cycle_gan"]
+    written = {path: path.stat().st_mtime_ns for path in lost.parent.iterdir()}
     lost.write_bytes(lost.read_bytes()[:-20])
     assert start(again) == 0
+    assert [path for path in written if path.stat().st_mtime_ns != written[path]] == [lost]  # the others stayed
     assert (
         "source1.png is damaged or missing: translation and what follows it are done again" in capsys.readouterr().out
     )

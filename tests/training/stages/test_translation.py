@@ -12,6 +12,7 @@ from training.command_line import experiment_of, parse
 from training.data.domains import load_domains
 from training.data.fourier import AmplitudeExchange
 from training.data.images import image_size
+from training.data.translation import words_of
 from training.errors import UserError
 from training.run_directory.paths import RunDirectory
 from training.stages import alignment, plan, rounds, streams, warm_up
@@ -101,6 +102,39 @@ def test_missing_translated_images_are_named_before_anything_is_trained(start, t
 def test_the_oracle_is_refused_with_a_translation(start, tmp_path, capsys):
     assert start([*options(tmp_path, "oracle", "translation=on"), "--out", str(tmp_path / "run")]) == 2
     assert "the oracle trains on the target's: choose another recipe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["fda", "CycleGan"])
+def test_a_translation_that_no_stage_trains_on_is_refused(kind):
+    def planned(recipe: str, *settings: str) -> None:
+        chosen = ("--set", f"translation={kind}", "translation.warm_up=False", *settings)
+        plan.plan(experiment_of(parse(["--recipe", recipe, *chosen])))
+
+    for unused in (("source_only",), ("iast", "alignment=off", "data.keep_source=False")):
+        with pytest.raises(UserError, match="no translated image would be trained on: set translation"):
+            planned(*unused)
+    planned("source_only", "translation.warm_up=True")
+    planned("source_only", "alignment=on")
+    planned("iast", "alignment=off", "data.keep_source=True")
+    planned("iast", "data.keep_source=False")
+    planned("drsl")
+    planned("dacs")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "words"),
+    [
+        ("source_only", (), None),
+        ("source_only", FDA, "FDA, beta 0.05 or 0.1"),
+        ("drsl", (), "FDA, beta 0.01, beside the originals, after a warm-up on the originals alone"),
+        ("drsl", ("translation=CycleGan", "translation.alongside=False"),
+         "CycleGAN, after a warm-up on the originals alone"),
+        ("uplr", ("translation.alongside=True",), "FDA, beta 0.01, beside the originals"),
+    ],
+)  # fmt: skip
+def test_a_translation_is_told_with_what_is_trained_on_beside_it(recipe, settings, words):
+    chosen = ["--set", *settings] if settings else []
+    assert words_of(experiment_of(parse(["--recipe", recipe, *chosen])).recipe.translation) == words
 
 
 def test_a_damaged_target_photo_met_in_a_step_is_named_and_the_mended_run_goes_on(start, tmp_path, capsys):

@@ -9,6 +9,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
 import cv2
 import numpy as np
 
+from models.terminal import accept_all_characters
 from training.data.classes import LABEL_SPACES
 from training.data.streetsim import STYLES, render
 
@@ -23,6 +24,7 @@ def sheet(style: str, seed: int, first: int, rows: int, columns: int, size: tupl
 
 
 def main() -> None:
+    accept_all_characters()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--style", choices=sorted(STYLES), default="game")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("sheet.png"))
