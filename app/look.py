@@ -7,6 +7,7 @@ import gradio as gr
 
 from app.loaded_model import LoadedModel
 from training.data.classes import CITYSCAPES_COLORS, LabelSpace
+from training.evaluation.tables import told_miou
 from training.prediction.model_metadata import ModelMetadata
 
 TITLE = "StreetShift"
@@ -85,15 +86,10 @@ def facts(model: LoadedModel) -> str:
         f"<b>{escape(about.source)}</b> → <b>{escape(about.target)}</b>",
         f"{escape(about.recipe)}, {escape(about.network)}, {model.space.count} classes",
     ]
-    before, after = (_miou(about.metrics, side) for side in ("before", "after"))
+    before, after = (told_miou((about.metrics or {}).get(side)) for side in ("before", "after"))
     if before is not None and after is not None:
         parts.append(f"mIoU {before:.1f} → <b>{after:.1f}</b> (before → after)")
     return " · ".join(parts)
-
-
-def _miou(metrics, side: str) -> float | None:
-    scores = (metrics or {}).get(side)
-    return None if scores is None else scores["miou"]
 
 
 CERTAINTY_SCALE = '<p class="scale"><span>unsure</span><i></i><span>sure of it</span></p>'

@@ -7,7 +7,7 @@ from typing import Any
 
 from export.run_metadata import is_all_ours
 from training.errors import UserError
-from training.evaluation.tables import markdown_table, number
+from training.evaluation.tables import markdown_table, number, told_miou
 from training.files.atomic import write_atomically
 from training.prediction.model_metadata import ModelMetadata
 from training.run_directory.paths import RunDirectory
@@ -72,14 +72,14 @@ def front_matter(metadata: ModelMetadata, title: str, licence_id: str) -> str:
         "tags: [onnx, semantic-segmentation, domain-adaptation, self-training, street-scenes]",
     ]
     after = (metadata.metrics or {}).get("after")
-    if after and after["miou"] is not None:
+    if after and told_miou(after) is not None:
         split = metadata.metrics["split"]
+        lacking = told_miou(after) != after["miou"] or after.get("absent")
+        over = "the classes in the labels" if lacking else f"{len(metadata.names)} classes"
         result = {
             "task": {"type": "image-segmentation"},
             "dataset": {"name": split, "type": split.split()[0]},
-            "metrics": [
-                {"type": "mean_iou", "name": f"mIoU, {len(metadata.names)} classes", "value": round(after["miou"], 2)}
-            ],
+            "metrics": [{"type": "mean_iou", "name": f"mIoU, {over}", "value": round(told_miou(after), 2)}],
         }
         lines += ["model-index:", f"- name: {json.dumps(title)}", f"  results: {json.dumps([result])}"]
     return "\n".join([*lines, "---"])
@@ -107,6 +107,7 @@ def _figures(metrics: Mapping[str, Any] | None) -> str:
         return "There were no target labels, so there are no figures: judge by eye on your own images."
     before, after = metrics["before"] or {}, metrics["after"] or {}
     rows = [("pixel accuracy", before.get("pixel_accuracy"), after.get("pixel_accuracy"))]
+    rows.append(("mIoU, the classes in the labels", told_miou(before), told_miou(after)))
     for name in after.get("class_sets") or before.get("class_sets", {}):
         pair = (side.get("class_sets", {}).get(name) for side in (before, after))
         rows.append((f"mIoU, {name} classes", *pair))

@@ -15,7 +15,7 @@ from training.run_directory.paths import STUDENT, RunDirectory
 from training.settings.data import Domain
 from training.settings.experiment import Experiment
 
-FIGURES = ("miou", "pixel_accuracy", "per_class_iou", "class_sets", "absent")
+FIGURES = ("miou", "miou_in_truth", "pixel_accuracy", "per_class_iou", "class_sets", "absent")
 
 
 def metadata_of_run(

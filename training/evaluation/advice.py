@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from training.evaluation.panels import Example, panel_name
+from training.evaluation.tables import miou_change
 
 NOTABLE = 1.0  # points of IoU
 NOTABLE_FACTOR = 1.25  # of a share of the pixels
@@ -31,10 +32,9 @@ def advice(summary: Mapping[str, Any], examples: Sequence[Example], names: Seque
     if summary["chosen"] not in {stage["stage"] for stage in stages}:
         return "Keep the source model: " + _why_kept(stages)
     # 2. The labels say that it is better.
-    before, after = summary["before"], summary["after"]
-    labelled = bool(before and after and before["miou"] is not None and after["miou"] is not None)
-    if labelled and after["miou"] < before["miou"] - HARM:
-        change = after["miou"] - before["miou"]
+    before, after, change = summary["before"], summary["after"], miou_change(summary)
+    labelled = change is not None
+    if labelled and change < -HARM:
         head = f"Keep the source model: the adapted one changed mIoU by {change:+.1f} points on your labels. "
     else:
         head = ""

@@ -174,8 +174,7 @@ def stages_chart(path: Path, summary: Mapping[str, Any]) -> Path:
 
 
 def _strips(summary: Mapping[str, Any]) -> list[_Strip]:
-    start = {**tables.single_numbers(summary, "before"), "miou": (summary.get("before") or {}).get("miou")}
-    entries = [start, *summary["stages"]]
+    entries = [{**tables.single_numbers(summary, "before"), **(summary.get("before") or {})}, *summary["stages"]]
 
     def series(key: str, factor: float = 1.0) -> list[float | None]:
         return [None if entry.get(key) is None else factor * entry[key] for entry in entries]
@@ -183,7 +182,7 @@ def _strips(summary: Mapping[str, Any]) -> list[_Strip]:
     portions = [(entry.get("parameters") or {}).get("portion") for entry in entries]
     asked = [None if portion is None else 100 * portion for portion in portions]
     return [
-        _Strip("mIoU in %", series("miou"), span=8),
+        _Strip("mIoU in %", [tables.told_miou(entry) for entry in entries], span=8),
         _Strip("Label-free score", series("label_free_score"), span=0.1),
         _Strip("Kept share of the pixels in %", series("kept_share", 100), 5, True, asked if any(asked) else None),
         _Strip("Drift of the class shares", series("drift"), span=0.05, from_zero=True),

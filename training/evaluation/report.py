@@ -20,7 +20,7 @@ None or left out, and so is its part of the report.
   {class: share} or None; its picture is contrast_STAGE.png}, modes {"source", "target": {class: share of its pixels
   that each mode is nearest to, the largest first, or None}, "moved": {class: dead modes that began anew}; its pictures
   are modes_STAGE.png and mode_patches_STAGE.png}, label_free_score, consistency,
-  agreement, drift, verdict "ok" or "collapse", sentence, miou, per_class_iou}]
+  agreement, drift, verdict "ok" or "collapse", sentence, miou, miou_in_truth, per_class_iou}]
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
 * rare_class_sampling: [{stage (its title), domain, classes {name, the rarest first: {pixels (share of the labelled
   pixels), images (with enough of it), drawn (share of the images that are drawn for it)}}}], one for each domain
@@ -161,10 +161,9 @@ def _what_was_run(summary: Mapping[str, Any]) -> str:
 
 def headline(summary: Mapping[str, Any]) -> list[str]:
     """The result in sentences: before -> after, a warning when the end is worse, what to make of it, the watch."""
-    classes = tables.class_set_words(summary["class_set"], summary.get("label_space"))
     words = tables.miou_words(summary)
     if words:
-        lines = [f"**{words}** ({classes}; {tables.scored_on(summary)})."]
+        lines = [f"**{words}** ({tables.miou_classes(summary)}; {tables.scored_on(summary)})."]
     else:
         lines = ["**The target has no labels: there is no mIoU.** The label-free scores stand in its place."]
     if tables.is_worse(summary):
@@ -184,7 +183,7 @@ def _labeller_sentence(summary: Mapping[str, Any]) -> list[str]:
     if not labeller:
         return []
     scores = labeller.get("scores")
-    itself = f", which scores {tables.score_or_none(scores['miou'])} itself" if scores else ""
+    itself = f", which scores {tables.score_or_none(tables.told_miou(scores))} itself" if scores else ""
     return [f"Round 1 was labelled by {labeller['file']}{itself}; later rounds by the model."]
 
 
@@ -370,7 +369,7 @@ def _terminal_table(summary: Mapping[str, Any]) -> "Table":
     for row in rows:
         table.add_row(*_terminal_cells(row, compare))
     table.add_section()
-    means = [(summary[side] or {}).get("miou") for side in ("before", "after")]
+    means = [tables.told_miou(summary[side]) for side in ("before", "after")]
     cells = _terminal_cells(tables.ClassRow("mIoU", *means, None), compare)
     table.add_row(*("none" if cell == tables.UNKNOWN else cell for cell in cells), style="bold")
     return table

@@ -32,8 +32,8 @@ class ModelMetadata:
 
     names, colors: by class id. class_sets: named lists of ids that `metrics` give an mIoU for, the first holds all.
     training_size: (height, width) an image was brought to in training. output_stride: image pixels per logit.
-    metrics: {"split", "resolution", "before", "after"}, each side {"miou", "pixel_accuracy", "per_class_iou",
-    "class_sets"} in percent, or None where there were no labels to score on.
+    metrics: {"split", "resolution", "before", "after"}, each side {"miou", "miou_in_truth", "pixel_accuracy",
+    "per_class_iou", "class_sets"} in percent, or None where there were no labels to score on.
     sixteen_bit_range: the values of 16-bit target images that became 0 and 255, None where there were none to stretch.
     signature: type and shape of the input and of each output in words, by name; empty where the file does not say.
     """
@@ -148,7 +148,8 @@ def _are_metrics(metrics: Any, names: tuple[str, ...]) -> bool:
 
 def _is_side(side: Any, names: tuple[str, ...]) -> bool:
     """Figures in percent, null where a class is absent; of known classes only."""
-    figures = [side["miou"], side["pixel_accuracy"], *side["per_class_iou"].values(), *side["class_sets"].values()]
+    means = [side["miou"], side.get("miou_in_truth"), side["pixel_accuracy"]]  # earlier exports lack the second
+    figures = [*means, *side["per_class_iou"].values(), *side["class_sets"].values()]
     numbers = all(figure is None or (type(figure) in (int, float) and 0 <= figure <= 100) for figure in figures)
     return numbers and set(side["per_class_iou"]) <= set(names) and set(side.get("absent") or ()) <= set(names)
 

@@ -22,7 +22,7 @@ from training.distribution.devices import share_of_this_process
 from training.distribution.memory import out_of_memory_predicting, out_of_memory_said, peak_memory
 from training.distribution.workers import chief_first, on_chief
 from training.errors import UserError
-from training.evaluation.tables import score_or_none
+from training.evaluation.tables import score_or_none, told_miou
 from training.evaluation.watch import chosen_stage
 from training.prediction.target_predictions import PREDICTION_BATCH
 from training.progress import console
@@ -162,7 +162,7 @@ def _carry_out(run: Run, stage: Stage) -> None:
     figures["seconds"] = time.monotonic() - started
     on_chief(lambda: run.directory.finish_stage(stage.name, figures, stage.files(run)))
     if figures.get("scores"):
-        on_chief(lambda: console.print(f"  {stage.name}: mIoU {score_or_none(figures['scores']['miou'])}"))
+        on_chief(lambda: console.print(f"  {stage.name}: mIoU {score_or_none(told_miou(figures['scores']))}"))
 
 
 def _finish(run: Run) -> dict:

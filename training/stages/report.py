@@ -119,6 +119,7 @@ def _stage_summary(stage: Stage, figures: dict) -> dict:
         "refused": list(verdict["refused"]),
         "verdict": "collapse" if verdict["collapse"] else "ok",
         "miou": scores.get("miou"),
+        "miou_in_truth": scores.get("miou_in_truth"),
         "per_class_iou": scores.get("per_class_iou"),
     }
 

@@ -25,6 +25,18 @@ def test_labels_say_what_was_gained_and_lost_and_where_to_look(summary):
     assert worse.startswith("Keep the source model: the adapted one changed mIoU by -1.2 points on your labels. Gained")
 
 
+def test_the_verdict_is_over_the_classes_in_the_truth(summary):
+    """Of a class that the labels lack one pixel is no harm; nor does it hide harm that the mean over all shrinks."""
+    scores = {"miou": 50.0, "miou_in_truth": 50.0, "per_class_iou": {"road": 60.0, "car": 40.0, "tram": None}}
+    false_alarm = {"miou": 33.6, "miou_in_truth": 50.4, "per_class_iou": {"road": 60.8, "car": 40.0, "tram": 0.0}}
+    said = advice({**summary, "before": scores, "after": false_alarm}, [], NAMES)
+    assert said == "No class changed by more than a point."
+    harm = {**false_alarm, "miou": 49.7, "miou_in_truth": 49.2}
+    said = advice({**summary, "before": scores, "after": harm}, [], NAMES)
+    assert said.startswith("Keep the source model")
+    assert "-0.8 points" in said
+
+
 def test_without_labels_the_class_shares_speak(label_free_summary):
     said = advice(label_free_summary, examples(), NAMES)
     assert said == (

@@ -28,9 +28,10 @@ def test_report_with_labels(tmp_path, summary, label_space, after):
     example = Example("frame 1", np.zeros((20, 40, 3), np.uint8), np.zeros((20, 40), np.uint8))
     panels = write_panels(tmp_path, [example], label_space)
     text = written(tmp_path, summary, panels, label_space, after)
-    old, new = summary["before"]["miou"], summary["after"]["miou"]
+    old, new = summary["before"]["miou_in_truth"], summary["after"]["miou_in_truth"]
     assert (
-        f"**mIoU {old:.1f} → {new:.1f} (+{new - old:.1f})** (4 classes of streets4; photos, val split, 96 x 192" in text
+        f"**mIoU {old:.1f} → {new:.1f} (+{new - old:.1f})** (over the 3 classes in the truth, of 4 of streets4; "
+        "photos, val split, 96 x 192" in text
     )
     assert "trained on games with labels and adapted to photos by self-training, without its labels" in text
     assert "The model is that of round 1 of 2" in text
