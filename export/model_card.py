@@ -16,7 +16,7 @@ from training.settings.experiment import Experiment
 LIMITS = (
     "**Not for driving**, nor for any decision on which people's safety depends: a research model, untested for that.",
     "It knows only the classes below and gives anything else the nearest of them. Its confidence is not calibrated.",
-    "It was adapted to one target without labels: expect less of other places, cameras and weather; check yourself.",
+    "It knows one kind of street: expect less of other places, cameras and weather; check yourself.",
     "Small and rare things (poles, signs, people far away) are its weakest classes.",
     "Photos of people and number plates are personal data: mind the law where you use it.",
 )
@@ -25,7 +25,7 @@ LIMITS = (
 def write_card(directory: RunDirectory, experiment: Experiment, metadata: ModelMetadata) -> None:
     """(Re)write MODEL_CARD.md of a run, naming every model exported into it so far."""
     files = sorted(directory.path.glob("*.onnx"), key=lambda file: (gives_only_logits(file), file.name))
-    text = model_card(metadata, files, "mit" if is_all_ours(experiment) else "other", experiment.recipe.adapts)
+    text = model_card(metadata, files, "mit" if is_all_ours(experiment) else "other")
     write_atomically(directory.path / "MODEL_CARD.md", text.encode())
 
 
@@ -38,18 +38,19 @@ def gives_only_logits(file: Path) -> bool:
     return "logits" in signature and "labels" not in signature
 
 
-def model_card(metadata: ModelMetadata, files: Sequence[Path], licence_id: str, adapted: bool) -> str:
+def model_card(metadata: ModelMetadata, files: Sequence[Path], licence_id: str) -> str:
     """Markdown with the front matter that Hugging Face reads.
 
     files: the exported models to list, the first in the example. licence_id: "mit" or "other", for the front matter.
-    adapted: False for a recipe that only trains with labels, whatever the target.
     """
+    adapted = bool(metadata.trained_on_target)
     title = f"{metadata.network}, {metadata.source}" + (f" → {metadata.target}" if adapted else "")
     how = f"adapted to {metadata.target} without its labels" if adapted else f"trained on {metadata.source}"
     parts = [
         front_matter(metadata, title, licence_id),
         f"# {title}",
-        f"Street-scene segmentation into {len(metadata.names)} classes, {how} by StreetShift {metadata.version}.",
+        f"Street-scene segmentation into {len(metadata.names)} classes, {how} by StreetShift {metadata.version}."
+        + _why_not_adapted(metadata),
         "## How it was made\n\n" + markdown_table(("", ""), _origin(metadata, adapted), (0, 1)),
         "## Figures\n\n" + _figures(metadata.metrics),
         "## Files\n\n"
@@ -62,14 +63,23 @@ def model_card(metadata: ModelMetadata, files: Sequence[Path], licence_id: str, 
     return "\n\n".join(parts) + "\n"
 
 
+def _why_not_adapted(metadata: ModelMetadata) -> str:
+    """A sentence on a run that was to adapt and whose result was not trained on the target; else nothing."""
+    if metadata.trained_on_target or metadata.weights_of is None:
+        return ""
+    kept = f"the model {metadata.weights_of}"
+    return f" The label-free watch kept {kept}: it was not trained on images of {metadata.target}."
+
+
 def front_matter(metadata: ModelMetadata, title: str, licence_id: str) -> str:
     """The YAML block; its strings are written as JSON, which YAML reads."""
+    adaptation = "domain-adaptation, self-training, " if metadata.trained_on_target else ""
     lines = [
         "---",
         f"license: {licence_id}",
         "library_name: onnx",
         "pipeline_tag: image-segmentation",
-        "tags: [onnx, semantic-segmentation, domain-adaptation, self-training, street-scenes]",
+        f"tags: [onnx, semantic-segmentation, {adaptation}street-scenes]",
     ]
     after = (metadata.metrics or {}).get("after")
     if after and told_miou(after) is not None:
@@ -93,7 +103,7 @@ def _origin(metadata: ModelMetadata, adapted: bool) -> list[tuple[str, str]]:
         ("trained on, with labels", metadata.source),
         *([("adapted to, without labels", metadata.target)] if adapted else []),
         ("trained at", f"{height}x{width} pixels (height x width)"),
-        ("weights of", metadata.stage),
+        ("weights of", metadata.stage if metadata.weights_of is None else f"the model {metadata.weights_of}"),
     ]
     if metadata.selection is not None:
         fitted = metadata.selection.fitted

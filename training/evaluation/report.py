@@ -11,16 +11,16 @@ None or left out, and so is its part of the report.
 * before, after: `confusion.scores`, or None when the target has no labels
 * label_free: {"before", "after"}, each {label_free_score, consistency, agreement, drift, confidence ...: number,
   class_shares: {class: share of all pixels 0..1}}
-* stages, after the model before adaptation: [{stage (its name), title, phrase and way (see `stages/stage.py`), selector
-  (its name) and its parameters {name: number}, kept_share, kept_share_per_class {class: share}, thresholds {class:
-  number or None}, threshold_trajectory [[number]], mixtures (by class id, as a manifest of entropy_mixture has them),
-  own_modes (the same), hard_classes [names of what copy-paste took from donors],
+* stages, after the model before adaptation: [{stage (its name), title, phrase, way and trains_on_target (see
+  `stages/stage.py`), selector (its name) and its parameters {name: number}, kept_share, kept_share_per_class {class:
+  share}, thresholds {class: number or None}, threshold_trajectory [[number]], mixtures (by class id, as a manifest of
+  entropy_mixture has them), own_modes (the same), hard_classes [names of what copy-paste took from donors],
   student_scores (as before and after: of the student whose teacher is the result), contrast {"before", "after":
   {"source", "target": {"intra", "inter": mean cosine of pixel features within and between classes}}, "queue_fill":
   {class: share} or None; its picture is contrast_STAGE.png}, modes {"source", "target": {class: share of its pixels
   that each mode is nearest to, the largest first, or None}, "moved": {class: dead modes that began anew}; its pictures
-  are modes_STAGE.png and mode_patches_STAGE.png}, label_free_score, consistency,
-  agreement, drift, verdict "ok" or "collapse", sentence, miou, miou_in_truth, per_class_iou}]
+  are modes_STAGE.png and mode_patches_STAGE.png}, label_free_score, consistency, agreement, drift, verdict "ok" or
+  "collapse", refused [why the watch's rule does not take it], sentence, miou, miou_in_truth, per_class_iou}]
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
 * rare_class_sampling: [{stage (its title), domain, classes {name, the rarest first: {pixels (share of the labelled
   pixels), images (with enough of it), drawn (share of the images that are drawn for it)}}}], one for each domain
@@ -148,8 +148,14 @@ def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels:
 
 def _what_was_run(summary: Mapping[str, Any]) -> str:
     source, target = summary.get("source") or "the source", summary.get("target") or "the target"
-    ways = dict.fromkeys(entry["way"] for entry in summary["stages"] if entry.get("way"))
-    adapted = f"adapted to {target} {', '.join(ways)}, without its labels" if ways else "not adapted"
+    taken = summary["stages"][: tables.chosen_line(summary["stages"], summary.get("chosen"))]
+    ways = ", ".join(dict.fromkeys(entry["way"] for entry in taken if entry.get("way")))
+    if any(entry.get("trains_on_target") for entry in taken):
+        adapted = f"adapted to {target} {ways}, without its labels"
+    elif ways:
+        adapted = f"changed {ways}, not trained on {target}"
+    else:
+        adapted = "not adapted" + (": the watch kept the model before adaptation" if summary["stages"] else "")
     if summary.get("translation"):
         source += f" (translated: {summary['translation']})"
     return (

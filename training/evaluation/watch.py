@@ -229,6 +229,16 @@ def chosen_stage(stages: dict[str, dict]) -> str:
     return names[chosen_index([Verdict.from_json(stages[name].get("verdict"), name) for name in names])]
 
 
+def was_adapted(stages: dict[str, dict], stage: str) -> bool:
+    """Was the network of a finished stage trained on the target, in this run or before its warm start?
+
+    stages: as in `scored_stages`. stage: its name; "student/NAME" is the student of that one.
+    """
+    names = list(stages)
+    so_far = names[: names.index(stage.removeprefix(STUDENT)) + 1]
+    return any(stages[name].get("adapts") or stages[name].get("adapted") for name in so_far)
+
+
 def weights_stage(stages: dict[str, dict], stage: str) -> str | None:
     """The finished stage whose weights "final" are, or `stage` itself; None where nothing is recorded."""
     if stage != "final":

@@ -156,7 +156,7 @@ def _carry_out(run: Run, stage: Stage) -> None:
     if stage.scored:
         on_chief(lambda: run.directory.save_weights(run.network, run.directory.weights(stage.name)))
         judgement = figures.pop(JUDGED, None) or judge_network(run, stage)
-        figures |= {**judgement.figures, "adapts": not stage.reference}
+        figures |= {**judgement.figures, "adapts": stage.trains_on_target}
         if judgement.observation is not None:
             on_chief(lambda: judgement.observation.save(run.directory.observation(stage.name)))
     figures["seconds"] = time.monotonic() - started

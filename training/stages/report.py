@@ -112,6 +112,7 @@ def _stage_summary(stage: Stage, figures: dict) -> dict:
         "title": stage.title,
         "phrase": f"of the {figures['result']} {stage.phrase}" if "result" in figures else stage.phrase,
         "way": stage.way,
+        "trains_on_target": stage.trains_on_target,
         **{key: figures[key] for key in kept if key in figures},
         "label_free_score": verdict["score"],
         **_watched(verdict),

@@ -16,7 +16,7 @@ class StatisticsStage(Stage):
     name: str = "statistics"
     title: str = "Statistics"
     phrase: str = "before the rounds, with the target's batch-norm statistics"
-    way: str = "by its batch-norm statistics"
+    way: str = "by the target's batch-norm statistics"
     reference: bool = True
     takes_target_statistics: bool = True
 

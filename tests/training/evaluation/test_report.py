@@ -74,6 +74,18 @@ def test_report_of_modes_of_entropy(tmp_path, summary, label_space):
         assert picture.width > 1000  # three charts: tram has no pixel
 
 
+def test_a_report_tells_of_the_stages_that_were_taken_alone(summary):
+    first = {**summary["stages"][0], "stage": "adjustment", "way": "by logit adjustment", "trains_on_target": False}
+    told = {**summary, "stages": [first, summary["stages"][1]]}
+
+    def said(chosen):
+        return report_text({**told, "chosen": chosen}, {}, [], False).split("\n\n")[1]
+
+    assert "with labels and adapted to photos by logit adjustment, by self-training, without its" in said("round_2")
+    assert "with labels and changed by logit adjustment, not trained on photos; data" in said("adjustment")
+    assert "with labels and not adapted: the watch kept the model before adaptation; data" in said("source")
+
+
 def test_summary_json_holds_what_was_given(tmp_path, summary, label_space):
     write_report(tmp_path, summary, [], label_space)
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
