@@ -1,7 +1,8 @@
 """The label-free watch: did adaptation help, or does it collapse? It never sees target labels.
 
 After every stage it predicts the same target images and held-out source images (`observing.py`) and compares with the
-*reference*: the model before adaptation, with the target's batch-norm statistics where these are trained. It measures
+*reference*: the model before adaptation, with the target's batch-norm statistics where these are trained, and with
+adjusted logits; a stage of adjusted logits itself is compared with the model that it adjusts. It measures
 
 * `shares`: the class shares of the predictions. `drift` is the Jensen-Shannon divergence (natural log, 0 to 0.69)
   between these shares and the reference's; `lost` is the part of its share that the worst *common* class lost (common:

@@ -143,11 +143,11 @@ def _label_free(before: dict, after: dict, names) -> dict | None:
 
 
 def _watch_sentences(run: Run, stages: dict[str, dict], chosen: str) -> list[str]:
-    """The watch's verdict on each stage but the references, and which stage was taken."""
+    """The watch's verdict on each stage but those that are compared with themselves, and which stage was taken."""
     judged = [stage for stage in run.plan if "verdict" in stages.get(stage.name, {})]
     if not judged:
         return []
-    verdicts = [(stage, stages[stage.name]["verdict"]) for stage in judged if not stage.reference]
+    verdicts = [(stage, stages[stage.name]["verdict"]) for stage in judged if not stage.own_reference]
     titles = {stage.name: _judged_title(stage, stages[stage.name]) for stage in judged}
     said = [
         f"{titles[stage.name]}: {'COLLAPSE: ' if verdict['collapse'] else ''}{verdict['sentence']}"

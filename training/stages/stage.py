@@ -44,10 +44,11 @@ class Stage:
     ("The model is that ..."). way: how it adapts ("adapted ... by adversarial alignment"), "" = not at all.
 
     scored: it changes the network, so the result is scored and watched. trains_on_target: images of the target move its
-    weights (batch-norm statistics alone do not count). reference: the watch compares later stages with it. ends_run: as
-    many collapses in a row end the run, where the recipe says so; 0 = it never ends it. labelled: it learns from labels
-    that the other model of `--warm-start` may have made. takes_target_statistics: from it on the network's batch-norm
-    statistics are the target's.
+    weights (batch-norm statistics alone do not count). reference: the watch compares later stages with it.
+    own_reference: it compares this one with itself, not with the reference before. ends_run: as many collapses in a row
+    end the run, where the recipe says so; 0 = it never ends it. labelled: it learns from labels that the other model of
+    `--warm-start` may have made. takes_target_statistics: from it on the network's batch-norm statistics are the
+    target's.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Stage:
     scored: bool = True
     trains_on_target: bool = False
     reference: bool = False
+    own_reference: bool = False
     ends_run: int = 0
     labelled: bool = False
     takes_target_statistics: bool = False

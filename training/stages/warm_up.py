@@ -41,6 +41,7 @@ def stages(part: WarmUp, experiment: Experiment) -> tuple[Stage, ...]:
         phrase="before adaptation",
         schedule=experiment.data.schedules["warm_up"],
         reference=True,
+        own_reference=True,
         settings=part,
         mixture=_mixture_of(experiment),
     )
@@ -56,6 +57,7 @@ def translated_warm_up(experiment: Experiment) -> Stage:
         way="by training on translated images",
         schedule=experiment.data.schedules["warm_up"],
         reference=True,
+        own_reference=True,
         settings=experiment.recipe.warm_up,
         mixture=_mixture_of(experiment),
     )
