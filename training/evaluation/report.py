@@ -232,11 +232,17 @@ def _picture(pictures: Mapping[str, str], kind: str, text: str) -> list[str]:
 
 def _label_free_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
     label_free = summary.get("label_free") or {}
-    rows = tables.label_free_rows(summary)
-    if not rows:
+    parts = []
+    for needs_source, sentence in (
+        (False, "Measured on the target's pictures alone; no label was used."),
+        (True, "Measured with the source's pictures or labels too; no label of the target was used."),
+    ):
+        rows = tables.label_free_rows(summary, (needs_source,))
+        if rows:
+            parts += [sentence, tables.markdown_table(("score", "before", "after", "change"), rows)]
+    if not parts:
         return []
-    parts = ["## Label-free scores", "Measured on the target's pictures alone; no label was used."]
-    parts.append(tables.markdown_table(("score", "before", "after", "change"), rows))
+    parts.insert(0, "## Label-free scores")
     shares = tables.share_table(label_free)
     if shares:
         parts += ["Share of all pixels that each class is predicted for:", shares]

@@ -9,6 +9,10 @@ HARD_MARK = " *"
 UNSEEN_MARK = " †"
 BAR_LENGTH = 10
 RAREST_SHOWN = 10
+NEEDS_SOURCE = (
+    *("share_excess", "estimated_accuracy", "estimated_class_accuracy", "reverse_miou", "source_miou", "source_change"),
+)
+"""Label-free scores that take images or labels of the source too."""
 
 
 @dataclass(frozen=True)
@@ -375,11 +379,16 @@ def single_numbers(summary: Mapping[str, Any], side: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if not isinstance(value, Mapping)}
 
 
-def label_free_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
-    """(score, before, after, change) of every single number in the label-free scores, formatted."""
+def label_free_rows(
+    summary: Mapping[str, Any], needs_source: Sequence[bool] = (False, True)
+) -> list[tuple[str, str, str, str]]:
+    """(score, before, after, change) of every single number in the label-free scores, formatted.
+
+    needs_source: of the scores of the target's images alone, of those that take the source too, or of both.
+    """
     before, after = single_numbers(summary, "before"), single_numbers(summary, "after")
     rows = []
-    for key in after or before:
+    for key in (key for wanted in needs_source for key in after or before if (key in NEEDS_SOURCE) == wanted):
         old, new = before.get(key), after.get(key)
         change = None if old is None or new is None else new - old
         rows.append((words(key), number(old, 3), number(new, 3), number(change, 3, signed=True)))

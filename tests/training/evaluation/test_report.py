@@ -115,6 +115,15 @@ def test_report_without_labels(tmp_path, label_free_summary, label_space):
     assert (tmp_path / "per_class_iou.csv").read_text().splitlines()[1] == "road,,,,"
 
 
+def test_scores_that_take_labels_of_the_source_have_a_table_of_their_own(summary):
+    sides = {"consistency": 0.5, "source_miou": 61.5, "entropy": 0.25, "reverse_miou": 44.5, "share_excess": 0.125}
+    text = report_text({**summary, "label_free": {"before": sides, "after": sides}}, {}, [], False)
+    target, source = text.split("## Label-free scores")[1].split("## Stages")[0].split("Measured with the source's")
+    assert "Measured on the target's pictures alone" in target
+    told = [[line.split("|")[1].strip() for line in part.splitlines() if "0.000" in line] for part in (target, source)]
+    assert told == [["consistency", "entropy"], ["source miou", "reverse miou", "share excess"]]
+
+
 def test_report_of_a_recipe_that_does_not_adapt(tmp_path, summary, label_space, before):
     single = {key: summary[key] for key in ("recipe", "data", "model", "seed", "class_set", "before")}
     text = written(tmp_path, {**single, "after": summary["before"]}, [], label_space, before)
