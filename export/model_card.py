@@ -99,6 +99,7 @@ def _origin(metadata: ModelMetadata, adapted: bool) -> list[tuple[str, str]]:
     height, width = metadata.training_size
     rows = [
         ("method", f"`{metadata.recipe}` ({metadata.paper})"),
+        *([("in this run", metadata.resolved)] if metadata.resolved else []),
         ("network", f"`{metadata.network}`, one logit for {metadata.output_stride}x{metadata.output_stride} pixels"),
         ("trained on, with labels", metadata.source),
         *([("adapted to, without labels", metadata.target)] if adapted else []),

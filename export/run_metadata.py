@@ -9,6 +9,7 @@ from training.data.fixed_lists import target_range
 from training.errors import UserError, printable
 from training.evaluation.watch import scored_stages, was_adapted, weights_stage
 from training.experiment_json import VERSION
+from training.in_words import in_words
 from training.prediction.label_files import MANIFEST_NAME, read_fitted
 from training.prediction.model_metadata import ModelMetadata, RoundSelection
 from training.run_directory.paths import STUDENT, RunDirectory
@@ -46,6 +47,7 @@ def metadata_of_run(
         selection=selection(directory, space.count, stages, stage),
         version=VERSION,
         licence=licence(experiment),
+        resolved=printable(in_words(experiment)),
         weights_of=weights_of(experiment, taken) if experiment.recipe.adapts and taken else None,
         trained_on_target=taken is not None and was_adapted(stages, taken),
         sixteen_bit_range=target_range(directory.images),

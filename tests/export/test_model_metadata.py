@@ -174,7 +174,8 @@ def test_the_metadata_say_which_stage_the_weights_are_of_and_whether_it_was_trai
         ("of the student of round 1 of 1", True),
     ]
     content = json.loads(metadata.to_json())
-    for odd in ({"weights_of": 3}, {"weights_of": "a\n"}, {"trained_on_target": "yes"}):
+    assert metadata.resolved.startswith("cbst_sp on streetsim: self-training of")
+    for odd in ({"resolved": 1}, {"weights_of": 3}, {"weights_of": "a\n"}, {"trained_on_target": "yes"}):
         with pytest.raises(UserError, match="cannot be read"):
             ModelMetadata.from_json(json.dumps(content | odd))
     del content["weights_of"], content["trained_on_target"]  # as earlier versions exported it

@@ -3,9 +3,9 @@
 Everything is drawn from one summary, a plain dict that is also written as summary.json. What a recipe does not have is
 None or left out, and so is its part of the report.
 
-* recipe, data, model, seed, source, translation (of the source's images, in words), target, class_set (what `miou` is a
-  mean over), label_space (its name), split, resolution [h, w], version, command, next_commands [command lines],
-  environment {name: value}
+* recipe, data, model, seed, resolved (what the recipe does, in a sentence), source, translation (of the source's
+  images, in words), target, class_set (what `miou` is a mean over), label_space (its name), split, resolution [h, w],
+  version, command, next_commands [command lines], environment {name: value}
 * images {"source", "target", "evaluation": count}, data_notes [sentences], unseen_classes [names of classes of which no
   label that was learned from has a pixel]
 * before, after: `confusion.scores`, or None when the target has no labels
@@ -128,6 +128,7 @@ def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels:
     sections = [
         f"# StreetShift: {summary.get('recipe')} on {summary.get('data')}",
         _what_was_run(summary),
+        *([f"{summary['resolved']}."] if summary.get("resolved") else []),
         *headline(summary),
         *_data_section(summary),
         *_scores_section(summary, pictures),

@@ -34,8 +34,9 @@ class ModelMetadata:
     training_size: (height, width) an image was brought to in training. output_stride: image pixels per logit.
     metrics: {"split", "resolution", "before", "after"}, each side {"miou", "miou_in_truth", "pixel_accuracy",
     "per_class_iou", "class_sets"} in percent, or None where there were no labels to score on.
-    weights_of: the stage whose weights these are, as in "the model before adaptation", None for a run that does not
-    adapt. trained_on_target: did images of the target move them? Earlier exports have None for both.
+    resolved: what the recipe does on its data, in a sentence. weights_of: the stage whose weights these are, as in "the
+    model before adaptation", None for a run that does not adapt. trained_on_target: did images of the target move them?
+    Earlier exports have None for all three.
     sixteen_bit_range: the values of 16-bit target images that became 0 and 255, None where there were none to stretch.
     signature: type and shape of the input and of each output in words, by name; empty where the file does not say.
     """
@@ -58,6 +59,7 @@ class ModelMetadata:
     selection: RoundSelection | None
     version: str
     licence: str
+    resolved: str | None = None
     weights_of: str | None = None
     trained_on_target: bool | None = None
     ignore_id: int = IGNORE
@@ -100,7 +102,7 @@ class ModelMetadata:
             raise UserError(f"{place} cannot be read ({error!r}): export the run again.") from error
 
 
-LATER = ("sixteen_bit_range", "weights_of", "trained_on_target")
+LATER = ("sixteen_bit_range", "resolved", "weights_of", "trained_on_target")
 """Fields that earlier exports lack; None in these."""
 TEXTS = (
     "label_space", "network", "recipe", "paper", "data", "source", "target", "stage", "precision", "version", "licence",
@@ -118,7 +120,7 @@ def _check(known: Mapping[str, Any]) -> None:
         "output_stride": not _are_ids([known["output_stride"]], 257) or known["output_stride"] < 1,
         "ignore_id": known["ignore_id"] != IGNORE,
         "sixteen_bit_range": known["sixteen_bit_range"] is not None and not _is_range(known["sixteen_bit_range"]),
-        "weights_of": known["weights_of"] is not None and not _is_line(known["weights_of"]),
+        **{name: known[name] is not None and not _is_line(known[name]) for name in ("resolved", "weights_of")},
         "trained_on_target": known["trained_on_target"] not in (None, False, True),
         "signature": not all(_is_line(part) for pair in known["signature"].items() for part in pair),
         "metrics": known["metrics"] is not None and not _are_metrics(known["metrics"], names),

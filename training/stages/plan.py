@@ -24,6 +24,7 @@ from training.distribution.workers import chief_first, on_chief
 from training.errors import UserError
 from training.evaluation.tables import score_or_none, told_miou
 from training.evaluation.watch import chosen_stage
+from training.in_words import in_words
 from training.prediction.target_predictions import PREDICTION_BATCH
 from training.progress import console
 from training.run_directory.paths import RunDirectory
@@ -76,6 +77,7 @@ def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
     _check_finished(directory, stages)
     keras.utils.set_random_seed(experiment.seed)
     keras.mixed_precision.set_dtype_policy(experiment.model.precision)
+    on_chief(lambda: console.print(in_words(experiment), style="bold", markup=False))
     found = load_domains(experiment)
     domains = chief_first(lambda: with_fixed_lists(found, experiment, directory.images))
     on_chief(lambda: console.print(*domains.as_sentences(), sep="\n"))

@@ -17,6 +17,7 @@ from training.evaluation.confusion import Confusion
 from training.evaluation.panels import Example, write_panels
 from training.evaluation.report import print_summary, write_report
 from training.experiment_json import VERSION
+from training.in_words import in_words
 from training.prediction.label_files import MANIFEST_NAME, read_fitted
 from training.prediction.predictor import Predictor, enlarge
 from training.progress import console
@@ -41,6 +42,7 @@ def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
         "data": experiment.names["data"],
         "model": experiment.names["model"],
         "seed": experiment.seed,
+        "resolved": in_words(experiment),
         "source": domains.source.name,
         "translation": run.translation and run.translation.words,
         "target": domains.target.name,

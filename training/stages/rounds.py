@@ -51,7 +51,7 @@ from training.stages.streams import augmentation_of, source_stream, stream_of
 
 def stages(part: Rounds, experiment: Experiment) -> tuple[Stage, ...]:
     """One stage per round: the recipe's number, or the fewer that the data allow."""
-    count, schedule = min(part.rounds, experiment.data.most_rounds or part.rounds), experiment.data.schedules["rounds"]
+    count, schedule = experiment.data.rounds_of(part.rounds), experiment.data.schedules["rounds"]
     share, learns = source_share_of(part, experiment.data), trains_on_target(part)
     return tuple(
         RoundStage(
