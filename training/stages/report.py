@@ -12,7 +12,7 @@ from training.data.domains import Domains
 from training.data.images import image_size
 from training.data.input_pipeline import evaluation_stream
 from training.data.samples import Dataset
-from training.evaluation.advice import advice
+from training.evaluation.advice import advice, best_refused
 from training.evaluation.confusion import Confusion
 from training.evaluation.panels import Example, write_panels
 from training.evaluation.report import print_summary, write_report
@@ -175,9 +175,11 @@ def report_run(run: Run, chosen: str, peak: int) -> dict:
     """
     directory, domains, stages = run.directory, run.domains, run.directory.stages
     summary = summary_of(run, stages, chosen) | {"peak_rss_bytes": peak}
-    examples = list(_examples(run, stages))
+    refused = best_refused(summary)
+    examples = list(_examples(run, stages, refused and refused["stage"]))
     summary["advice"] = advice(summary, examples, domains.label_space.names)
-    panels = write_panels(directory.report, examples, domains.label_space)
+    titles = {"after": f"refused: {refused['title'].lower()}"} if refused else {}
+    panels = write_panels(directory.report, examples, domains.label_space, **titles)
     pictures = [path for stage in run.plan for path in stage.files(run) if path.parent == directory.report]
     panels += [path for path in pictures if path.exists()]
     confusion = None
@@ -189,11 +191,16 @@ def report_run(run: Run, chosen: str, peak: int) -> dict:
     return summary
 
 
-def _examples(run: Run, stages: dict[str, dict]) -> Iterator[Example]:
-    """Evenly spaced images with the labels of the models before and after; truth where there is one."""
+def _examples(run: Run, stages: dict[str, dict], refused: str | None) -> Iterator[Example]:
+    """Evenly spaced images with the labels of the models before and after; truth where there is one.
+
+    refused: the stage whose labels are shown after, where the watch has kept the model before; None: of the result.
+    """
     part, network = (run.domains.evaluation or run.domains.target).evenly_spaced(PANELS), run.network
-    after = _probs(run.predictor, part, run.size)
     chosen = network.get_weights()
+    if refused is not None:
+        network.load_weights(run.directory.weights(refused))
+    after = _probs(run.predictor, part, run.size)
     network.load_weights(run.directory.weights(run.baseline.name))
     before = _probs(run.predictor, part, run.size)
     network.set_weights(chosen)
