@@ -191,7 +191,9 @@ def _labeller_sentence(summary: Mapping[str, Any]) -> list[str]:
         return []
     scores = labeller.get("scores")
     itself = f", which scores {tables.score_or_none(tables.told_miou(scores))} itself" if scores else ""
-    return [f"Round 1 was labelled by {labeller['file']}{itself}; later rounds by the model."]
+    rounds = [entry for entry in summary["stages"] if entry.get("selector")]
+    later = "; later rounds by the model" if len(rounds) > 1 else ""
+    return [f"Round 1 was labelled by {labeller['file']}{itself}{later}."]
 
 
 def _chosen_sentence(summary: Mapping[str, Any]) -> list[str]:

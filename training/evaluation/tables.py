@@ -289,7 +289,12 @@ def stage_table(summary: Mapping[str, Any]) -> str:
     one column per parameter of a selector; columns that no stage knows are left out."""
     first = {"title": "before", **single_numbers(summary, "before"), "told_miou": told_miou(summary.get("before"))}
     stages = [
-        {**entry, "told_miou": told_miou(entry), "student": told_miou(entry.get("student_scores"))}
+        {
+            **entry,
+            "told_miou": told_miou(entry),
+            "student": told_miou(entry.get("student_scores")),
+            "watch": _watch_word(entry),
+        }
         for entry in summary["stages"]
     ]
     asked = list(dict.fromkeys(name for entry in stages for name in entry.get("parameters") or ()))
@@ -303,7 +308,7 @@ def stage_table(summary: Mapping[str, Any]) -> str:
         ("drift", "drift", lambda value: number(value, 3)),
         ("told_miou", "mIoU %", number),
         ("student", "its student's", number),
-        ("verdict", "watch", lambda value: value or ""),
+        ("watch", "watch", lambda value: value or ""),
     ]
     shown = [column for column in columns if any(entry.get(column[0]) is not None for entry in entries[1:])]
     chosen = chosen_line(summary["stages"], summary.get("chosen"))
@@ -315,8 +320,13 @@ def stage_table(summary: Mapping[str, Any]) -> str:
     if labeller:
         known = {"told_miou": told_miou(labeller.get("scores"))}
         rows.insert(1, ("labeller of round 1", *(form(known.get(key)) for key, _, form in shown)))
-    last = len(shown) if shown and shown[-1][0] == "verdict" else 0
+    last = len(shown) if shown and shown[-1][0] == "watch" else 0
     return markdown_table(("stage", *(title for _, title, _ in shown)), rows, (0, last))
+
+
+def _watch_word(entry: Mapping[str, Any]) -> str | None:
+    """collapse, refused or ok: what the watch said of a stage."""
+    return "refused" if entry.get("verdict") == "ok" and entry.get("refused") else entry.get("verdict")
 
 
 def chosen_line(stages: Sequence[Mapping[str, Any]], chosen: str | None) -> int | None:

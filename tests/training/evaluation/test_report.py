@@ -208,6 +208,9 @@ def test_another_labeller_has_a_sentence_and_a_row_but_no_number_among_the_round
     labeller = {"file": "theirs.onnx", "scores": summary["after"]}
     text = report_text(summary | {"labeller": labeller}, {}, [], legend=False)
     assert "Round 1 was labelled by theirs.onnx, which scores" in text
+    assert "itself; later rounds by the model." in text
+    single = report_text(summary | {"labeller": labeller, "stages": summary["stages"][:1]}, {}, [], legend=False)
+    assert "later rounds" not in single
     rows = [line.split("|")[1].strip() for line in text.split("## Stages")[1].split("\n\n")[1].splitlines()[2:]]
     assert rows == ["before", "labeller of round 1", "round 1 (chosen)", "round 2"]
 

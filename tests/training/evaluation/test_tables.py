@@ -111,6 +111,8 @@ def test_stage_table_marks_the_chosen_line_and_drops_unknown_columns(summary):
     assert table[2].startswith("| before | — | — | 0.600 |")
     assert table[3].startswith("| round 1 (chosen) | 0.20 | 19.0 % | 0.710 |")
     assert table[4].endswith("| 21.0 | collapse |")
+    refused = {**summary["stages"][0], "refused": ["its labels are less sure"]}
+    assert tables.stage_table({**summary, "stages": [refused]}).endswith("| 66.0 | refused |")
     bare = tables.stage_table(
         {"stages": [{"stage": "round_1", "title": "Round 1", "kept_share": 0.5}], "chosen": "source"}
     ).splitlines()
