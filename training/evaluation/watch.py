@@ -1,6 +1,7 @@
 """The label-free watch: did adaptation help, or does it collapse? It never sees target labels.
 
-After every stage it predicts the same target images and held-out source images (`observing.py`) and compares with the
+After every stage it predicts the same target images and held-out source images (`observing.py`; where the source names
+none, training images stand in for them: `HOME_IMAGES` in `data/domains.py`) and compares with the
 *reference*: the model before adaptation, with the target's batch-norm statistics where these are trained, and with
 adjusted logits; a stage of adjusted logits itself is compared with the model that it adjusts. It measures
 
