@@ -54,11 +54,14 @@ def metadata_of_run(
     )
 
 
-def weights_of(experiment: Experiment, stage: str) -> str:
-    """A finished stage as in "the model before adaptation"; of "student/round_N" the student of that round."""
+def weights_of(experiment: Experiment, stage: str) -> str | None:
+    """A finished stage as in "the model before adaptation"; of "student/round_N" the student of that round.
+
+    None for a stage that the plan of the experiment lacks.
+    """
     name = stage.removeprefix(STUDENT)
-    phrase = next(each.phrase for each in plan(experiment) if each.name == name)
-    return phrase if name == stage else f"of the student {phrase}"
+    phrases = [each.phrase for each in plan(experiment) if each.name == name]
+    return next((phrase if name == stage else f"of the student {phrase}" for phrase in phrases), None)
 
 
 def domain_title(domain: Domain) -> str:
