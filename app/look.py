@@ -7,6 +7,7 @@ import gradio as gr
 
 from app.loaded_model import LoadedModel
 from training.data.classes import CITYSCAPES_COLORS, LabelSpace
+from training.evaluation.tables import told_miou
 from training.prediction.model_metadata import ModelMetadata
 
 TITLE = "StreetShift"
@@ -66,11 +67,22 @@ def banner(model: LoadedModel) -> str:
 
 
 def _how_learned(about: ModelMetadata) -> str:
-    """Of a model that adapted to its target; nothing of one that did not, or that had labels there."""
+    """Of a model that was trained on its target, or was to be; nothing of others, or of one that had labels there."""
     had_labels = about.source == about.target or about.target.endswith(", the rest")  # oracle, semi-supervised
-    if about.recipe == "source_only" or had_labels:
+    if about.trained_on_target and not had_labels:
+        return ", as told by a model that learned this place <b>without a single label from it</b>"
+    if about.trained_on_target or about.weights_of is None:
         return ""
-    return ", as told by a model that learned this place <b>without a single label from it</b>"
+    kept = ", which the watch kept" if about.stage == "final" else ""
+    return f", as told by the model {escape(about.weights_of)}{kept}: it was <b>not trained on photos of this place</b>"
+
+
+def why_unchanged(model: LoadedModel, source: LoadedModel | None) -> str:
+    """Why a photo looks the same before and after: both files hold one model; "" where they hold two, or do not say."""
+    kept = model.metadata.weights_of
+    if source is None or kept is None or kept != source.metadata.weights_of:
+        return ""
+    return f"Both are the model {escape(kept)}: the watch kept it, as no adapted model was safely better."
 
 
 def hex_colours(space: LabelSpace) -> dict[str, str]:
@@ -85,15 +97,10 @@ def facts(model: LoadedModel) -> str:
         f"<b>{escape(about.source)}</b> → <b>{escape(about.target)}</b>",
         f"{escape(about.recipe)}, {escape(about.network)}, {model.space.count} classes",
     ]
-    before, after = (_miou(about.metrics, side) for side in ("before", "after"))
+    before, after = (told_miou((about.metrics or {}).get(side)) for side in ("before", "after"))
     if before is not None and after is not None:
         parts.append(f"mIoU {before:.1f} → <b>{after:.1f}</b> (before → after)")
     return " · ".join(parts)
-
-
-def _miou(metrics, side: str) -> float | None:
-    scores = (metrics or {}).get(side)
-    return None if scores is None else scores["miou"]
 
 
 CERTAINTY_SCALE = '<p class="scale"><span>unsure</span><i></i><span>sure of it</span></p>'

@@ -38,7 +38,8 @@ def build_page(context: PageContext) -> gr.Blocks:
 def about(context: PageContext) -> dict[str, Any]:
     """What the model says of itself: classes with colours, where it learned and where it went, figures, selectors."""
     metadata = context.model.metadata
-    told = ("label_space", "network", "recipe", "source", "target", "stage", "metrics", "version", "licence")
+    told = ("label_space", "network", "recipe", "source", "target", "stage", "weights_of", "trained_on_target")
+    told += ("metrics", "version", "licence")
     return {
         "names": list(metadata.names),
         "colors": [list(color) for color in metadata.colors],

@@ -68,11 +68,12 @@ def _note(text: str) -> str:
     return f'<p class="note">{text}</p>'
 
 
-def changes(comparison: Comparison, space: LabelSpace) -> str:
-    """How much changed, and from what to what."""
+def changes(comparison: Comparison, space: LabelSpace, why_unchanged: str = "") -> str:
+    """How much changed, and from what to what; where nothing did, why, as HTML."""
     told = notes([comparison.after.photo])
     if comparison.changed == 0:
-        return f'<p class="headline"><b>0 %</b> of the pixels changed.</p>{told}'
+        reason = f" {why_unchanged}" if why_unchanged else ""
+        return f'<p class="headline"><b>0 %</b> of the pixels changed.{reason}</p>{told}'
     largest = comparison.changes[0][2]
     rows = "".join(
         f'<tr><td>{chip(space, old)}</td><td class="arrow">→</td><td>{chip(space, new)}</td>'

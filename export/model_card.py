@@ -7,7 +7,7 @@ from typing import Any
 
 from export.run_metadata import is_all_ours
 from training.errors import UserError
-from training.evaluation.tables import markdown_table, number
+from training.evaluation.tables import markdown_table, number, told_miou
 from training.files.atomic import write_atomically
 from training.prediction.model_metadata import ModelMetadata
 from training.run_directory.paths import RunDirectory
@@ -16,7 +16,7 @@ from training.settings.experiment import Experiment
 LIMITS = (
     "**Not for driving**, nor for any decision on which people's safety depends: a research model, untested for that.",
     "It knows only the classes below and gives anything else the nearest of them. Its confidence is not calibrated.",
-    "It was adapted to one target without labels: expect less of other places, cameras and weather; check yourself.",
+    "It knows one kind of street: expect less of other places, cameras and weather; check yourself.",
     "Small and rare things (poles, signs, people far away) are its weakest classes.",
     "Photos of people and number plates are personal data: mind the law where you use it.",
 )
@@ -25,7 +25,7 @@ LIMITS = (
 def write_card(directory: RunDirectory, experiment: Experiment, metadata: ModelMetadata) -> None:
     """(Re)write MODEL_CARD.md of a run, naming every model exported into it so far."""
     files = sorted(directory.path.glob("*.onnx"), key=lambda file: (gives_only_logits(file), file.name))
-    text = model_card(metadata, files, "mit" if is_all_ours(experiment) else "other", experiment.recipe.adapts)
+    text = model_card(metadata, files, "mit" if is_all_ours(experiment) else "other")
     write_atomically(directory.path / "MODEL_CARD.md", text.encode())
 
 
@@ -38,18 +38,19 @@ def gives_only_logits(file: Path) -> bool:
     return "logits" in signature and "labels" not in signature
 
 
-def model_card(metadata: ModelMetadata, files: Sequence[Path], licence_id: str, adapted: bool) -> str:
+def model_card(metadata: ModelMetadata, files: Sequence[Path], licence_id: str) -> str:
     """Markdown with the front matter that Hugging Face reads.
 
     files: the exported models to list, the first in the example. licence_id: "mit" or "other", for the front matter.
-    adapted: False for a recipe that only trains with labels, whatever the target.
     """
+    adapted = bool(metadata.trained_on_target)
     title = f"{metadata.network}, {metadata.source}" + (f" → {metadata.target}" if adapted else "")
     how = f"adapted to {metadata.target} without its labels" if adapted else f"trained on {metadata.source}"
     parts = [
         front_matter(metadata, title, licence_id),
         f"# {title}",
-        f"Street-scene segmentation into {len(metadata.names)} classes, {how} by StreetShift {metadata.version}.",
+        f"Street-scene segmentation into {len(metadata.names)} classes, {how} by StreetShift {metadata.version}."
+        + _why_not_adapted(metadata),
         "## How it was made\n\n" + markdown_table(("", ""), _origin(metadata, adapted), (0, 1)),
         "## Figures\n\n" + _figures(metadata.metrics),
         "## Files\n\n"
@@ -62,24 +63,33 @@ def model_card(metadata: ModelMetadata, files: Sequence[Path], licence_id: str, 
     return "\n\n".join(parts) + "\n"
 
 
+def _why_not_adapted(metadata: ModelMetadata) -> str:
+    """A sentence on a run that was to adapt and whose result was not trained on the target; else nothing."""
+    if metadata.trained_on_target or metadata.weights_of is None:
+        return ""
+    kept = f"the model {metadata.weights_of}"
+    return f" The label-free watch kept {kept}: it was not trained on images of {metadata.target}."
+
+
 def front_matter(metadata: ModelMetadata, title: str, licence_id: str) -> str:
     """The YAML block; its strings are written as JSON, which YAML reads."""
+    adaptation = "domain-adaptation, self-training, " if metadata.trained_on_target else ""
     lines = [
         "---",
         f"license: {licence_id}",
         "library_name: onnx",
         "pipeline_tag: image-segmentation",
-        "tags: [onnx, semantic-segmentation, domain-adaptation, self-training, street-scenes]",
+        f"tags: [onnx, semantic-segmentation, {adaptation}street-scenes]",
     ]
     after = (metadata.metrics or {}).get("after")
-    if after and after["miou"] is not None:
+    if after and told_miou(after) is not None:
         split = metadata.metrics["split"]
+        lacking = told_miou(after) != after["miou"] or after.get("absent")
+        over = "the classes in the labels" if lacking else f"{len(metadata.names)} classes"
         result = {
             "task": {"type": "image-segmentation"},
             "dataset": {"name": split, "type": split.split()[0]},
-            "metrics": [
-                {"type": "mean_iou", "name": f"mIoU, {len(metadata.names)} classes", "value": round(after["miou"], 2)}
-            ],
+            "metrics": [{"type": "mean_iou", "name": f"mIoU, {over}", "value": round(told_miou(after), 2)}],
         }
         lines += ["model-index:", f"- name: {json.dumps(title)}", f"  results: {json.dumps([result])}"]
     return "\n".join([*lines, "---"])
@@ -89,11 +99,12 @@ def _origin(metadata: ModelMetadata, adapted: bool) -> list[tuple[str, str]]:
     height, width = metadata.training_size
     rows = [
         ("method", f"`{metadata.recipe}` ({metadata.paper})"),
+        *([("in this run", metadata.resolved)] if metadata.resolved else []),
         ("network", f"`{metadata.network}`, one logit for {metadata.output_stride}x{metadata.output_stride} pixels"),
         ("trained on, with labels", metadata.source),
         *([("adapted to, without labels", metadata.target)] if adapted else []),
         ("trained at", f"{height}x{width} pixels (height x width)"),
-        ("weights of", metadata.stage),
+        ("weights of", metadata.stage if metadata.weights_of is None else f"the model {metadata.weights_of}"),
     ]
     if metadata.selection is not None:
         fitted = metadata.selection.fitted
@@ -107,6 +118,7 @@ def _figures(metrics: Mapping[str, Any] | None) -> str:
         return "There were no target labels, so there are no figures: judge by eye on your own images."
     before, after = metrics["before"] or {}, metrics["after"] or {}
     rows = [("pixel accuracy", before.get("pixel_accuracy"), after.get("pixel_accuracy"))]
+    rows.append(("mIoU, the classes in the labels", told_miou(before), told_miou(after)))
     for name in after.get("class_sets") or before.get("class_sets", {}):
         pair = (side.get("class_sets", {}).get(name) for side in (before, after))
         rows.append((f"mIoU, {name} classes", *pair))

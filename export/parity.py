@@ -15,6 +15,7 @@ from training.data.input_pipeline import evaluation_stream
 from training.data.samples import Dataset
 from training.errors import UserError
 from training.evaluation.confusion import Confusion
+from training.evaluation.tables import told_miou
 from training.prediction.predictor import Predictor, enlarged_label
 
 FP32_DIFFERENCE = 1e-3  # of a logit; of logits beyond +-10 a ten-thousandth of the largest, float32's rounding
@@ -100,7 +101,7 @@ def session_of(model: onnx.ModelProto, form: Form = ALL) -> onnxruntime.Inferenc
 
 @dataclass(frozen=True)
 class Scores:
-    """mIoU in percent of the Keras network and the ONNX model on the same labelled images."""
+    """mIoU in percent, over the classes in the truth, of the Keras network and the ONNX model on labelled images."""
 
     keras: float
     onnx: float
@@ -127,7 +128,7 @@ def compared_scores(
         logits = form.on_grid(session.run(["logits"], {INPUT: image})[0])
         for confusion, probs in zip(counts, (predictor.coarse_probs(batch["image"]), softmax(logits)), strict=True):
             confusion.add(label, enlarged_label(probs, label.shape).numpy()[0])
-    ours, theirs = (confusion.scores(dataset.label_space)["miou"] for confusion in counts)
+    ours, theirs = (told_miou(confusion.scores(dataset.label_space)) for confusion in counts)
     return None if ours is None or theirs is None else Scores(ours, theirs, len(dataset))
 
 

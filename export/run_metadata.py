@@ -7,15 +7,17 @@ from models.catalogue import NETWORKS
 from training.data.classes import LabelSpace
 from training.data.fixed_lists import target_range
 from training.errors import UserError, printable
-from training.evaluation.watch import scored_stages, weights_stage
+from training.evaluation.watch import scored_stages, was_adapted, weights_stage
 from training.experiment_json import VERSION
+from training.in_words import in_words
 from training.prediction.label_files import MANIFEST_NAME, read_fitted
 from training.prediction.model_metadata import ModelMetadata, RoundSelection
 from training.run_directory.paths import STUDENT, RunDirectory
 from training.settings.data import Domain
 from training.settings.experiment import Experiment
+from training.stages.plan import plan
 
-FIGURES = ("miou", "pixel_accuracy", "per_class_iou", "class_sets", "absent")
+FIGURES = ("miou", "miou_in_truth", "pixel_accuracy", "per_class_iou", "class_sets", "absent")
 
 
 def metadata_of_run(
@@ -24,7 +26,7 @@ def metadata_of_run(
     """Names, data, figures and the last selection of the run in `directory`, for the weights of `stage`."""
     data, names, stages = experiment.data, experiment.names, directory.stages
     source, target = domain_titles(experiment)
-    network = experiment.model.network
+    network, taken = experiment.model.network, weights_stage(stages, stage)
     stride = NETWORKS[network].logits_stride or experiment.model.output_stride or NETWORKS[network].default_stride
     return ModelMetadata(
         names=space.names,
@@ -41,12 +43,25 @@ def metadata_of_run(
         target=target,
         stage=stage,
         precision=precision,
-        metrics=metrics(experiment, stages, weights_stage(stages, stage)),
+        metrics=metrics(experiment, stages, taken),
         selection=selection(directory, space.count, stages, stage),
         version=VERSION,
         licence=licence(experiment),
+        resolved=printable(in_words(experiment)),
+        weights_of=weights_of(experiment, taken) if experiment.recipe.adapts and taken else None,
+        trained_on_target=taken is not None and was_adapted(stages, taken),
         sixteen_bit_range=target_range(directory.images),
     )
+
+
+def weights_of(experiment: Experiment, stage: str) -> str | None:
+    """A finished stage as in "the model before adaptation"; of "student/round_N" the student of that round.
+
+    None for a stage that the plan of the experiment lacks.
+    """
+    name = stage.removeprefix(STUDENT)
+    phrases = [each.phrase for each in plan(experiment) if each.name == name]
+    return next((phrase if name == stage else f"of the student {phrase}" for phrase in phrases), None)
 
 
 def domain_title(domain: Domain) -> str:

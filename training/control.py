@@ -8,9 +8,17 @@ from dataclasses import replace
 
 from training.errors import UserError
 from training.settings.experiment import Experiment
+from training.settings.stages import Online, Rounds
 
 NEEDS_TARGET = ("mrkld", "regions", "consistency", "minimum_entropy", "contrast", "masked")
 """Fields of `Losses` that work on the target and whose weight is not that of its labels ("masked": in rounds)."""
+
+
+def trains_on_target(adaptation: Rounds | Online) -> bool:
+    """Do images of the target move the weights? Not with labels of weight 0 and no other term that needs them."""
+    terms = [getattr(adaptation.losses, name) for name in NEEDS_TARGET]
+    terms.append(getattr(adaptation, "adversarial_term", None))
+    return adaptation.target_weight > 0 or any(term is not None for term in terms)
 
 
 def control_of(experiment: Experiment) -> Experiment:

@@ -247,7 +247,7 @@ RECIPES: dict[str, Recipe] = {
     "best": Recipe(
         paper="what measured best: on photos logit adjustment (ICLR 2021), then a mean teacher at two scales, with "
         "ClassMix and thresholds per class, its result a quarter of the way from the model before to the trained one "
-        "(WiSE-FT, CVPR 2022); on other data see suited.py",
+        "(WiSE-FT, CVPR 2022); other data have other parts",
         published="none: of parts of DACS, IAST, WiSE-FT and logit adjustment",
         logit_adjustment=0.25,
         adaptation=Online(

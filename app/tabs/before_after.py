@@ -8,6 +8,7 @@ import gradio as gr
 from app.context import PageContext
 from app.drawing import OPACITY, STRONG_OPACITY, changed_only, jpeg, written
 from app.endpoints import QUICK, endpoint, file_data, hidden_photo, on_page, start_with, upload_of
+from app.look import why_unchanged
 from app.segmenting import Comparison, compare
 from app.tables import changes
 from app.tabs.parts import examples, photo_input
@@ -97,7 +98,8 @@ class BeforeAfterTab:
 
     def _pictures(self, comparison: Comparison, folder: Path) -> tuple[Any, ...]:
         before, after, changed = map(file_data, self._files(comparison, folder))
-        return (before, after), changes(comparison, self.space), changed
+        why = why_unchanged(self.context.model, self.context.source)
+        return (before, after), changes(comparison, self.space, why), changed
 
     def _files(self, comparison: Comparison, folder: Path) -> tuple[Path, Path, Path]:
         """Overlays before and after, and the changed pixels."""

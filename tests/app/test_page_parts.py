@@ -18,7 +18,7 @@ from app.drawing import certainty_map, changed_only, png, write_masks, written
 from app.endpoints import told, upload_of
 from app.examples import SIZE, draw_examples
 from app.loaded_model import check_same_classes, load_model, newest_model, source_beside
-from app.look import banner, head, theme
+from app.look import banner, head, theme, why_unchanged
 from app.main import main
 from app.page import about, build_page
 from app.results import KEPT, ResultFolder, delete_older_than
@@ -214,10 +214,25 @@ def test_examples_are_generated_streets(tmp_path, monkeypatch):
     assert photos[0].image.mean() > photos[1].image.mean() + 10
 
 
-@pytest.mark.parametrize("about", [{"recipe": "source_only"}, {"source": "a"}, {"target": "a, the rest"}])
-def test_a_model_that_had_labels_of_its_target_or_did_not_adapt_is_not_said_to_do_without(model, about):
-    metadata = replace(model.metadata, **{"recipe": "hiast", "source": "b", "target": "a", **about})
-    assert "without a single label" not in banner(replace(model, metadata=metadata))
+@pytest.mark.parametrize(
+    "about", [{"weights_of": None, "trained_on_target": None}, {"source": "a"}, {"target": "a, the rest"}]
+)
+def test_a_model_that_had_labels_of_its_target_or_does_not_say_is_not_said_to_do_without(model, about):
+    metadata = replace(model.metadata, **{"source": "b", "target": "a", **about})
+    assert "it." in banner(replace(model, metadata=metadata))
+    assert "as told by" not in banner(replace(model, metadata=metadata))
+
+
+def test_a_model_that_was_not_trained_on_its_target_says_so(model, source, street_file):
+    """The watch kept the model before adaptation: the page says it, and why before and after are the same."""
+    about = replace(model.metadata, weights_of="before adaptation", trained_on_target=False)
+    kept = replace(source, metadata=about)
+    assert "as told by the model before adaptation, which the watch kept: it was <b>not trained on" in banner(kept)
+    assert "as told by the model before adaptation: it was" in banner(source)
+    photo = read_photo(Upload(street_file, "street.png"))
+    told = changes(compare(source, kept, photo), model.space, why_unchanged(kept, source))
+    assert "<b>0 %</b> of the pixels changed. Both are the model before adaptation: the watch kept it" in told
+    assert why_unchanged(model, source) == why_unchanged(kept, None) == ""
 
 
 def test_a_batch_says_how_many_files_its_table_leaves_out(model):

@@ -110,4 +110,6 @@ def _metadata(adapted: bool) -> ModelMetadata:
         selection=RoundSelection("round_1", fitted) if adapted else None,
         version="0",
         licence="",
+        weights_of="of round 1 of 1" if adapted else "before adaptation",
+        trained_on_target=adapted,
     )

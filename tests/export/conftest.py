@@ -40,7 +40,7 @@ def run(network, tmp_path_factory) -> Path:
         source = lively_network("compact", SPACE.count, seed=1)
         for stage, weights in (("source", source), ("round_1", network)):
             directory.save_weights(weights, directory.weights(stage))
-            directory.finish_stage(stage, {"scores": figures(seed=len(stage))})
+            directory.finish_stage(stage, {"scores": figures(seed=len(stage)), "adapts": stage == "round_1"})
         directory.save_weights(network, directory.final_weights)
         write_last_selection(directory, network)
         yield folder

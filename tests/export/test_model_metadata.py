@@ -165,6 +165,23 @@ def test_a_file_that_does_not_say_what_it_takes_is_read(metadata):
             ModelMetadata.from_json(json.dumps(content | {"signature": odd}))
 
 
+def test_the_metadata_say_which_stage_the_weights_are_of_and_whether_it_was_trained_on_the_target(run, metadata):
+    directory, experiment = RunDirectory.reopen(run)
+    said = [metadata_of_run(directory, experiment, SPACE, stage, "fp32") for stage in ("source", "student/round_1")]
+    assert [(each.weights_of, each.trained_on_target) for each in (metadata, *said)] == [
+        ("of round 1 of 1", True),
+        ("before adaptation", False),
+        ("of the student of round 1 of 1", True),
+    ]
+    content = json.loads(metadata.to_json())
+    assert metadata.resolved.startswith("cbst_sp on streetsim: self-training of")
+    for odd in ({"resolved": 1}, {"weights_of": 3}, {"weights_of": "a\n"}, {"trained_on_target": "yes"}):
+        with pytest.raises(UserError, match="cannot be read"):
+            ModelMetadata.from_json(json.dumps(content | odd))
+    del content["weights_of"], content["trained_on_target"]  # as earlier versions exported it
+    assert ModelMetadata.from_json(json.dumps(content)).trained_on_target is None
+
+
 def test_keys_of_a_later_version_are_left_out(metadata):
     text = json.dumps(json.loads(metadata.to_json()) | {"later": 1})
     assert ModelMetadata.from_json(text).names == metadata.names

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -60,6 +61,24 @@ def test_the_model_card(report, run):
         "MIT",
     ):
         assert part in card, part
+
+
+def test_the_card_of_a_run_whose_watch_kept_another_model_does_not_call_it_adapted(report, run):
+    about = OnnxSegmenter(report.path).metadata
+    kept = replace(about, weights_of="before adaptation, with adjusted logits", trained_on_target=False)
+    card = model_card(kept, [report.path], "mit")
+    assert "The label-free watch kept the model before adaptation, with adjusted logits: it was not trained on" in card
+    assert "adapted to" not in card
+    assert "| weights of | the model before adaptation, with adjusted logits |" in card
+    assert "tags: [onnx, semantic-segmentation, street-scenes]" in card
+
+
+def test_the_mean_of_the_card_is_over_the_classes_in_the_labels(report):
+    about = OnnxSegmenter(report.path).metadata
+    after = about.metrics["after"] | {"miou": 25.5, "miou_in_truth": 46.8}
+    card = model_card(replace(about, metrics={**about.metrics, "after": after}), [report.path], "mit")
+    assert '"name": "mIoU, the classes in the labels", "value": 46.8}' in card
+    assert "mIoU, 19 classes" in model_card(about, [report.path], "mit")
 
 
 def test_other_stages_and_precisions_have_their_own_files(report, run, streets):
@@ -184,6 +203,9 @@ def test_a_run_without_labels_or_rounds_has_a_card_too(run, tmp_path):
     directory = RunDirectory.create(tmp_path / "bare", experiment_of(parse(["--recipe", "source_only", "--smoke"])))
     experiment = RunDirectory.reopen(directory.path)[1]
     metadata = metadata_of_run(directory, experiment, LABEL_SPACES["cityscapes19"], "final", "fp32")
-    card = model_card(metadata, [run / "recipe.json"], "other", True)
+    card = model_card(metadata, [run / "recipe.json"], "other")
     assert "there are no figures" in card
+    assert "trained on streetsim game train by StreetShift" in card
+    assert "adapted" not in card
+    assert "watch" not in card
     assert "model-index" not in card

@@ -148,7 +148,7 @@ def model_metadata(text: str, random: np.random.Generator, folder: Path) -> None
     count, selection = len(metadata.names), metadata.selection
     assert np.array(metadata.colors, np.uint8).shape == (count, 3)
     (folder / "model.onnx").write_bytes(b"")
-    model_card(metadata, [folder / "model.onnx"], "mit", True).encode()
+    model_card(metadata, [folder / "model.onnx"], "mit").encode()
     if selection is not None:
         assert selection.fitted.label(np.full((4, 5, count), 0.25, np.float32)).shape == (4, 5)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from training.command_line import experiment_of, parse
+from training.control import trains_on_target
 from training.errors import UserError
 from training.experiment_json import experiment_from_json, experiment_to_json
 from training.methods.mean_teacher import decay_of
@@ -249,6 +250,8 @@ def test_the_control_has_the_steps_of_the_run_and_nothing_of_the_targets_labels(
     assert control.data == run.data
     assert control.recipe.alignment == run.recipe.alignment
     assert control.recipe.adaptation.target_weight == 0
+    assert trains_on_target(run.recipe.adaptation)
+    assert trains_on_target(control.recipe.adaptation) == (name == "uplr")  # whose rounds keep the adversarial term
     losses = control.recipe.adaptation.losses
     assert not any(getattr(losses, term) for term in ("mrkld", "regions", "consistency", "contrast", "masked"))
     assert control.recipe.adaptation.rare_class_sampling == run.recipe.adaptation.rare_class_sampling

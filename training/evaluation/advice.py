@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from training.evaluation.panels import Example, panel_name
+from training.evaluation.tables import miou_change, miou_classes, number, told_miou
 
 NOTABLE = 1.0  # points of IoU
 NOTABLE_FACTOR = 1.25  # of a share of the pixels
@@ -18,47 +19,71 @@ MOST = 3  # classes of each kind, and panels
 
 
 def advice(summary: Mapping[str, Any], examples: Sequence[Example], names: Sequence[str]) -> str | None:
-    """One or two sentences; None where nothing was adapted.
+    """A few sentences; None where nothing was adapted.
 
     Args:
-        summary: as `report.py` documents it. examples: the images of the panels, with labels before and after.
+        summary: as `report.py` documents it. examples: the images of the panels, with labels before and after; where
+            the watch has kept the source model, those of `best_refused` in place of the labels after.
         names: class names, by id.
     """
-    stages = summary["stages"]
-    if not stages:
+    if not summary["stages"]:
         return None
     # 1. The watch has kept the source model.
-    if summary["chosen"] not in {stage["stage"] for stage in stages}:
-        return "Keep the source model: " + _why_kept(stages)
+    refused = best_refused(summary)
+    if refused is not None:
+        return _kept(summary, refused, examples)
     # 2. The labels say that it is better.
-    before, after = summary["before"], summary["after"]
-    labelled = bool(before and after and before["miou"] is not None and after["miou"] is not None)
-    if labelled and after["miou"] < before["miou"] - HARM:
-        change = after["miou"] - before["miou"]
-        head = f"Keep the source model: the adapted one changed mIoU by {change:+.1f} points on your labels. "
-    else:
-        head = ""
+    before, after, change = summary["before"], summary["after"], miou_change(summary)
+    labelled, head = change is not None, ""
+    if labelled and change < -HARM:
+        head = (
+            f"Keep the source model, source.onnx: the adapted one, model.onnx, changed mIoU by {change:+.1f} points on "
+            f"your labels ({miou_classes(summary)}). "
+        )
     # 3. What was gained and what was lost.
     if labelled:
         gained, lost = _by_labels(before["per_class_iou"], after["per_class_iou"])
-        words = "Gained on {gained}; lost {lost}"
+        said = f"Gained on {_listed(gained) or 'no class'}; lost {_listed(lost) or 'none'}"
     else:
         gained, lost = _by_shares(*(summary["label_free"][side]["class_shares"] for side in ("before", "after")))
-        words = "Without labels: shows more {gained}; less {lost}"
+        parts = [f"{more} {_listed(found)}" for more, found in (("more", gained), ("less", lost)) if found]
+        said = f"Without labels: shows {'; '.join(parts)}"
     if not gained and not lost:
         return head + "No class changed by more than a point." if labelled else head + "No class share changed much."
-    said = words.format(gained=_listed(gained) or "no class", lost=_listed(lost) or "none")
     where = panels_of(lost or gained, examples, names)
     return head + said + (f": look at {', '.join(where)}." if where else ".")
 
 
-def _why_kept(stages: Sequence[Mapping[str, Any]]) -> str:
-    """What spoke against the stage with the best label-free score."""
-    best = max(stages, key=lambda stage: (stage["verdict"] != "collapse", stage["label_free_score"]))
-    if best["verdict"] == "collapse":
-        return f"every adapted model collapsed ({best['sentence']})."
-    reasons = best.get("refused") or ["its label-free score is no better"]
-    return f"the best adapted model is not safe to take ({'; '.join(reasons)})."
+def best_refused(summary: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Where the watch has kept the model before adaptation, of its stages the one that came nearest to being taken.
+
+    That is the one with the largest label-free score among those that are no collapse, or among all; the later of
+    equal ones. None where a stage was taken, or there is none.
+    """
+    stages = summary["stages"]
+    if summary["chosen"] in {stage["stage"] for stage in stages}:
+        return None
+    ranks = [(stage["verdict"] != "collapse", stage["label_free_score"], index) for index, stage in enumerate(stages)]
+    return stages[max(ranks)[2]] if stages else None
+
+
+def _kept(summary: Mapping[str, Any], refused: Mapping[str, Any], examples: Sequence[Example]) -> str:
+    """That and why the source model was kept, and how to see and take what was refused."""
+    title = refused["title"].lower()
+    if refused["verdict"] == "collapse":
+        why = f"every adapted model collapsed ({refused['sentence']})"
+    else:
+        reasons = refused.get("refused") or ["its label-free score is no better"]
+        why = f"the best adapted one, {title}, is not safe to take: {'; '.join(reasons)}"
+    old, new = told_miou(summary["before"]), told_miou(refused)
+    seen = []
+    if None not in (old, new):
+        seen.append(f"mIoU {number(old)} → {number(new)} on your labels ({miou_classes(summary)})")
+    changed = {panel_name(example): int((example.before != example.after).sum()) for example in examples}
+    if panels := _most_changed(changed):
+        seen.append(f"look at {', '.join(panels)}")
+    shown = f" What was refused, {title}: {'; '.join(seen)}." if seen else ""
+    return f"Keep the source model, which model.onnx is: {why}.{shown}"
 
 
 def _by_labels(before: Mapping, after: Mapping) -> tuple[dict[str, str], dict[str, str]]:
@@ -88,4 +113,8 @@ def panels_of(classes: Mapping[str, str], examples: Sequence[Example], names: Se
         panel_name(example): int((np.isin(example.before, ids) != np.isin(example.after, ids)).sum())
         for example in examples
     }
-    return sorted((name for name, pixels in changed.items() if pixels), key=lambda name: -changed[name])[:MOST]
+    return _most_changed(changed)
+
+
+def _most_changed(pixels: Mapping[str, int]) -> list[str]:
+    return sorted((name for name, count in pixels.items() if count), key=lambda name: -pixels[name])[:MOST]

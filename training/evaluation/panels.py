@@ -203,15 +203,21 @@ def _grey_ramp(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.repeat(np.tile(ramp, (height, 1))[..., None], 3, axis=2))
 
 
-def write_panels(folder: Path, examples: Iterable[Example], label_space: LabelSpace) -> list[Path]:
-    """Write `legend.png` and one `panel_<name>.png` per example into `folder`; returns the panels' paths, in order."""
+def write_panels(
+    folder: Path, examples: Iterable[Example], label_space: LabelSpace, after: str = COLUMN_TITLES[2]
+) -> list[Path]:
+    """Write `legend.png` and one `panel_<name>.png` per example into `folder`; returns the panels' paths, in order.
+
+    after: the title of the labels after adaptation.
+    """
+    titles = tuple(after if title == COLUMN_TITLES[2] else title for title in COLUMN_TITLES)
     folder.mkdir(parents=True, exist_ok=True)
     _write_png(folder / "legend.png", legend(label_space))
     paths = []
     for example in examples:
         labels = (example.before, example.after, example.pseudo_label, example.truth)
         path = folder / panel_name(example)
-        _write_png(path, panel(example.image, *labels, label_space))
+        _write_png(path, panel(example.image, *labels, label_space, titles))
         paths.append(path)
     return paths
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette: told apart with any colour vision; grey for "before".
 _BEFORE, _AFTER, _ALARM = "#a6a6a6", "#0072b2", "#d55e00"
 _CHOSEN_BAND = "#e3eef6"
+TICK_LETTERS = 48  # of the names of stages below one small chart: with more they would overlap, and are tilted
 _INK, _SOFT_INK = canvas.INK, "#666666"
 
 
@@ -157,12 +158,15 @@ def stages_chart(path: Path, summary: Mapping[str, Any]) -> Path:
     chosen = tables.chosen_line(summary["stages"], summary.get("chosen"))
     columns = 2 if len(strips) > 1 else 1
     lines = max(1, -(-len(strips) // columns))
+    longest = max(map(len, names))
+    fits = longest * len(names) <= TICK_LETTERS
+    tilted = {} if fits else {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
     with canvas.style():
-        figure = canvas.figure(4.8 * columns, 0.4 + 2.0 * lines)
+        figure = canvas.figure(4.8 * columns, 0.4 + (2.0 if fits else 2.0 + 0.06 * longest) * lines)
         grid = figure.subplots(lines, columns, squeeze=False).ravel()
         for axes, strip in zip(grid, strips, strict=False):
             _draw_strip(axes, strip, [entry.get("verdict") for entry in summary["stages"]])
-            axes.set_xticks(range(len(names)), names)
+            axes.set_xticks(range(len(names)), names, **tilted)
             axes.set_xlim(-0.5, len(names) - 0.5)
             if chosen is not None:
                 axes.axvspan(chosen - 0.3, chosen + 0.3, color=_CHOSEN_BAND, zorder=0, linewidth=0)
@@ -174,8 +178,7 @@ def stages_chart(path: Path, summary: Mapping[str, Any]) -> Path:
 
 
 def _strips(summary: Mapping[str, Any]) -> list[_Strip]:
-    start = {**tables.single_numbers(summary, "before"), "miou": (summary.get("before") or {}).get("miou")}
-    entries = [start, *summary["stages"]]
+    entries = [{**tables.single_numbers(summary, "before"), **(summary.get("before") or {})}, *summary["stages"]]
 
     def series(key: str, factor: float = 1.0) -> list[float | None]:
         return [None if entry.get(key) is None else factor * entry[key] for entry in entries]
@@ -183,7 +186,7 @@ def _strips(summary: Mapping[str, Any]) -> list[_Strip]:
     portions = [(entry.get("parameters") or {}).get("portion") for entry in entries]
     asked = [None if portion is None else 100 * portion for portion in portions]
     return [
-        _Strip("mIoU in %", series("miou"), span=8),
+        _Strip("mIoU in %", [tables.told_miou(entry) for entry in entries], span=8),
         _Strip("Label-free score", series("label_free_score"), span=0.1),
         _Strip("Kept share of the pixels in %", series("kept_share", 100), 5, True, asked if any(asked) else None),
         _Strip("Drift of the class shares", series("drift"), span=0.05, from_zero=True),

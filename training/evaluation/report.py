@@ -3,24 +3,24 @@
 Everything is drawn from one summary, a plain dict that is also written as summary.json. What a recipe does not have is
 None or left out, and so is its part of the report.
 
-* recipe, data, model, seed, source, translation (of the source's images, in words), target, class_set (what `miou` is a
-  mean over), label_space (its name), split, resolution [h, w], version, command, next_commands [command lines],
-  environment {name: value}
+* recipe, data, model, seed, resolved (what the recipe does, in a sentence), source, translation (of the source's
+  images, in words), target, class_set (what `miou` is a mean over), label_space (its name), split, resolution [h, w],
+  version, command, next_commands [command lines], environment {name: value}
 * images {"source", "target", "evaluation": count}, data_notes [sentences], unseen_classes [names of classes of which no
   label that was learned from has a pixel]
 * before, after: `confusion.scores`, or None when the target has no labels
 * label_free: {"before", "after"}, each {label_free_score, consistency, agreement, drift, confidence ...: number,
   class_shares: {class: share of all pixels 0..1}}
-* stages, after the model before adaptation: [{stage (its name), title, phrase and way (see `stages/stage.py`), selector
-  (its name) and its parameters {name: number}, kept_share, kept_share_per_class {class: share}, thresholds {class:
-  number or None}, threshold_trajectory [[number]], mixtures (by class id, as a manifest of entropy_mixture has them),
-  own_modes (the same), hard_classes [names of what copy-paste took from donors],
+* stages, after the model before adaptation: [{stage (its name), title, phrase, way and trains_on_target (see
+  `stages/stage.py`), selector (its name) and its parameters {name: number}, kept_share, kept_share_per_class {class:
+  share}, thresholds {class: number or None}, threshold_trajectory [[number]], mixtures (by class id, as a manifest of
+  entropy_mixture has them), own_modes (the same), hard_classes [names of what copy-paste took from donors],
   student_scores (as before and after: of the student whose teacher is the result), contrast {"before", "after":
   {"source", "target": {"intra", "inter": mean cosine of pixel features within and between classes}}, "queue_fill":
   {class: share} or None; its picture is contrast_STAGE.png}, modes {"source", "target": {class: share of its pixels
   that each mode is nearest to, the largest first, or None}, "moved": {class: dead modes that began anew}; its pictures
-  are modes_STAGE.png and mode_patches_STAGE.png}, label_free_score, consistency,
-  agreement, drift, verdict "ok" or "collapse", sentence, miou, per_class_iou}]
+  are modes_STAGE.png and mode_patches_STAGE.png}, label_free_score, consistency, agreement, drift, verdict "ok" or
+  "collapse", refused [why the watch's rule does not take it], sentence, miou, miou_in_truth, per_class_iou}]
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
 * rare_class_sampling: [{stage (its title), domain, classes {name, the rarest first: {pixels (share of the labelled
   pixels), images (with enough of it), drawn (share of the images that are drawn for it)}}}], one for each domain
@@ -128,6 +128,7 @@ def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels:
     sections = [
         f"# StreetShift: {summary.get('recipe')} on {summary.get('data')}",
         _what_was_run(summary),
+        *([f"{summary['resolved']}."] if summary.get("resolved") else []),
         *headline(summary),
         *_data_section(summary),
         *_scores_section(summary, pictures),
@@ -148,8 +149,14 @@ def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels:
 
 def _what_was_run(summary: Mapping[str, Any]) -> str:
     source, target = summary.get("source") or "the source", summary.get("target") or "the target"
-    ways = dict.fromkeys(entry["way"] for entry in summary["stages"] if entry.get("way"))
-    adapted = f"adapted to {target} {', '.join(ways)}, without its labels" if ways else "not adapted"
+    taken = summary["stages"][: tables.chosen_line(summary["stages"], summary.get("chosen"))]
+    ways = ", ".join(dict.fromkeys(entry["way"] for entry in taken if entry.get("way")))
+    if any(entry.get("trains_on_target") for entry in taken):
+        adapted = f"adapted to {target} {ways}, without its labels"
+    elif ways:
+        adapted = f"changed {ways}, not trained on {target}"
+    else:
+        adapted = "not adapted" + (": the watch kept the model before adaptation" if summary["stages"] else "")
     if summary.get("translation"):
         source += f" (translated: {summary['translation']})"
     return (
@@ -161,10 +168,9 @@ def _what_was_run(summary: Mapping[str, Any]) -> str:
 
 def headline(summary: Mapping[str, Any]) -> list[str]:
     """The result in sentences: before -> after, a warning when the end is worse, what to make of it, the watch."""
-    classes = tables.class_set_words(summary["class_set"], summary.get("label_space"))
     words = tables.miou_words(summary)
     if words:
-        lines = [f"**{words}** ({classes}; {tables.scored_on(summary)})."]
+        lines = [f"**{words}** ({tables.miou_classes(summary)}; {tables.scored_on(summary)})."]
     else:
         lines = ["**The target has no labels: there is no mIoU.** The label-free scores stand in its place."]
     if tables.is_worse(summary):
@@ -184,8 +190,10 @@ def _labeller_sentence(summary: Mapping[str, Any]) -> list[str]:
     if not labeller:
         return []
     scores = labeller.get("scores")
-    itself = f", which scores {tables.score_or_none(scores['miou'])} itself" if scores else ""
-    return [f"Round 1 was labelled by {labeller['file']}{itself}; later rounds by the model."]
+    itself = f", which scores {tables.score_or_none(tables.told_miou(scores))} itself" if scores else ""
+    rounds = [entry for entry in summary["stages"] if entry.get("selector")]
+    later = "; later rounds by the model" if len(rounds) > 1 else ""
+    return [f"Round 1 was labelled by {labeller['file']}{itself}{later}."]
 
 
 def _chosen_sentence(summary: Mapping[str, Any]) -> list[str]:
@@ -227,11 +235,17 @@ def _picture(pictures: Mapping[str, str], kind: str, text: str) -> list[str]:
 
 def _label_free_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
     label_free = summary.get("label_free") or {}
-    rows = tables.label_free_rows(summary)
-    if not rows:
+    parts = []
+    for needs_source, sentence in (
+        (False, "Measured on the target's pictures alone; no label was used."),
+        (True, "Measured with the source's pictures or labels too; no label of the target was used."),
+    ):
+        rows = tables.label_free_rows(summary, (needs_source,))
+        if rows:
+            parts += [sentence, tables.markdown_table(("score", "before", "after", "change"), rows)]
+    if not parts:
         return []
-    parts = ["## Label-free scores", "Measured on the target's pictures alone; no label was used."]
-    parts.append(tables.markdown_table(("score", "before", "after", "change"), rows))
+    parts.insert(0, "## Label-free scores")
     shares = tables.share_table(label_free)
     if shares:
         parts += ["Share of all pixels that each class is predicted for:", shares]
@@ -370,7 +384,7 @@ def _terminal_table(summary: Mapping[str, Any]) -> "Table":
     for row in rows:
         table.add_row(*_terminal_cells(row, compare))
     table.add_section()
-    means = [(summary[side] or {}).get("miou") for side in ("before", "after")]
+    means = [tables.told_miou(summary[side]) for side in ("before", "after")]
     cells = _terminal_cells(tables.ClassRow("mIoU", *means, None), compare)
     table.add_row(*("none" if cell == tables.UNKNOWN else cell for cell in cells), style="bold")
     return table

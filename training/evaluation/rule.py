@@ -7,6 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+MEANINGS = {"nuclear_norm": "its labels are less sure or of fewer classes"}
+"""What it means, beside the model before adaptation, that a measurement fell."""
+
 Measured = Mapping[str, float | None]
 """Measurements of one state of the network by name, see `watch.py`; None = it could not be measured."""
 
@@ -36,10 +39,14 @@ class Rule:
         for name, limit in self.least.items():
             found = change(measured, before, name)
             if found is not None and found < limit:
-                reasons.append(f"{name.replace('_', ' ')} changed by {found:+.3g}, less than {limit:+.3g}")
+                words = name.replace("_", " ")
+                meaning = MEANINGS.get(name, f"it lost too much {words}")
+                reasons.append(f"{meaning} ({words} {found:+.2g}, limit {limit:g})")
         gain = self.gain(measured, before)
         if gain < self.margin:
-            reasons.append(f"label-free gain {gain:+.3f} is below {self.margin:+.3f}")
+            reasons.append(
+                f"views of one image get less equal labels (label-free gain {gain:+.3f}, limit {self.margin:g})"
+            )
         return reasons
 
     def choice(self, states: Sequence[Measured], barred: Sequence[bool]) -> int:

@@ -9,6 +9,10 @@ HARD_MARK = " *"
 UNSEEN_MARK = " †"
 BAR_LENGTH = 10
 RAREST_SHOWN = 10
+NEEDS_SOURCE = (
+    *("share_excess", "estimated_accuracy", "estimated_class_accuracy", "reverse_miou", "source_miou", "source_change"),
+)
+"""Label-free scores that take images or labels of the source too."""
 
 
 @dataclass(frozen=True)
@@ -142,21 +146,46 @@ def compares(summary: Mapping[str, Any]) -> bool:
     return bool(before and after and (summary.get("stages") or before != after))
 
 
+def told_miou(values: Mapping[str, Any] | None) -> float | None:
+    """The mIoU that stands for scores, or for those of a stage, in percent: over the classes in the truth.
+
+    Where labels know fewer classes, one pixel that is called one of the others makes that class a 0 in `miou`, and the
+    mean over more classes hides a change. None without scores, and where no pixel has a label.
+    """
+    values = values or {}
+    return values.get("miou_in_truth", values.get("miou"))
+
+
+def miou_change(summary: Mapping[str, Any]) -> float | None:
+    """Points of `told_miou` that the run gained; None where it compares nothing or one of them is not known."""
+    if not compares(summary):
+        return None
+    old, new = told_miou(summary["before"]), told_miou(summary["after"])
+    return None if None in (old, new) else new - old
+
+
+def miou_classes(summary: Mapping[str, Any]) -> str:
+    """Over which classes the run's mIoU is a mean, in words; says so where the labels know fewer than the space."""
+    counts = ((summary.get("after") or summary.get("before") or {}).get("truth_pixels") or {}).values()
+    shown, space = sum(count > 0 for count in counts), summary.get("label_space")
+    if shown == len(counts):
+        return class_set_words(summary["class_set"], space)
+    return f"over the {shown} classes in the truth, of {len(counts)}{f' of {space}' if space else ''}"
+
+
 def miou_words(summary: Mapping[str, Any]) -> str | None:
     """`mIoU 22.0 → 40.9 (+18.9)`, one figure for a run that does not compare, None without target labels."""
     before, after = summary.get("before"), summary.get("after")
     if not compares(summary):
-        return f"mIoU {score_or_none((after or before)['miou'])}" if after or before else None
-    old, new = before["miou"], after["miou"]
-    change = "" if None in (old, new) else f" ({number(new - old, signed=True)})"
-    return f"mIoU {score_or_none(old)} → {score_or_none(new)}{change}"
+        return f"mIoU {score_or_none(told_miou(after or before))}" if after or before else None
+    change = miou_change(summary)
+    gained = "" if change is None else f" ({number(change, signed=True)})"
+    return f"mIoU {score_or_none(told_miou(before))} → {score_or_none(told_miou(after))}{gained}"
 
 
 def is_worse(summary: Mapping[str, Any]) -> bool:
     """Whether the labels say that the run ended below its start, as far as one digit shows."""
-    if not compares(summary) or None in (summary["before"]["miou"], summary["after"]["miou"]):
-        return False
-    return arrow(summary["after"]["miou"] - summary["before"]["miou"]) == "▼"
+    return arrow(miou_change(summary)) == "▼"
 
 
 def score_notes(summary: Mapping[str, Any]) -> list[str]:
@@ -173,18 +202,10 @@ def _mean_notes(summary: Mapping[str, Any]) -> list[str]:
         return [sentence[0].upper() + sentence[1:] for sentence in _side_notes(after or before or {})]
     notes = [f"Before: {sentence}" for sentence in _side_notes(before)]
     notes += [f"After: {sentence}" for sentence in _side_notes(after)]
-    rows = class_rows(summary)
-    both = [row for row in rows if row.change is not None]
-    losers = [f"{row.name} ({number(row.change, signed=True)})" for row in both if arrow(row.change) == "▼"]
-    if losers:
-        notes.append(f"Lower than before: {', '.join(losers)}.")
-    if both and any((row.before is None) != (row.after is None) for row in rows):
-        old, new = (sum(getattr(row, side) for row in both) / len(both) for side in ("before", "after"))
-        notes.append(
-            f"The two means cover different classes; over the {len(both)} classes that both have, "
-            f"mIoU {number(old)} → {number(new)} ({number(new - old, signed=True)})."
-        )
-    return notes
+    losers = [
+        f"{row.name} ({number(row.change, signed=True)})" for row in class_rows(summary) if arrow(row.change) == "▼"
+    ]
+    return [*notes, f"Lower than before: {', '.join(losers)}."] if losers else notes
 
 
 def _side_notes(values: Mapping[str, Any]) -> list[str]:
@@ -196,10 +217,9 @@ def _side_notes(values: Mapping[str, Any]) -> list[str]:
     if zeros:
         notes.append(f"in neither truth nor prediction, yet counted as 0: {', '.join(zeros)}.")
     if false_only := predicted_only(values):
-        present = sum(1 for count in values["truth_pixels"].values() if count)
         notes.append(
-            f"not in the truth but predicted, so counted as 0: {', '.join(false_only)}; over the {present} classes in "
-            f"the truth, mIoU {score_or_none(values.get('miou_in_truth'))}."
+            f"not in the truth but predicted, so counted as 0 in the mean over all classes, "
+            f"{score_or_none(values['miou'])}: {', '.join(false_only)}."
         )
     if values.get("unpredicted"):
         notes.append(f"{values['unpredicted']:,} pixels have no prediction and count as wrong.")
@@ -243,7 +263,7 @@ def class_set_table(summary: Mapping[str, Any], compare: bool) -> str:
     """mIoU of every named class set and the pixel accuracy."""
     before, after = summary.get("before") or {}, summary.get("after") or {}
     names = list((after or before).get("class_sets", {}))
-    in_truth = [("mIoU, the classes in the truth", before.get("miou_in_truth"), after.get("miou_in_truth"))]
+    in_truth = [("mIoU, the classes in the truth", told_miou(before), told_miou(after))]
     lines = [
         (
             f"mIoU, {class_set_words(name)}",
@@ -252,7 +272,7 @@ def class_set_table(summary: Mapping[str, Any], compare: bool) -> str:
         )
         for name in names
     ]
-    lines += in_truth if predicted_only(before) or predicted_only(after) else []
+    lines = [*in_truth, *lines] if predicted_only(before) or predicted_only(after) else lines
     lines.append(("pixel accuracy", before.get("pixel_accuracy"), after.get("pixel_accuracy")))
     if not compare:
         single = [(name, score_or_none(old if new is None else new)) for name, old, new in lines]
@@ -267,9 +287,16 @@ def class_set_table(summary: Mapping[str, Any], compare: bool) -> str:
 def stage_table(summary: Mapping[str, Any]) -> str:
     """One line per stage, the model before adaptation first, then another model that labelled for round 1 if one did;
     one column per parameter of a selector; columns that no stage knows are left out."""
-    start = {"miou": (summary.get("before") or {}).get("miou"), **single_numbers(summary, "before")}
-    first = {**start, "title": "before"}
-    stages = [{**entry, "student": (entry.get("student_scores") or {}).get("miou")} for entry in summary["stages"]]
+    first = {"title": "before", **single_numbers(summary, "before"), "told_miou": told_miou(summary.get("before"))}
+    stages = [
+        {
+            **entry,
+            "told_miou": told_miou(entry),
+            "student": told_miou(entry.get("student_scores")),
+            "watch": _watch_word(entry),
+        }
+        for entry in summary["stages"]
+    ]
     asked = list(dict.fromkeys(name for entry in stages for name in entry.get("parameters") or ()))
     entries = [{**(entry.get("parameters") or {}), **entry} for entry in (first, *stages)]
     columns = [
@@ -279,9 +306,9 @@ def stage_table(summary: Mapping[str, Any]) -> str:
         ("consistency", "consistency", lambda value: number(value, 3)),
         ("agreement", "agreement", lambda value: number(value, 3)),
         ("drift", "drift", lambda value: number(value, 3)),
-        ("miou", "mIoU %", number),
+        ("told_miou", "mIoU %", number),
         ("student", "its student's", number),
-        ("verdict", "watch", lambda value: value or ""),
+        ("watch", "watch", lambda value: value or ""),
     ]
     shown = [column for column in columns if any(entry.get(column[0]) is not None for entry in entries[1:])]
     chosen = chosen_line(summary["stages"], summary.get("chosen"))
@@ -291,10 +318,15 @@ def stage_table(summary: Mapping[str, Any]) -> str:
         rows.append((f"{entry['title'].lower()}{mark}", *(form(entry.get(key)) for key, _, form in shown)))
     labeller = summary.get("labeller")
     if labeller:
-        known = {"miou": (labeller.get("scores") or {}).get("miou")}
+        known = {"told_miou": told_miou(labeller.get("scores"))}
         rows.insert(1, ("labeller of round 1", *(form(known.get(key)) for key, _, form in shown)))
-    last = len(shown) if shown and shown[-1][0] == "verdict" else 0
+    last = len(shown) if shown and shown[-1][0] == "watch" else 0
     return markdown_table(("stage", *(title for _, title, _ in shown)), rows, (0, last))
+
+
+def _watch_word(entry: Mapping[str, Any]) -> str | None:
+    """collapse, refused or ok: what the watch said of a stage."""
+    return "refused" if entry.get("verdict") == "ok" and entry.get("refused") else entry.get("verdict")
 
 
 def chosen_line(stages: Sequence[Mapping[str, Any]], chosen: str | None) -> int | None:
@@ -362,11 +394,16 @@ def single_numbers(summary: Mapping[str, Any], side: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if not isinstance(value, Mapping)}
 
 
-def label_free_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
-    """(score, before, after, change) of every single number in the label-free scores, formatted."""
+def label_free_rows(
+    summary: Mapping[str, Any], needs_source: Sequence[bool] = (False, True)
+) -> list[tuple[str, str, str, str]]:
+    """(score, before, after, change) of every single number in the label-free scores, formatted.
+
+    needs_source: of the scores of the target's images alone, of those that take the source too, or of both.
+    """
     before, after = single_numbers(summary, "before"), single_numbers(summary, "after")
     rows = []
-    for key in after or before:
+    for key in (key for wanted in needs_source for key in after or before if (key in NEEDS_SOURCE) == wanted):
         old, new = before.get(key), after.get(key)
         change = None if old is None or new is None else new - old
         rows.append((words(key), number(old, 3), number(new, 3), number(change, 3, signed=True)))

@@ -1,7 +1,9 @@
 """The label-free watch: did adaptation help, or does it collapse? It never sees target labels.
 
-After every stage it predicts the same target images and held-out source images (`observing.py`) and compares with the
-*reference*: the model before adaptation, with the target's batch-norm statistics where these are trained. It measures
+After every stage it predicts the same target images and held-out source images (`observing.py`; where the source names
+none, training images stand in for them: `HOME_IMAGES` in `data/domains.py`) and compares with the
+*reference*: the model before adaptation, with the target's batch-norm statistics where these are trained, and with
+adjusted logits; a stage of adjusted logits itself is compared with the model that it adjusts. It measures
 
 * `shares`: the class shares of the predictions. `drift` is the Jensen-Shannon divergence (natural log, 0 to 0.69)
   between these shares and the reference's; `lost` is the part of its share that the worst *common* class lost (common:
@@ -227,6 +229,16 @@ def chosen_stage(stages: dict[str, dict]) -> str:
     if "verdict" not in stages[names[0]]:
         return names[-1]
     return names[chosen_index([Verdict.from_json(stages[name].get("verdict"), name) for name in names])]
+
+
+def was_adapted(stages: dict[str, dict], stage: str) -> bool:
+    """Was the network of a finished stage trained on the target, in this run or before its warm start?
+
+    stages: as in `scored_stages`. stage: its name; "student/NAME" is the student of that one.
+    """
+    names = list(stages)
+    so_far = names[: names.index(stage.removeprefix(STUDENT)) + 1]
+    return any(stages[name].get("adapts") or stages[name].get("adapted") for name in so_far)
 
 
 def weights_stage(stages: dict[str, dict], stage: str) -> str | None:

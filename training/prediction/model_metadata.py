@@ -32,8 +32,11 @@ class ModelMetadata:
 
     names, colors: by class id. class_sets: named lists of ids that `metrics` give an mIoU for, the first holds all.
     training_size: (height, width) an image was brought to in training. output_stride: image pixels per logit.
-    metrics: {"split", "resolution", "before", "after"}, each side {"miou", "pixel_accuracy", "per_class_iou",
-    "class_sets"} in percent, or None where there were no labels to score on.
+    metrics: {"split", "resolution", "before", "after"}, each side {"miou", "miou_in_truth", "pixel_accuracy",
+    "per_class_iou", "class_sets"} in percent, or None where there were no labels to score on.
+    resolved: what the recipe does on its data, in a sentence. weights_of: the stage whose weights these are, as in "the
+    model before adaptation", None for a run that does not adapt. trained_on_target: did images of the target move them?
+    Earlier exports have None for all three.
     sixteen_bit_range: the values of 16-bit target images that became 0 and 255, None where there were none to stretch.
     signature: type and shape of the input and of each output in words, by name; empty where the file does not say.
     """
@@ -56,6 +59,9 @@ class ModelMetadata:
     selection: RoundSelection | None
     version: str
     licence: str
+    resolved: str | None = None
+    weights_of: str | None = None
+    trained_on_target: bool | None = None
     ignore_id: int = IGNORE
     sixteen_bit_range: tuple[int, int] | None = None
     signature: Mapping[str, str] = field(default_factory=dict)
@@ -79,7 +85,7 @@ class ModelMetadata:
         place = f"The metadata of {file}"
         content = parsed_json(text, place)
         try:
-            content = {"signature": {}, "sixteen_bit_range": None} | content
+            content = {"signature": {}, **dict.fromkeys(LATER)} | content
             known = {each.name: content[each.name] for each in fields(cls)}
             known |= {
                 "names": tuple(known["names"]),
@@ -96,6 +102,8 @@ class ModelMetadata:
             raise UserError(f"{place} cannot be read ({error!r}): export the run again.") from error
 
 
+LATER = ("sixteen_bit_range", "resolved", "weights_of", "trained_on_target")
+"""Fields that earlier exports lack; None in these."""
 TEXTS = (
     "label_space", "network", "recipe", "paper", "data", "source", "target", "stage", "precision", "version", "licence",
 )  # fmt: skip
@@ -112,6 +120,8 @@ def _check(known: Mapping[str, Any]) -> None:
         "output_stride": not _are_ids([known["output_stride"]], 257) or known["output_stride"] < 1,
         "ignore_id": known["ignore_id"] != IGNORE,
         "sixteen_bit_range": known["sixteen_bit_range"] is not None and not _is_range(known["sixteen_bit_range"]),
+        **{name: known[name] is not None and not _is_line(known[name]) for name in ("resolved", "weights_of")},
+        "trained_on_target": known["trained_on_target"] not in (None, False, True),
         "signature": not all(_is_line(part) for pair in known["signature"].items() for part in pair),
         "metrics": known["metrics"] is not None and not _are_metrics(known["metrics"], names),
         **{name: not _is_line(known[name]) for name in TEXTS},
@@ -148,7 +158,8 @@ def _are_metrics(metrics: Any, names: tuple[str, ...]) -> bool:
 
 def _is_side(side: Any, names: tuple[str, ...]) -> bool:
     """Figures in percent, null where a class is absent; of known classes only."""
-    figures = [side["miou"], side["pixel_accuracy"], *side["per_class_iou"].values(), *side["class_sets"].values()]
+    means = [side["miou"], side.get("miou_in_truth"), side["pixel_accuracy"]]  # earlier exports lack the second
+    figures = [*means, *side["per_class_iou"].values(), *side["class_sets"].values()]
     numbers = all(figure is None or (type(figure) in (int, float) and 0 <= figure <= 100) for figure in figures)
     return numbers and set(side["per_class_iou"]) <= set(names) and set(side.get("absent") or ()) <= set(names)
 

@@ -69,3 +69,7 @@ class Data:
     weights: str = "none"  # what `--weights` means when it is not given
     output_stride: int | None = None
     note: str = ""
+
+    def rounds_of(self, asked: int) -> int:
+        """How many rounds of adaptation there are where a recipe asks for so many."""
+        return min(asked, self.most_rounds or asked)

@@ -22,7 +22,7 @@ class AdjustmentStage(Stage):
 
     name: str = ADJUSTMENT
     title: str = "Logit adjustment"
-    phrase: str = "before the rounds, with adjusted logits"
+    phrase: str = "before adaptation, with adjusted logits"
     way: str = "by logit adjustment"
     reference: bool = True
 

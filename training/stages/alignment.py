@@ -35,12 +35,13 @@ def stages(part: Alignment, experiment: Experiment) -> tuple[Stage, ...]:
     """
     steps = experiment.data.schedules["alignment"].steps
     schedule = replace(experiment.data.schedules["alignment"], steps=part.rounds * steps)
-    one, common = part.rounds == 1, {"schedule": schedule, "way": "by adversarial alignment", "settings": part}
+    one, common = part.rounds == 1, {"schedule": schedule, "trains_on_target": True, "settings": part}
     return tuple(
         AlignmentStage(
             name="alignment" if one else f"alignment_{number}",
             title="Alignment" if one else f"Alignment round {number}",
             phrase="of the adversarial alignment" if one else f"of alignment round {number}",
+            way="by adversarial alignment",
             number=number,
             steps=steps,
             **common,

@@ -88,13 +88,19 @@ def verdict_on(
     earlier: what it saw of the stages before. before: measurements of the model before adaptation; None: those that
     the run directory holds, where it has any.
     """
-    references = [each.name for each in run.plan if each.reference and each.name in earlier]
-    # The reference: the model before adaptation, or the same with the target's statistics.
-    reference = observation if stage.reference or not references else earlier[references[-1]]
+    # The reference: the model before adaptation, or the same with the target's statistics or adjusted logits; a stage
+    # that collapsed is none.
+    finished = run.directory.stages
+    references = [
+        each.name
+        for each in run.plan
+        if each.reference and each.name in earlier and not finished[each.name]["verdict"]["collapse"]
+    ]
+    reference = observation if stage.own_reference or not references else earlier[references[-1]]
     previous = list(earlier.values())[-1] if earlier else observation
-    labeller = run.directory.stages[run.baseline.name].get("labeller") if stage.labelled else None
+    labeller = finished[run.baseline.name].get("labeller") if stage.labelled else None
     shares = np.array(labeller["shares"]) if labeller else None
     names, limits = run.domains.label_space.names, run.experiment.recipe.watch
     if before is None and stage is not run.baseline:
-        before = run.directory.stages[run.baseline.name]["verdict"]["measured"]
+        before = finished[run.baseline.name]["verdict"]["measured"]
     return judge(observation, previous, reference, run.domains.source_shares, names, limits, shares, before)

@@ -14,6 +14,7 @@ import numpy as np
 
 from models.batch_norm import set_batch_norm
 from models.heads import head_variables
+from training.control import trains_on_target
 from training.data.frame_changes import LeftOutMargins
 from training.data.input_pipeline import side_by_side
 from training.data.sampling import SampleOrder
@@ -63,7 +64,7 @@ def stages(part: Online, experiment: Experiment) -> tuple[Stage, ...]:
                 f"{name} changes a model that adaptation.start=imagenet does not begin with: set "
                 f"adaptation.start=warm_up or {name}={without}"
             )
-    schedule = experiment.data.schedules["online"]
+    schedule, learns = experiment.data.schedules["online"], trains_on_target(part)
     every = recipe.watch.every or -(-schedule.steps // PARTS)
     firsts = range(0, schedule.steps, every)
     return tuple(
@@ -72,7 +73,8 @@ def stages(part: Online, experiment: Experiment) -> tuple[Stage, ...]:
             title=f"Step {last}",
             phrase=f"after step {last} of {schedule.steps}",
             schedule=schedule,
-            way="by online self-training",
+            way="by online self-training" if learns else "by online steps with target labels of weight 0",
+            trains_on_target=learns,
             ends_run=recipe.watch.patience,
             settings=part,
             margins=experiment.data.label_margins,

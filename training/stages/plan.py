@@ -22,8 +22,9 @@ from training.distribution.devices import share_of_this_process
 from training.distribution.memory import out_of_memory_predicting, out_of_memory_said, peak_memory
 from training.distribution.workers import chief_first, on_chief
 from training.errors import UserError
-from training.evaluation.tables import score_or_none
+from training.evaluation.tables import score_or_none, told_miou
 from training.evaluation.watch import chosen_stage
+from training.in_words import in_words
 from training.prediction.target_predictions import PREDICTION_BATCH
 from training.progress import console
 from training.run_directory.paths import RunDirectory
@@ -76,6 +77,7 @@ def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
     _check_finished(directory, stages)
     keras.utils.set_random_seed(experiment.seed)
     keras.mixed_precision.set_dtype_policy(experiment.model.precision)
+    on_chief(lambda: console.print(in_words(experiment), style="bold", markup=False))
     found = load_domains(experiment)
     domains = chief_first(lambda: with_fixed_lists(found, experiment, directory.images))
     on_chief(lambda: console.print(*domains.as_sentences(), sep="\n"))
@@ -156,13 +158,13 @@ def _carry_out(run: Run, stage: Stage) -> None:
     if stage.scored:
         on_chief(lambda: run.directory.save_weights(run.network, run.directory.weights(stage.name)))
         judgement = figures.pop(JUDGED, None) or judge_network(run, stage)
-        figures |= {**judgement.figures, "adapts": not stage.reference}
+        figures |= {**judgement.figures, "adapts": stage.trains_on_target}
         if judgement.observation is not None:
             on_chief(lambda: judgement.observation.save(run.directory.observation(stage.name)))
     figures["seconds"] = time.monotonic() - started
     on_chief(lambda: run.directory.finish_stage(stage.name, figures, stage.files(run)))
     if figures.get("scores"):
-        on_chief(lambda: console.print(f"  {stage.name}: mIoU {score_or_none(figures['scores']['miou'])}"))
+        on_chief(lambda: console.print(f"  {stage.name}: mIoU {score_or_none(told_miou(figures['scores']))}"))
 
 
 def _finish(run: Run) -> dict:

@@ -13,11 +13,12 @@ from training.data.images import image_size
 from training.data.input_pipeline import evaluation_stream
 from training.data.samples import Dataset
 from training.data.translation import words_of
-from training.evaluation.advice import advice
+from training.evaluation.advice import advice, best_refused
 from training.evaluation.confusion import Confusion
 from training.evaluation.panels import Example, write_panels
 from training.evaluation.report import print_summary, write_report
 from training.experiment_json import VERSION
+from training.in_words import in_words
 from training.prediction.label_files import MANIFEST_NAME, read_fitted
 from training.prediction.predictor import Predictor, enlarge
 from training.progress import console
@@ -42,6 +43,7 @@ def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
         "data": experiment.names["data"],
         "model": experiment.names["model"],
         "seed": experiment.seed,
+        "resolved": in_words(experiment),
         "source": domains.source.name,
         "translation": words_of(experiment.recipe.translation),
         "target": domains.target.name,
@@ -113,6 +115,7 @@ def _stage_summary(stage: Stage, figures: dict) -> dict:
         "title": stage.title,
         "phrase": f"of the {figures['result']} {stage.phrase}" if "result" in figures else stage.phrase,
         "way": stage.way,
+        "trains_on_target": stage.trains_on_target,
         **{key: figures[key] for key in kept if key in figures},
         "label_free_score": verdict["score"],
         **_watched(verdict),
@@ -120,6 +123,7 @@ def _stage_summary(stage: Stage, figures: dict) -> dict:
         "refused": list(verdict["refused"]),
         "verdict": "collapse" if verdict["collapse"] else "ok",
         "miou": scores.get("miou"),
+        "miou_in_truth": scores.get("miou_in_truth"),
         "per_class_iou": scores.get("per_class_iou"),
     }
 
@@ -142,11 +146,11 @@ def _label_free(before: dict, after: dict, names) -> dict | None:
 
 
 def _watch_sentences(run: Run, stages: dict[str, dict], chosen: str) -> list[str]:
-    """The watch's verdict on each stage but the references, and which stage was taken."""
+    """The watch's verdict on each stage but those that are compared with themselves, and which stage was taken."""
     judged = [stage for stage in run.plan if "verdict" in stages.get(stage.name, {})]
     if not judged:
         return []
-    verdicts = [(stage, stages[stage.name]["verdict"]) for stage in judged if not stage.reference]
+    verdicts = [(stage, stages[stage.name]["verdict"]) for stage in judged if not stage.own_reference]
     titles = {stage.name: _judged_title(stage, stages[stage.name]) for stage in judged}
     said = [
         f"{titles[stage.name]}: {'COLLAPSE: ' if verdict['collapse'] else ''}{verdict['sentence']}"
@@ -172,9 +176,11 @@ def report_run(run: Run, chosen: str, peak: int) -> dict:
     """
     directory, domains, stages = run.directory, run.domains, run.directory.stages
     summary = summary_of(run, stages, chosen) | {"peak_rss_bytes": peak}
-    examples = list(_examples(run, stages))
+    refused = best_refused(summary)
+    examples = list(_examples(run, stages, refused and refused["stage"]))
     summary["advice"] = advice(summary, examples, domains.label_space.names)
-    panels = write_panels(directory.report, examples, domains.label_space)
+    titles = {"after": f"refused: {refused['title'].lower()}"} if refused else {}
+    panels = write_panels(directory.report, examples, domains.label_space, **titles)
     pictures = [path for stage in run.plan for path in stage.files(run) if path.parent == directory.report]
     panels += [path for path in pictures if path.exists()]
     confusion = None
@@ -186,11 +192,16 @@ def report_run(run: Run, chosen: str, peak: int) -> dict:
     return summary
 
 
-def _examples(run: Run, stages: dict[str, dict]) -> Iterator[Example]:
-    """Evenly spaced images with the labels of the models before and after; truth where there is one."""
+def _examples(run: Run, stages: dict[str, dict], refused: str | None) -> Iterator[Example]:
+    """Evenly spaced images with the labels of the models before and after; truth where there is one.
+
+    refused: the stage whose labels are shown after, where the watch has kept the model before; None: of the result.
+    """
     part, network = (run.domains.evaluation or run.domains.target).evenly_spaced(PANELS), run.network
-    after = _probs(run.predictor, part, run.size)
     chosen = network.get_weights()
+    if refused is not None:
+        network.load_weights(run.directory.weights(refused))
+    after = _probs(run.predictor, part, run.size)
     network.load_weights(run.directory.weights(run.baseline.name))
     before = _probs(run.predictor, part, run.size)
     network.set_weights(chosen)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from models.batch_norm import set_batch_norm
 from models.heads import head_variables
+from training.control import trains_on_target
 from training.data.copy_paste import HardClassPaste
 from training.data.donors import hard_classes
 from training.data.input_pipeline import Views, load_frame, side_by_side
@@ -50,15 +51,16 @@ from training.stages.streams import augmentation_of, source_stream, stream_of
 
 def stages(part: Rounds, experiment: Experiment) -> tuple[Stage, ...]:
     """One stage per round: the recipe's number, or the fewer that the data allow."""
-    count, schedule = min(part.rounds, experiment.data.most_rounds or part.rounds), experiment.data.schedules["rounds"]
-    share = source_share_of(part, experiment.data)
+    count, schedule = experiment.data.rounds_of(part.rounds), experiment.data.schedules["rounds"]
+    share, learns = source_share_of(part, experiment.data), trains_on_target(part)
     return tuple(
         RoundStage(
             name=f"round_{number}",
             title=f"Round {number}",
             phrase=f"of round {number} of {count}",
             schedule=_schedule_of_round(schedule, part, number),
-            way="by self-training",
+            way="by self-training" if learns else "by rounds with target labels of weight 0",
+            trains_on_target=learns,
             ends_run=1,  # the next labels would come from it
             labelled=True,
             settings=part,

@@ -43,10 +43,12 @@ class Stage:
     name: of its files and figures in the run directory. title: for people. phrase: how the report names its model
     ("The model is that ..."). way: how it adapts ("adapted ... by adversarial alignment"), "" = not at all.
 
-    scored: it changes the network, so the result is scored and watched. reference: the watch compares later stages with
-    it. ends_run: as many collapses in a row end the run, where the recipe says so; 0 = it never ends it. labelled: it
-    learns from labels that the other model of `--warm-start` may have made. takes_target_statistics: from it on the
-    network's batch-norm statistics are the target's.
+    scored: it changes the network, so the result is scored and watched. trains_on_target: images of the target move its
+    weights (batch-norm statistics alone do not count). reference: the watch compares later stages with it.
+    own_reference: it compares this one with itself, not with the reference before. ends_run: as many collapses in a row
+    end the run, where the recipe says so; 0 = it never ends it. labelled: it learns from labels that the other model of
+    `--warm-start` may have made. takes_target_statistics: from it on the network's batch-norm statistics are the
+    target's.
     """
 
     name: str
@@ -55,7 +57,9 @@ class Stage:
     schedule: Schedule | None = None
     way: str = ""
     scored: bool = True
+    trains_on_target: bool = False
     reference: bool = False
+    own_reference: bool = False
     ends_run: int = 0
     labelled: bool = False
     takes_target_statistics: bool = False

@@ -15,9 +15,10 @@ class StatisticsStage(Stage):
 
     name: str = "statistics"
     title: str = "Statistics"
-    phrase: str = "before the rounds, with the target's batch-norm statistics"
-    way: str = "by its batch-norm statistics"
+    phrase: str = "before adaptation, with the target's batch-norm statistics"
+    way: str = "by the target's batch-norm statistics"
     reference: bool = True
+    own_reference: bool = True
     takes_target_statistics: bool = True
 
     def run(self, run: Run) -> dict:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from training.data.classes import LabelSpace, load_label_space
 from training.errors import UserError
-from training.evaluation.watch import weights_stage
+from training.evaluation.watch import was_adapted, weights_stage
 from training.files.atomic import digest_of
 from training.prediction.foreign_predictor import SUFFIXES, ForeignPredictor
 from training.prediction.predictor import Predictor
@@ -105,7 +105,7 @@ def _found(
                     "would not use those of that run: set adaptation.start=warm_up, or leave --warm-start out"
                 )
             taken = weights_stage(other.stages, stage)
-            adapted = other.stages[taken]["adapts"] or other.stages[taken].get("adapted", False)
+            adapted = was_adapted(other.stages, taken)
             adjusted = _logit_adjustment_of(other, trained, taken)
             return WarmStart(str(path), "weights", str(weights), _sha256(weights), baseline, adapted, adjusted)
     if labelled is None:

@@ -13,7 +13,7 @@ from training.data.input_pipeline import side_by_side
 from training.distribution.workers import on_chief
 from training.errors import UserError
 from training.evaluation.observing import predicted_shares
-from training.evaluation.tables import score_or_none
+from training.evaluation.tables import score_or_none, told_miou
 from training.methods.mixture import mixture_head, mixture_terms
 from training.methods.source_training import SourceTraining
 from training.methods.terms import CrossEntropyTerm
@@ -41,6 +41,7 @@ def stages(part: WarmUp, experiment: Experiment) -> tuple[Stage, ...]:
         phrase="before adaptation",
         schedule=experiment.data.schedules["warm_up"],
         reference=True,
+        own_reference=True,
         settings=part,
         mixture=_mixture_of(experiment),
     )
@@ -56,6 +57,7 @@ def translated_warm_up(experiment: Experiment) -> Stage:
         way="by training on translated images",
         schedule=experiment.data.schedules["warm_up"],
         reference=True,
+        own_reference=True,
         settings=experiment.recipe.warm_up,
         mixture=_mixture_of(experiment),
     )
@@ -157,6 +159,6 @@ def _score_labeller(run: Run) -> dict:
         console.print(f"  {labeller.understood}", markup=False)
     scores = run.score(run.domains.evaluation, "evaluating the labeller", labeller)
     if scores:
-        console.print(f"  its mIoU: {score_or_none(scores['miou'])}")
+        console.print(f"  its mIoU: {score_or_none(told_miou(scores))}")
     shares = predicted_shares(labeller, watched, run.size, run.domains.label_space.count)
     return {"labeller": {"path": run.warm_start.path, "scores": scores, "shares": shares.tolist()}}

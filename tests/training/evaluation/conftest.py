@@ -37,6 +37,7 @@ def summary(label_space, before, after) -> dict:
         "title": "Round 1",
         "phrase": "of round 1 of 2",
         "way": "by self-training",
+        "trains_on_target": True,
         "selector": "cbst",
         "parameters": {"portion": 0.2},
         "kept_share": 0.19,

@@ -105,6 +105,19 @@ def test_the_panel_of_a_long_name_can_be_written(tmp_path, label_space, image, n
     assert path.stem.removeprefix("panel_") in name
 
 
+def test_the_title_of_the_labels_after_can_say_that_they_were_refused(tmp_path, label_space, image, label):
+    example = Example("a", image, label, label)
+    (usual,), (refused,) = (
+        write_panels(tmp_path / str(index), [example], label_space, *title)
+        for index, title in enumerate(((), ("refused: step 300",)))
+    )
+    usual, refused = (np.asarray(Image.open(path)) for path in (usual, refused))
+    changed = np.argwhere((usual != refused).any(axis=-1))
+    assert usual.shape == refused.shape
+    assert changed[:, 0].max() < 30  # the line of titles
+    assert changed[:, 1].min() > 2 * 400  # of the third column
+
+
 def test_pasting_has_a_line_for_each_image_and_none_makes_no_file(tmp_path, label_space, image, label):
     before = np.dstack([image, label])
     pasted = before.copy()

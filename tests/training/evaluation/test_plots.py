@@ -103,6 +103,15 @@ def test_stages_chart_with_few_figures(tmp_path, entries):
     picture(plots.stages_chart(tmp_path / "a.png", {"stages": stages}))
 
 
+def test_names_of_stages_that_would_overlap_are_tilted(tmp_path, summary):
+    """The stages of `best`: the lines of names below the small charts take more room, and the charts keep theirs."""
+    titles = ("Logit adjustment", "Step 75", "Step 150", "Step 225", "Step 300")
+    stages = [{**summary["stages"][0], "stage": title, "title": title} for title in titles]
+    few = picture(plots.stages_chart(tmp_path / "a.png", {**summary, "stages": stages[1:3]}))
+    tilted = picture(plots.stages_chart(tmp_path / "b.png", {**summary, "stages": stages}))
+    assert tilted.shape[0] > few.shape[0] + 100
+
+
 def test_charts_leave_the_callers_matplotlib_settings_alone(tmp_path, label_space, before):
     import matplotlib
 

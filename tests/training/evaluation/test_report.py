@@ -28,9 +28,10 @@ def test_report_with_labels(tmp_path, summary, label_space, after):
     example = Example("frame 1", np.zeros((20, 40, 3), np.uint8), np.zeros((20, 40), np.uint8))
     panels = write_panels(tmp_path, [example], label_space)
     text = written(tmp_path, summary, panels, label_space, after)
-    old, new = summary["before"]["miou"], summary["after"]["miou"]
+    old, new = summary["before"]["miou_in_truth"], summary["after"]["miou_in_truth"]
     assert (
-        f"**mIoU {old:.1f} → {new:.1f} (+{new - old:.1f})** (4 classes of streets4; photos, val split, 96 x 192" in text
+        f"**mIoU {old:.1f} → {new:.1f} (+{new - old:.1f})** (over the 3 classes in the truth, of 4 of streets4; "
+        "photos, val split, 96 x 192" in text
     )
     assert "trained on games with labels and adapted to photos by self-training, without its labels" in text
     assert "The model is that of round 1 of 2" in text
@@ -79,6 +80,18 @@ def test_report_of_modes_of_entropy(tmp_path, summary, label_space):
     assert "| entropy up to 0.2346 | two modes | 20.0 % | 1,200 |" in text
 
 
+def test_a_report_tells_of_the_stages_that_were_taken_alone(summary):
+    first = {**summary["stages"][0], "stage": "adjustment", "way": "by logit adjustment", "trains_on_target": False}
+    told = {**summary, "stages": [first, summary["stages"][1]]}
+
+    def said(chosen):
+        return report_text({**told, "chosen": chosen}, {}, [], False).split("\n\n")[1]
+
+    assert "with labels and adapted to photos by logit adjustment, by self-training, without its" in said("round_2")
+    assert "with labels and changed by logit adjustment, not trained on photos; data" in said("adjustment")
+    assert "with labels and not adapted: the watch kept the model before adaptation; data" in said("source")
+
+
 def test_summary_json_holds_what_was_given(tmp_path, summary, label_space):
     write_report(tmp_path, summary, [], label_space)
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
@@ -106,6 +119,15 @@ def test_report_without_labels(tmp_path, label_free_summary, label_space):
     assert stored["after"] is None
     assert stored["label_free"]["after"]["label_free_score"] == 0.71
     assert (tmp_path / "per_class_iou.csv").read_text().splitlines()[1] == "road,,,,"
+
+
+def test_scores_that_take_labels_of_the_source_have_a_table_of_their_own(summary):
+    sides = {"consistency": 0.5, "source_miou": 61.5, "entropy": 0.25, "reverse_miou": 44.5, "share_excess": 0.125}
+    text = report_text({**summary, "label_free": {"before": sides, "after": sides}}, {}, [], False)
+    target, source = text.split("## Label-free scores")[1].split("## Stages")[0].split("Measured with the source's")
+    assert "Measured on the target's pictures alone" in target
+    told = [[line.split("|")[1].strip() for line in part.splitlines() if "0.000" in line] for part in (target, source)]
+    assert told == [["consistency", "entropy"], ["source miou", "reverse miou", "share excess"]]
 
 
 def test_report_of_a_recipe_that_does_not_adapt(tmp_path, summary, label_space, before):
@@ -192,6 +214,9 @@ def test_another_labeller_has_a_sentence_and_a_row_but_no_number_among_the_round
     labeller = {"file": "theirs.onnx", "scores": summary["after"]}
     text = report_text(summary | {"labeller": labeller}, {}, [], legend=False)
     assert "Round 1 was labelled by theirs.onnx, which scores" in text
+    assert "itself; later rounds by the model." in text
+    single = report_text(summary | {"labeller": labeller, "stages": summary["stages"][:1]}, {}, [], legend=False)
+    assert "later rounds" not in single
     rows = [line.split("|")[1].strip() for line in text.split("## Stages")[1].split("\n\n")[1].splitlines()[2:]]
     assert rows == ["before", "labeller of round 1", "round 1 (chosen)", "round 2"]
 

@@ -3,6 +3,7 @@
 import pytest
 
 from training.evaluation import tables
+from training.evaluation.confusion import scores
 
 
 @pytest.mark.parametrize(
@@ -40,17 +41,36 @@ def test_markdown_table_keeps_its_columns_whatever_the_names_hold():
     assert lines == ["| class | % |", "| :-- | --: |", "| tree \\| hedge | 1 |", "| a b | 2 |"]
 
 
-def test_notes_name_absent_and_falsely_predicted_classes_and_compare_like_with_like(summary):
+def test_notes_name_absent_and_falsely_predicted_classes(summary):
     notes = tables.score_notes(summary)
-    road, tree, car = (summary["before"]["per_class_iou"][name] for name in ("road", "tree | hedge", "car"))
-    assert notes[0] == "Before: in neither truth nor prediction, so left out of the mean: tram."
-    after = (summary["after"]["per_class_iou"][name] for name in ("road", "tree | hedge", "car"))
-    assert notes[1] == (
-        "After: not in the truth but predicted, so counted as 0: tram; over the 3 classes in the truth, "
-        f"mIoU {sum(after) / 3:.1f}."
-    )
+    assert notes == [
+        "Before: in neither truth nor prediction, so left out of the mean: tram.",
+        "After: not in the truth but predicted, so counted as 0 in the mean over all classes, "
+        f"{summary['after']['miou']:.1f}: tram.",
+    ]
     assert "| mIoU, the classes in the truth |" in tables.class_set_table(summary, True)
-    assert f"over the 3 classes that both have, mIoU {(road + tree + car) / 3:.1f} →" in notes[-1]
+
+
+def test_the_told_miou_is_over_the_classes_in_the_truth(summary, before):
+    known = ("road", "tree | hedge", "car")
+    old, new = (sum(summary[side]["per_class_iou"][name] for name in known) / 3 for side in ("before", "after"))
+    assert tables.miou_words(summary) == f"mIoU {old:.1f} → {new:.1f} (+{new - old:.1f})"
+    assert tables.miou_classes(summary) == "over the 3 classes in the truth, of 4 of streets4"
+    assert f"| round 1 (chosen) | {50:.1f} |" in tables.stage_table(
+        {**summary, "stages": [{"stage": "round_1", "title": "Round 1", "miou": 40.0, "miou_in_truth": 50.0}]}
+    )
+    whole = dict.fromkeys(summary["after"]["truth_pixels"], 1)
+    assert tables.miou_classes({**summary, "after": {"truth_pixels": whole}}) == "4 classes of streets4"
+
+
+def test_one_pixel_of_a_class_that_the_labels_lack_does_not_make_a_better_model_worse(summary, before, label_space):
+    better = before.matrix.copy()
+    better[0] = [82, 10, 7, 1]
+    told = {**summary, "after": scores(better, label_space)}
+    assert told["after"]["miou"] < told["before"]["miou"] - 10
+    assert not tables.is_worse(told)
+    assert tables.miou_change(told) == pytest.approx(told["after"]["miou_in_truth"] - told["before"]["miou_in_truth"])
+    assert tables.miou_change(told) > 0
 
 
 def test_classes_that_nothing_taught_are_marked(summary):
@@ -91,6 +111,8 @@ def test_stage_table_marks_the_chosen_line_and_drops_unknown_columns(summary):
     assert table[2].startswith("| before | — | — | 0.600 |")
     assert table[3].startswith("| round 1 (chosen) | 0.20 | 19.0 % | 0.710 |")
     assert table[4].endswith("| 21.0 | collapse |")
+    refused = {**summary["stages"][0], "refused": ["its labels are less sure"]}
+    assert tables.stage_table({**summary, "stages": [refused]}).endswith("| 66.0 | refused |")
     bare = tables.stage_table(
         {"stages": [{"stage": "round_1", "title": "Round 1", "kept_share": 0.5}], "chosen": "source"}
     ).splitlines()
@@ -106,7 +128,8 @@ def test_threshold_table_says_where_nothing_is_selected(summary):
 
 def test_worse_is_what_one_digit_shows(summary):
     def ended(change):
-        return tables.is_worse({**summary, "after": {**summary["after"], "miou": summary["before"]["miou"] + change}})
+        after = {**summary["after"], "miou_in_truth": summary["before"]["miou_in_truth"] + change}
+        return tables.is_worse({**summary, "after": after})
 
     assert [ended(change) for change in (-3.0, -0.01, 2.0)] == [True, False, False]
     assert not tables.is_worse({**summary, "after": None})

@@ -118,7 +118,14 @@ def kinds(monkeypatch):
     def online(part, experiment):
         schedule = experiment.data.schedules["online"]
         return (
-            OnlineStage(name="online", title="Online", phrase="of online training", schedule=schedule, way="online"),
+            OnlineStage(
+                name="online",
+                title="Online",
+                phrase="of online training",
+                schedule=schedule,
+                way="online",
+                trains_on_target=True,
+            ),
         )
 
     def translation(part, experiment):

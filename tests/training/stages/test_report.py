@@ -15,6 +15,7 @@ from training.evaluation import charts
 from training.prediction.label_files import LabelFolder
 from training.prediction.label_images import Predictions, label_images
 from training.pseudo_labels.registry import choices
+from training.stages import report
 from training.stages.report import _pseudo_label, pictures_to_tensorboard
 
 MAPS = np.random.default_rng(0).dirichlet(np.ones(4) * 0.5, (3, 32, 48)).astype(np.float32)
@@ -53,6 +54,40 @@ def test_the_panels_of_lrent_are_not_those_of_cbst(tmp_path):
         shown = _pseudo_label(MAPS[2], SimpleNamespace(pseudo_labels=tmp_path / name), {"round_1": {}})
         kept[name] = np.mean(shown != 255)
     assert kept["lrent"] > kept["cbst"]
+
+
+class Weights:
+    """A network whose weights are a name."""
+
+    name = "final"
+
+    def get_weights(self):
+        return self.name
+
+    def set_weights(self, name):
+        self.name = name
+
+    load_weights = set_weights
+
+
+@pytest.mark.parametrize(("refused", "after"), [(None, 1), ("online_1", 2)])
+def test_panels_show_the_refused_stage_where_the_source_model_was_kept(monkeypatch, refused, after):
+    network, shown = Weights(), {"source": 0, "final": 1, "online_1": 2}
+    probs = np.eye(3)[:, None, None]  # one pixel: the class of each state of the network
+    monkeypatch.setattr(report, "_probs", lambda *_: probs[[shown[network.name]]])
+    image = SimpleNamespace(name="a", label=None)
+    part = SimpleNamespace(samples=[image], read_image=lambda _: np.zeros((1, 1, 3), np.uint8))
+    run = SimpleNamespace(
+        network=network,
+        predictor=None,
+        size=(1, 1),
+        baseline=SimpleNamespace(name="source"),
+        domains=SimpleNamespace(evaluation=SimpleNamespace(evenly_spaced=lambda _: part)),
+        directory=SimpleNamespace(weights=lambda stage: stage, pseudo_labels=Path("nowhere")),
+    )
+    (example,) = report._examples(run, {"source": {}}, refused)
+    assert (example.before.item(), example.after.item()) == (0, after)
+    assert network.name == "final"
 
 
 RECIPE = ("hiast", "alignment=off", "adaptation.rounds=1", "adaptation.selector.initial=0.2")

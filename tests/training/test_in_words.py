@@ -1,0 +1,55 @@
+"""What a recipe does on its data, in a sentence that follows the settings."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from training.command_line import experiment_of, parse
+from training.in_words import in_words
+from training.recipes import RECIPES
+
+
+def words(*argv: str) -> str:
+    return in_words(experiment_of(parse(list(argv))))
+
+
+def test_best_says_what_it_is_on_each_kind_of_data():
+    photos = ("--recipe", "best", "--data", "folders", "--target-root", "photos", "--source-root", "labelled")
+    assert words(*photos) == (
+        "best on folders: logit adjustment 0.25, then 300 online steps with a teacher at scales 1 and 1.5, class mix, "
+        "a quarter of the way"
+    )
+    assert words("--recipe", "best") == (
+        "best on streetsim: 1600 online steps with a mean teacher, rare class sampling, class mix"
+    )
+    changed = ("--set", "logit_adjustment=0", "adaptation.blend=0.3", "data.schedules.online.steps=40")
+    assert words(*photos, *changed) == (
+        "best on folders: 40 online steps with a teacher at scales 1 and 1.5, class mix, 30% of the way"
+    )
+
+
+def test_rounds_alignment_translation_and_the_control():
+    said = words("--recipe", "uplr", "--control", "--set", "translation=fda")
+    assert said.startswith(
+        "uplr-control on streetsim: translation of the source (fda), then adversarial alignment of 3 times"
+    )
+    assert said.endswith("with entropy mixture labels, adversarial term, target labels of weight 0")
+    assert "with class balanced labels, spatial priors" in words("--recipe", "cbst_sp")
+    assert words("--recipe", "oracle") == "oracle on streetsim: training on the target's labels alone"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_has_a_sentence(recipe):
+    said = words("--recipe", recipe)
+    assert said.startswith(f"{recipe} on streetsim: ")
+    assert "_" not in said.removeprefix(recipe)
+
+
+def test_a_kind_of_part_that_is_not_known_is_told_by_its_name():
+    @dataclass(frozen=True)
+    class Own:
+        kind: str = "own_part"
+
+    experiment = experiment_of(parse(["--recipe", "cbst"]))
+    recipe = replace(experiment.recipe, adaptation=Own())
+    assert in_words(replace(experiment, recipe=recipe)) == "cbst on streetsim: own part"
