@@ -2,7 +2,8 @@
 
 recipe.json         the resolved experiment (recipe, data, model, seed), the warm start and the command line
 environment.json    versions and machine, and what else it was continued with
-images.json         the images it began with, where they lie in folders of the user's; the range of 16-bit ones
+images.json         the images it began with, where they lie in folders of the user's; the range of 16-bit ones; target
+                    photos that were left out, and what was said of them
 state.json          finished stages with their figures, the warm start; state.previous.json is the one before
 lock                held while a run writes here; lock.json says by whom
 metrics.csv         one row for every logged step and metric
