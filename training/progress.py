@@ -87,9 +87,9 @@ class Meter:
             console.print(f"  {self.title}: {self.done}/{self.total} in {seconds:.0f} s {self.note}")
 
 
-def tracked(things: Iterable, title: str, total: int, size=lambda thing: 1) -> Iterator:
-    """Yield `things`, showing progress; `size(thing)` tells how many of `total` each one is."""
-    with Meter(title, total) as meter:
+def tracked(things: Iterable, title: str, total: int, size=lambda thing: 1, patience: float = 0.0) -> Iterator:
+    """Yield `things`, showing progress; `size(thing)` tells how many of `total` each one is. patience: of `Meter`."""
+    with Meter(title, total, patience=patience) as meter:
         for thing in things:
             yield thing
             meter.advance(size(thing))

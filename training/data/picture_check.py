@@ -18,7 +18,7 @@ from training.data.picture_pixels import measured
 from training.data.samples import Dataset, Sample, listing
 from training.distribution.threads import in_order
 from training.errors import UserError
-from training.progress import PATIENCE, Meter
+from training.progress import PATIENCE, tracked
 
 MOST_SQUEEZE = 1.25  # one side against the other, before it is said
 SIDE_UNIT = 32  # of the sides of a size that is proposed
@@ -104,10 +104,8 @@ def _looked_at(dataset: Dataset) -> Iterator[Size | UserError]:
             return error
         return size
 
-    with Meter(f"checking the pictures of {dataset.name}", len(dataset), patience=PATIENCE) as meter:
-        for found in in_order(look, ((sample,) for sample in dataset.samples)):
-            meter.advance()
-            yield found
+    looked = in_order(look, ((sample,) for sample in dataset.samples))
+    return tracked(looked, f"checking the pictures of {dataset.name}", len(dataset), patience=PATIENCE)
 
 
 def checked_size(path: Path, read: Callable[[Path], object]) -> Size:

@@ -95,7 +95,8 @@ def train_stage(
     Args:
         schedule: length, optimiser, and the parts in which a batch is computed.
         name: of the stage: its checkpoints and metrics carry it.
-        make_stream: `make_stream(first_step, share)` gives a share's part of the batches from that step on.
+        make_stream: `make_stream(first_step, share)` gives a share's part of the batches from that step to the last of
+            this stage.
         head: variables that learn with the head's multiple of the learning rate.
         seed: of the run; the noise of dropout is a function of it, the name of the stage (of a part: of the whole) and
             the step.
@@ -132,7 +133,6 @@ def train_stage(
             tell(needs[0])
 
         stream = make_stream(first_step, share)
-        stream = stream.take(part.last - first_step) if part.last < schedule.steps else stream
         later = {step - first_step: work for step, work in (before_steps or {}).items()}
         with out_of_memory_said(lambda: sentence(needs[0] if needs else None, name)):
             train(method, stream, callback, tell_need, later)
