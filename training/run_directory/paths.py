@@ -1,6 +1,7 @@
 """What a run writes, and how it resumes: one directory, self-describing.
 
-recipe.json         the resolved experiment (recipe, data, model, seed), the warm start and the command line
+recipe.json         the resolved experiment (recipe, data, model, seed), the warm start and the command line, with the
+                    working directory that its relative paths start from
 environment.json    versions and machine, and what else it was continued with
 images.json         the images it began with, where they lie in folders of the user's; the range of 16-bit ones; target
                     photos that were left out, and what was said of them
@@ -116,6 +117,7 @@ class RunDirectory:
             "warm_start": warm_start,
             "command": shlex.join(["python", "training/run.py", *arguments]),
             "arguments": list(arguments),
+            "working_directory": os.getcwd(),
         })  # fmt: skip
         run.begin()
         return run
