@@ -40,13 +40,23 @@ def checking_frames(experiment: Experiment, space: LabelSpace, precision: str) -
 def target_frames(experiment: Experiment, space: LabelSpace) -> list[np.ndarray]:
     """Up to 16 target images, uint8 [*size, 3], evenly spaced over the data set and at its training size.
 
+    Those that cannot be read are passed over, as a run does.
+
     Raises:
-        UserError: the target is no longer where the run found it.
+        UserError: the target is no longer where the run found it, or none of these images can be read.
     """
     data = experiment.data
     target = load_domain(first_frames(data.target, CALIBRATION_FRAMES), space, data.size)
     part = target.evenly_spaced(CALIBRATION_FRAMES)
-    return [resize_image(part.read_image(index), data.size) for index in range(len(part))]
+    frames, errors = [], []
+    for index in range(len(part)):
+        try:
+            frames.append(resize_image(part.read_image(index), data.size))
+        except UserError as error:
+            errors.append(error)
+    if not frames:
+        raise errors[0]
+    return frames
 
 
 def generated_frames(size: tuple[int, int]) -> list[np.ndarray]:

@@ -1,7 +1,8 @@
 """The images of a run are those it began with, whatever happens in the user's folders until it is resumed.
 
 Order, thresholds and labels of all rounds depend on the list. So it is written down at the start; a file that is gone
-is named, and files that came later are told of and left alone. The embedded streets need none of it: they never change.
+is named, and files that came later are told of and left alone. Before it is written the pictures are looked at: target
+photos that cannot be used are left out, for good. The embedded streets need none of it: they never change.
 """
 
 import json
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.data.domains import HOME_IMAGES, Domains
+from training.data.picture_check import check_labelled, usable_photos
 from training.data.picture_pixels import Range
 from training.data.samples import Dataset, Sample, listing
 from training.errors import UserError
@@ -17,28 +19,27 @@ from training.files.reading import read_json
 from training.progress import console
 from training.settings.experiment import Experiment
 
-RANGES = "sixteen_bit_ranges"
+RANGES, LEFT_OUT, NOTES = "sixteen_bit_ranges", "left_out", "notes"
+"""Beside the lists: the range of 16-bit images, the photos left out at the start, and what was said of the photos."""
 
 
 def with_fixed_lists(domains: Domains, experiment: Experiment, path: Path) -> Domains:
     """`domains` with the lists in the file `path`, which is written where it is not there yet.
 
     Raises:
-        UserError: images are gone, or the file is damaged.
+        UserError: images are gone, or the file is damaged; at the start: a labelled picture, or every photo of the
+            target, cannot be used.
     """
     found = _in_folders(domains, experiment)
     if not found and not path.exists():
         return domains
     if not path.exists():
-        ranges = {name: data_set.sixteen_bit_range for name, data_set in found.items()}
-        content = {name: _rows(data_set) for name, data_set in found.items()} | {RANGES: ranges}
-        write_atomically(path, (json.dumps(content) + "\n").encode())
-        return domains
+        return _begun(domains, found, experiment.data.size, path)
     recorded = read_json(path)
     if "evaluation" in found and "evaluation" not in recorded:
         console.print(f"{found.pop('evaluation').name} came after this run began: it goes on without figures on it")
         domains = replace(domains, evaluation=None)
-    if lost := recorded.keys() - found.keys() - {RANGES}:
+    if lost := recorded.keys() - found.keys() - {RANGES, LEFT_OUT, NOTES}:
         raise UserError(
             f"The {min(lost)} images that this run began with cannot be found: put them back, or start a new run (the "
             f"list is {path})"
@@ -51,8 +52,28 @@ def with_fixed_lists(domains: Domains, experiment: Experiment, path: Path) -> Do
         )
         for name, data_set in found.items()
     }
-    _check(kept, found, path)
-    return replace(domains, **kept, **_derived(kept, experiment))
+    _check(kept, found, {Path(image) for image in _texts(recorded, LEFT_OUT, path)}, path)
+    notes = (*domains.notes, *_texts(recorded, NOTES, path))
+    return replace(domains, **kept, **_derived(kept, experiment), notes=notes)
+
+
+def _begun(domains: Domains, found: dict[str, Dataset], size: tuple[int, int], path: Path) -> Domains:
+    """`domains` with the pictures that can be used, whose lists are written to the file `path`."""
+    # 1. What trains or scores must be whole; of the unlabelled photos those that are.
+    for name, data_set in found.items():
+        if name != "target":
+            check_labelled(data_set)
+    kept, notes = dict(found), ()
+    if "target" in found:
+        kept["target"], notes = usable_photos(found["target"], size)
+        domains = replace(domains, target=kept["target"], notes=(*domains.notes, *notes))
+    # 2. The lists, and what a resumed run must know of the rest.
+    before, now = ({sample.image for each in sets.values() for sample in each.samples} for sets in (found, kept))
+    content = {name: _rows(data_set) for name, data_set in kept.items()}
+    content |= {RANGES: {name: data_set.sixteen_bit_range for name, data_set in kept.items()}}
+    content |= {LEFT_OUT: sorted(map(str, before - now)), NOTES: notes}
+    write_atomically(path, (json.dumps(content) + "\n").encode())
+    return domains
 
 
 def target_range(path: Path) -> Range | None:
@@ -73,6 +94,14 @@ def _range(recorded: dict, name: str, path: Path) -> Range | None:
     if not isinstance(found, list) or len(found) != 2 or not all(type(n) is int for n in found) or found[0] >= found[1]:
         raise UserError(f"{path} does not hold the range of 16-bit images of this run: start a new run")
     return found[0], found[1]
+
+
+def _texts(recorded: dict, key: str, path: Path) -> list[str]:
+    """What the file holds under this key; earlier versions wrote none."""
+    found = recorded.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise UserError(f"{path} does not hold the images of this run: delete it to take those that are there now")
+    return found
 
 
 def _turned_as(found: Dataset, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
@@ -132,8 +161,8 @@ def _is_row(row: object) -> bool:
     )
 
 
-def _check(kept: dict[str, Dataset], found: dict[str, Dataset], path: Path) -> None:
-    """Nothing of the lists may be gone from the disk; what came later is said."""
+def _check(kept: dict[str, Dataset], found: dict[str, Dataset], left_out: set[Path], path: Path) -> None:
+    """Nothing of the lists may be gone from the disk; what came later is said. `left_out`: neither of both."""
     before, now = (
         {
             file
@@ -149,5 +178,5 @@ def _check(kept: dict[str, Dataset], found: dict[str, Dataset], path: Path) -> N
             f"{listing(gone)} of those this run began with cannot be found: put them back, or start a new run (the "
             f"list is {path})"
         )
-    if added := sorted(map(str, now - before)):
+    if added := sorted(map(str, now - before - left_out)):
         console.print(f"{listing(added)} came after this run began: it goes on with the images it began with")

@@ -27,6 +27,7 @@ from training.data.sampling import Permutation, SampleOrder
 from training.data.strong_augment import draw_strong, strong_view
 from training.distribution.shares import ALONE, Share
 from training.errors import UserError
+from training.progress import PATIENCE, Meter, tracked
 
 __all__ = [
     "EvaluationStream",
@@ -182,15 +183,20 @@ def side_by_side(**streams: TrainingStream) -> Callable[[int, Share], tf.data.Da
 
 @dataclass(frozen=True, eq=False)
 class EvaluationStream:
-    """The batches of a stream; a damaged file met on the way is raised as the UserError that names it."""
+    """The batches of so many images; a damaged file met on the way is raised as the UserError that names it."""
 
     batches: tf.data.Dataset
+    images: int
 
     def __iter__(self) -> Iterator[dict[str, tf.Tensor]]:
         for batch in self.batches:
             raise_unreadable()  # the last batch before a damaged file is short
             yield batch
         raise_unreadable()
+
+    def shown(self, title: str) -> Iterator[dict[str, tf.Tensor]]:
+        """The batches; with a progress bar, if it takes long."""
+        return tracked(self, title, self.images, lambda batch: len(batch["index"]), PATIENCE)
 
 
 def evaluation_stream(dataset: Dataset, size: tuple[int, int] | None, batch_size: int) -> EvaluationStream:
@@ -217,7 +223,7 @@ def evaluation_stream(dataset: Dataset, size: tuple[int, int] | None, batch_size
     if size is None and len({image_size(sample.image) for sample in dataset.samples}) > 1:
         batch_size = 1
     stream = tf.data.Dataset.range(len(dataset)).map(frame, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return EvaluationStream(stream.take_while(_is_sound).batch(batch_size).prefetch(2))
+    return EvaluationStream(stream.take_while(_is_sound).batch(batch_size).prefetch(2), len(dataset))
 
 
 def load_frame(dataset: Dataset, index: int, size: tuple[int, int]) -> np.ndarray:
@@ -235,7 +241,7 @@ class _DecodedFrames:
 
 
 def _decode_all(dataset: Dataset, chosen: np.ndarray, size: tuple[int, int]) -> _DecodedFrames:
-    """All chosen frames; decoders release the interpreter lock, so threads help."""
+    """All chosen frames; decoders release the interpreter lock, so threads help. A progress bar, if it takes long."""
     pixels = np.empty((len(chosen), *size, 4), np.uint8)
     slots = np.full(len(dataset), -1)
     slots[chosen] = np.arange(len(chosen))
@@ -243,8 +249,10 @@ def _decode_all(dataset: Dataset, chosen: np.ndarray, size: tuple[int, int]) -> 
     def load(slot: int) -> None:
         pixels[slot] = load_frame(dataset, int(chosen[slot]), size)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(load, range(len(chosen))))
+    title = f"decoding {dataset.name}"
+    with ThreadPoolExecutor(os.cpu_count()) as pool, Meter(title, len(chosen), patience=PATIENCE) as meter:
+        for _ in pool.map(load, range(len(chosen))):
+            meter.advance()
     return _DecodedFrames(pixels, slots)
 
 

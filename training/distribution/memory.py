@@ -1,17 +1,23 @@
 """What a process holds in memory, what its devices have left, and an error that tells that there was too little."""
 
 import contextlib
+import errno
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
-from training.errors import OutOfMemory
+from training.errors import CannotWrite, OutOfMemory
 
 CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
 """Limit and use of the process' control group (a container's memory), version 2 and 1."""
+
+FULL_DISK = tuple(getattr(errno, name) for name in ("ENOSPC", "EDQUOT") if hasattr(errno, name))
+"""Errors of the system that mean a full disk, or that a user's share of it is."""
 
 
 def peak_memory() -> int:
@@ -57,12 +63,12 @@ def gigabytes(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 5e7 else f"{count / 1e9:.2f} GB"
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Python's own error, or TensorFlow's, where it is in use."""
+def out_of_resources(error: BaseException) -> Literal["memory", "disk"] | None:
+    """What there was too little of; None for any other error. TensorFlow, where it is in use, has one for both."""
     tensorflow = sys.modules.get("tensorflow")
-    return isinstance(error, MemoryError) or (
-        tensorflow is not None and isinstance(error, tensorflow.errors.ResourceExhaustedError)
-    )
+    if tensorflow is not None and isinstance(error, tensorflow.errors.ResourceExhaustedError):
+        return "disk" if any(os.strerror(number) in str(error) for number in FULL_DISK) else "memory"
+    return "memory" if isinstance(error, MemoryError) else None
 
 
 @contextlib.contextmanager
@@ -71,12 +77,16 @@ def out_of_memory_said(sentence: Callable[[], str]) -> Iterator[None]:
 
     Raises:
         OutOfMemory: there was too little memory within.
+        CannotWrite: TensorFlow met a full disk.
     """
     try:
         yield
     except Exception as error:
-        if not is_out_of_memory(error):
+        short_of = out_of_resources(error)
+        if short_of is None:
             raise
+        if short_of == "disk":
+            raise CannotWrite(f"Cannot write a file ({error}): free space") from error
         raise OutOfMemory(sentence()) from error
 
 

@@ -1,8 +1,10 @@
 """What a run writes, and how it resumes: one directory, self-describing.
 
-recipe.json         the resolved experiment (recipe, data, model, seed), the warm start and the command line
+recipe.json         the resolved experiment (recipe, data, model, seed), the warm start and the command line, with the
+                    working directory that its relative paths start from
 environment.json    versions and machine, and what else it was continued with
-images.json         the images it began with, where they lie in folders of the user's; the range of 16-bit ones
+images.json         the images it began with, where they lie in folders of the user's; the range of 16-bit ones; target
+                    photos that were left out, and what was said of them
 state.json          finished stages with their figures, the warm start; state.previous.json is the one before
 lock                held while a run writes here; lock.json says by whom
 metrics.csv         one row for every logged step and metric
@@ -114,6 +116,7 @@ class RunDirectory:
             "warm_start": warm_start,
             "command": shell_words("python", "training/run.py", *arguments),
             "arguments": list(arguments),
+            "working_directory": os.getcwd(),
         })  # fmt: skip
         run.begin()
         return run

@@ -3,6 +3,7 @@
 `run_directory.py` tells how a run resumes; this is what happens before the pipeline takes over.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,8 @@ from training.settings.experiment import Experiment
 SHOWN = 6  # differences
 CHANGEABLE = re.compile(r"data\.schedules\.\w+\.accumulate")
 """Settings that a resumed run may have anew: they change the result by rounding alone."""
+FILES_OR_NAMES = ("classes", "weights")
+"""Options that take the path of a file or the name of something built in."""
 
 
 def resume(path: Path, arguments: Sequence[str]) -> tuple[RunDirectory, Experiment]:
@@ -55,7 +58,7 @@ def with_changes(directory: RunDirectory, experiment: Experiment, arguments: Seq
     if sum(argument.startswith("--") for argument in arguments) < 2:
         return experiment
     recipe = directory.read_json("recipe.json")
-    begun = parse(recipe["arguments"])
+    begun = begun_with(recipe)
     plain = replace(begun, out=directory.path, set=(), smoke=False, control=False, list=False, show=False)
     given = parse(arguments, plain)  # what is not given is as it was begun
     kept = [f"{key}={value}" for key, value in _flat(experiment).items() if CHANGEABLE.fullmatch(key)]
@@ -76,6 +79,16 @@ def with_changes(directory: RunDirectory, experiment: Experiment, arguments: Seq
     if other != experiment:
         directory.write_json("recipe.json", {**recipe, "experiment": experiment_to_json(other)})
     return other
+
+
+def begun_with(recipe: dict) -> Arguments:
+    """The arguments that the run of this recipe.json was begun with, relative paths taken from where it was begun."""
+    begun, folder = parse(recipe["arguments"]), recipe.get("working_directory")
+    if folder is None:  # of a version that did not keep it
+        return begun
+    paths = {name: Path(folder, given.expanduser()) for name, given in vars(begun).items() if isinstance(given, Path)}
+    texts = {name: os.path.join(folder, given) for name in FILES_OR_NAMES if (given := getattr(begun, name))}
+    return replace(begun, **paths, **{name: path for name, path in texts.items() if os.path.isfile(path)})
 
 
 def _fixed(experiment: Experiment) -> dict[str, object]:
@@ -112,7 +125,8 @@ def asked_start(arguments: Arguments) -> dict[str, str | None] | None:
 
 
 def _start(arguments: Arguments) -> dict[str, object]:
-    return {"warm_start": arguments.warm_start, "warm_start_pixels": arguments.warm_start_pixels}
+    path = arguments.warm_start and arguments.warm_start.expanduser().resolve()
+    return {"warm_start": path, "warm_start_pixels": arguments.warm_start_pixels}
 
 
 def refuse_other_settings(directory: RunDirectory, experiment: Experiment) -> None:

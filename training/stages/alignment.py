@@ -99,7 +99,7 @@ class AlignmentStage(Stage):
 
     def _streams(self, run: Run, order: SampleOrder | None):
         """`make_stream(first_step, share)`: batches of the labelled source and the unlabelled target."""
-        schedule = self.schedule
+        schedule = replace(self.schedule, steps=self.number * self.steps)
         first = 1000 * run.experiment.seed + (LATER_ROUNDS + 2 * self.number if self.number > 1 else 0)
         target = stream_of(run.domains.target, run.experiment.data, schedule, first + 1)
         return side_by_side(source=source_stream(run, schedule, first, order=order), target=target)

@@ -3,6 +3,7 @@
 One loop for one device and for many (Keras' `fit` cannot train on several machines, see `distributed_step`).
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,8 +73,8 @@ class _StageCallback(keras.callbacks.Callback):
                 tf.summary.scalar(name, value, step=step)
 
     def on_train_end(self, logs=None):
+        self.meter.__exit__(*sys.exc_info())  # of the error that has ended it, if one has
         self.writer.close()
-        self.meter.__exit__(None, None, None)
 
 
 def train_stage(
@@ -95,7 +96,8 @@ def train_stage(
     Args:
         schedule: length, optimiser, and the parts in which a batch is computed.
         name: of the stage: its checkpoints and metrics carry it.
-        make_stream: `make_stream(first_step, share)` gives a share's part of the batches from that step on.
+        make_stream: `make_stream(first_step, share)` gives a share's part of the batches from that step to the last of
+            this stage.
         head: variables that learn with the head's multiple of the learning rate.
         seed: of the run; the noise of dropout is a function of it, the name of the stage (of a part: of the whole) and
             the step.
@@ -132,7 +134,6 @@ def train_stage(
             tell(needs[0])
 
         stream = make_stream(first_step, share)
-        stream = stream.take(part.last - first_step) if part.last < schedule.steps else stream
         later = {step - first_step: work for step, work in (before_steps or {}).items()}
         with out_of_memory_said(lambda: sentence(needs[0] if needs else None, name)):
             train(method, stream, callback, tell_need, later)
@@ -149,19 +150,21 @@ def train(
 
     `before_first(traced step, first batch)` is called before the first step; `before[n]()` before the n-th, from 0.
     """
-    step = distributed_step(method)
+    step, batches = distributed_step(method), tf.distribute.get_strategy().distribute_datasets_from_function
     callback.set_model(method)
     callback.on_train_begin()
-    for number, batch in enumerate(tf.distribute.get_strategy().distribute_datasets_from_function(lambda _: stream)):
-        raise_unreadable()  # before a step of which a file is missing
-        if number == 0:
-            before_first(step.get_concrete_function(batch), batch)  # this trace is the one that the steps use
-        if number in before:
-            before[number]()
-        callback.on_train_batch_end(number, step(batch))
-    raise_unreadable()
-    method.optimizer.finalize_variable_values(method.trained_variables)  # their moving average, if it is kept
-    callback.on_train_end()
+    try:
+        for number, batch in enumerate(batches(lambda _: stream)):
+            raise_unreadable()  # before a step of which a file is missing
+            if number == 0:
+                before_first(step.get_concrete_function(batch), batch)  # this trace is the one that the steps use
+            if number in before:
+                before[number]()
+            callback.on_train_batch_end(number, step(batch))
+        raise_unreadable()
+        method.optimizer.finalize_variable_values(method.trained_variables)  # their moving average, if it is kept
+    finally:
+        callback.on_train_end()  # however it ends: the terminal gets its cursor back
 
 
 def distributed_step(method: Method):

@@ -142,7 +142,7 @@ class OnlineStage(Stage):
         method = online_method(run, self.settings, schedule)
         modes = ModesReport.begun(run, self, method, first=self.first == 0)
         order = source_order(run, self.settings.rare_class_sampling)
-        streams = online_streams(run, self.settings, schedule, order)
+        streams = online_streams(run, self.settings, replace(schedule, steps=self.last), order)
         make_stream = side_by_side(**streams)
         head, seed = head_variables(network), run.experiment.seed
         part = Part("online", self.first, self.last)

@@ -175,7 +175,7 @@ class Run:
         """Give the network, where its batch-norm is trained, the statistics of a data set's images."""
         part = dataset.evenly_spaced(self.experiment.data.statistics_images)
         stream = evaluation_stream(part, self.size, STATISTICS_BATCH)
-        self.estimator.take(batch["image"] for batch in stream)
+        self.estimator.take(batch["image"] for batch in stream.shown(f"taking the statistics of {dataset.name}"))
 
     @contextmanager
     def source_statistics(self, stage: Stage) -> Iterator[None]:

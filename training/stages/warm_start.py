@@ -61,8 +61,8 @@ def warm_start_of(
             from pseudo-labels, None if there is none.
 
     Raises:
-        UserError: nothing usable there, other classes, a recipe without rounds to label for, or a file that is not the
-            recorded one any more and still needed.
+        UserError: nothing usable there, other classes, a recipe without rounds to label for, pixels for a run, or a
+            file that is not the recorded one any more and still needed.
     """
     asked, recorded = directory.warm_start, directory.read_json(STATE).get("warm_start")
     if asked is None:
@@ -98,7 +98,13 @@ def _found(
         weights = other.final_weights if stage == "final" else other.weights(stage)
         if not weights.is_file():
             raise UserError(f"--warm-start {path}: that run is not finished; continue it with --resume first")
-        if _same_network(trained, experiment):
+        takes_weights = _same_network(trained, experiment)
+        if pixels is not None and (takes_weights or path.is_dir()):
+            raise UserError(
+                f"--warm-start-pixels {pixels} is for the .onnx or .keras file of a model of somebody else's, and "
+                f"--warm-start {path} is a run, which knows what its model wants: leave --warm-start-pixels out"
+            )
+        if takes_weights:
             if getattr(experiment.recipe.adaptation, "start", None) == "imagenet":
                 raise UserError(
                     f"--warm-start {path}: this recipe trains from ImageNet's weights (adaptation.start=imagenet) and "

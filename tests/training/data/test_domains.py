@@ -130,6 +130,29 @@ def test_a_list_or_a_pattern_is_kept_and_found_again(tmp_path, monkeypatch, caps
     assert "c.png) came after this run began" in capsys.readouterr().out
 
 
+def test_what_is_said_of_photos_at_the_start_is_said_again_on_resume(tmp_path):
+    masks(tmp_path / "source", 0, 1)
+    save(tmp_path / "target/a.png", np.zeros((64, 16, 3), np.uint8))
+    (tmp_path / "target/b.jpg").touch()
+    lists, roots = tmp_path / "images.json", (tmp_path / "source", "--target-root", str(tmp_path / "target"))
+    asked = own(*roots, "--classes", space(tmp_path / "two.json"))
+    begun = with_fixed_lists(load_domains(asked), asked, lists)
+    assert [sample.name for sample in begun.target.samples] == ["a"]
+    assert [note.split(",")[0] for note in begun.notes] == [
+        "Left out of the 2 photos of target",
+        "1 of the 1 photos of target have another shape than 256x512 (height x width)",
+    ]
+    assert begun.notes == tuple(begun.all_notes) == tuple(begun.as_sentences()[1:])
+    assert with_fixed_lists(load_domains(asked), asked, lists).notes == begun.notes
+    rows = json.loads(lists.read_text())
+    for key in ("left_out", "notes"):
+        lists.write_text(json.dumps(rows | {key: [3]}))
+        with pytest.raises(UserError, match="does not hold the images of this run"):
+            with_fixed_lists(load_domains(asked), asked, lists)
+    lists.write_text(json.dumps({key: rows[key] for key in rows.keys() - {"left_out", "notes"}}))  # of earlier versions
+    assert with_fixed_lists(load_domains(asked), asked, lists).notes == ()
+
+
 def test_counts_of_labels_are_made_once(tmp_path, monkeypatch):
     masks(tmp_path / "source", 0, 1)
     save(tmp_path / "target/a.png", np.zeros((4, 4, 3), np.uint8))

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tests.training.data import published_layouts as layouts
 from tests.training.data.published_layouts import save
-from training.data import datasets
+from training.data import datasets, input_pipeline
 from training.data.classes import IGNORE, LABEL_SPACES
 from training.data.images import resize_image
 from training.data.input_pipeline import (
@@ -207,6 +207,15 @@ def test_evaluation_stream_is_in_order_and_plain(data, size):
             np.testing.assert_array_equal(image, expected if size is None else resize_image(expected, size))
 
 
+def test_what_is_decoded_and_predicted_is_counted_where_it_takes_long(data, capsys, monkeypatch):
+    monkeypatch.setattr(input_pipeline, "PATIENCE", 0.0)
+    assert len(list(evaluation_stream(data, SIZE, 2).shown("watching"))) == 3
+    TrainingStream(data, SIZE, STILL, 2, 1, seed=0, cache=True).batches()
+    said = capsys.readouterr().out
+    assert "watching: 5/5 in" in said
+    assert f"decoding {data.name}: 2/2 in" in said  # of one step, the frames of one step
+
+
 def test_evaluation_of_mixed_sizes_comes_one_at_a_time(data):
     save(data.samples[1].image, np.zeros((10, 20, 3), np.uint8))
     shapes = [batch["image"].shape[:3] for batch in batches(evaluation_stream(data, None, 4))]
@@ -223,7 +232,7 @@ PRINTED = """
 import sys
 from training.distribution.quiet import start_tensorflow
 start_tensorflow()
-from training.data import datasets
+from training.data import datasets, input_pipeline
 from training.data.classes import LABEL_SPACES
 from training.data.input_pipeline import TrainingStream, evaluation_stream, raise_unreadable
 from training.data.augment import SampleAugmentation

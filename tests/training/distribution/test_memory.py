@@ -1,12 +1,15 @@
-"""The peak of a process' memory, with and without the module `resource`."""
+"""The peak of a process' memory, with and without the module `resource`; what a process has run out of."""
 
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import psutil
+import pytest
+import tensorflow as tf
 
-from training.distribution.memory import peak_memory
+from training.distribution.memory import out_of_memory_said, peak_memory
+from training.errors import CannotWrite, OutOfMemory
 
 HELD = 200 << 20
 
@@ -25,3 +28,29 @@ def test_windows_tells_it_in_its_own_way(monkeypatch):
     told = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=5, peak_wset=7))
     monkeypatch.setattr(psutil, "Process", lambda: told)
     assert peak_memory() == 7
+
+
+EVENTS = "/runs/a/tensorboard/source/events.v2"
+
+
+def exhausted(message: str) -> tf.errors.ResourceExhaustedError:
+    return tf.errors.ResourceExhaustedError(None, None, message)
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes", "said"),
+    [
+        (MemoryError(), OutOfMemory, "^too little$"),
+        (exhausted("OOM when allocating tensor"), OutOfMemory, "^too little$"),
+        (
+            exhausted(f"{EVENTS}; No space left on device"),
+            CannotWrite,
+            f"{EVENTS}; No space left on device.*free space",
+        ),
+        (exhausted(f"{EVENTS}; Disk quota exceeded"), CannotWrite, "free space$"),
+        (ValueError("No space left on device"), ValueError, "No space left"),
+    ],
+)
+def test_a_full_disk_is_not_taken_for_too_little_memory(error, becomes, said):
+    with pytest.raises(becomes, match=said), out_of_memory_said(lambda: "too little"):
+        raise error

@@ -13,7 +13,7 @@ from training.errors import UserError
 from training.experiment_json import VERSION
 from training.files.atomic import write_atomically
 from training.run_directory.paths import RunDirectory
-from training.run_directory.resuming import resume
+from training.run_directory.resuming import asked_start, resume
 
 ROOT = Path(__file__).resolve().parents[3]
 ARGUMENTS = ["--recipe", "cbst_sp", "--smoke", "--set", "adaptation.rounds=2"]
@@ -64,6 +64,38 @@ def test_a_sound_run_is_left_as_it_is(run, capsys):
     assert list(resumed(run).stages) == list(STAGES)
     assert {path: path.read_bytes() for path in before} == before
     assert capsys.readouterr().out == ""
+
+
+RELATIVE = [
+    *("--recipe", "cbst", "--data", "folders", "--model", "compact", "--target-root", "data/photos"),
+    *("--source-root", "data/labelled", "--eval-root", "data/eval", "--classes", "data/yard.json"),
+    *("--weights", "data/weights.h5", "--warm-start", "data/theirs.onnx"),
+]
+
+
+def test_options_beside_resume_are_understood_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "yard.json").write_text('{"name": "yard", "names": ["ground", "sky"]}')
+    for name in ("weights.h5", "theirs.onnx"):
+        (tmp_path / "data" / name).touch()
+    monkeypatch.chdir(tmp_path)
+    run, arguments = tmp_path / "run", parse(RELATIVE)
+    RunDirectory.create(run, experiment_of(arguments), RELATIVE, asked_start(arguments)).unlock()
+    resumed(run, "--devices", "cpu")
+    resumed(run, *RELATIVE)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    resumed(run, "--devices", "cpu")
+    resumed(
+        run, "--target-root", "../data/photos", "--warm-start", "../data/theirs.onnx", "--classes", "../data/yard.json"
+    )
+    assert "data.target.root" in refusal(run, "--target-root", "data/photos")
+    recipe = json.loads((run / "recipe.json").read_text())
+    assert recipe.pop("working_directory") == str(tmp_path)
+    (run / "recipe.json").write_text(json.dumps(recipe))  # of an earlier version
+    assert "data.target.root" in refusal(run, "--devices", "cpu")
+    monkeypatch.chdir(tmp_path)
+    resumed(run, "--devices", "cpu")
 
 
 def test_sha256sum_reads_the_digests(run):

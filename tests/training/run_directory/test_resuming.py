@@ -106,3 +106,29 @@ def test_killed_again_and_again_it_ends_as_the_one_that_was_not(start, tmp_path,
         again = ["--resume", str(killed)] if (killed / "recipe.json").exists() else again
     assert start(again) == 0
     assert left_by(killed) == left_by(whole)
+
+
+def test_a_photo_that_cannot_be_used_stays_out_of_the_resumed_run_removed_or_not(start, tmp_path, capsys):
+    photo = tmp_path / "target" / "images" / "broken.jpg"
+    photo.write_bytes(b"")
+    command, whole, killed = options(tmp_path, "source_only"), tmp_path / "whole", tmp_path / "killed"
+    assert start([*command, "--out", str(whole)]) == 0
+    said = capsys.readouterr().out
+    assert said.index("Left out of the 5 photos of images, for they cannot be used: 1 file (broken.jpg)") < said.index(
+        "Warm-up"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        kill_in_metrics(patch, "source", 4)
+        with pytest.raises(Killed):
+            start([*command, "--out", str(killed)])
+    with pytest.MonkeyPatch.context() as patch:
+        kill_when(patch, "state.json")
+        with pytest.raises(Killed):
+            start(["--resume", str(killed)])
+    assert "came after this run began" not in capsys.readouterr().out
+    photo.unlink()
+    assert start(["--resume", str(killed)]) == 0
+    assert left_by(killed) == left_by(whole)
+    report = (whole / "report" / "report.md").read_text()
+    assert "| target | images | 4 |" in report
+    assert "- Left out of the 5 photos of images" in report

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from rich.progress import Progress
 
 from models.batch_norm import set_batch_norm
 from models.discriminator import build_discriminator
@@ -15,6 +16,7 @@ from models.generators import generator_states
 from models.layers import Dropout
 from models.segmenter import build_segmenter
 from tests.training.methods.tiny import CLASSES, batch, tiny_network
+from training.distribution.shares import Share
 from training.methods.adversarial import AdversarialTraining
 from training.methods.mean_teacher import MeanTeacherTraining, teacher_of
 from training.methods.method import Method
@@ -25,7 +27,7 @@ from training.methods.terms import CrossEntropyTerm, TeacherConsistencyTerm, Ter
 from training.run_directory.checkpoint import save_lasting
 from training.run_directory.paths import RunDirectory
 from training.settings.schedule import Optimizer, Schedule
-from training.stages.fitting import train_stage
+from training.stages.fitting import Part, train_stage
 
 STEPS, CHECKPOINT = 4, 2  # the last checkpoint of the unbroken stage is where the resumed one begins
 SCHEDULE = Schedule(STEPS, batch_size=2, optimizer=Optimizer(learning_rate=0.01), checkpoint_every=CHECKPOINT)
@@ -215,3 +217,42 @@ def test_other_stages_and_seeds_drop_other_places(directory):
         directory.remove_partials()
     for first, second in ((0, 1), (0, 2), (1, 2)):
         assert any((a != b).any() for a, b in zip(results[first], results[second], strict=True))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_a_stage_that_ends_in_an_error_gives_the_terminal_back(directory, monkeypatch, capsys, error):
+    """The bar hides the cursor; a log has no line that would say that all is done."""
+    bars = []
+
+    class Bar(Progress):
+        def __init__(self, *columns):
+            super().__init__(*columns)
+            bars.append(self)
+
+    def fails(*_):
+        assert bars[0].live.is_started == terminal
+        raise error
+
+    monkeypatch.setattr("training.progress.Progress", Bar)
+    monkeypatch.setattr("training.stages.fitting.append_metrics", fails)
+    terminal = True
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    with pytest.raises(error):
+        trained(supervised(tiny()), directory)
+    assert not bars[0].live.is_started
+    terminal = False
+    bars[0] = Bar()
+    capsys.readouterr()
+    with pytest.raises(error):
+        trained(supervised(tiny()), directory)
+    assert "training source: " not in capsys.readouterr().out
+
+
+def test_a_part_of_a_stage_takes_all_batches_of_its_stream(directory, monkeypatch):
+    """On two devices of one machine twice as many as it has steps."""
+    given = []
+    monkeypatch.setattr("training.stages.fitting.share_of_this_process", lambda: Share(replicas=2))
+    monkeypatch.setattr("training.stages.fitting.train", lambda method, stream, *_: given.extend(stream))
+    make = lambda first_step, share: tf.data.Dataset.range(share.replicas * (2 - first_step))  # noqa: E731
+    train_stage(supervised(tiny()), SCHEDULE, "online_2", make, directory, [], 0, part=Part("online", 0, 2))
+    assert len(given) == 4

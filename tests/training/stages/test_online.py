@@ -10,6 +10,7 @@ import tensorflow as tf
 from tests.training.small_runs import options, two_layers
 from training.command_line import experiment_of, parse
 from training.data.classes import LABEL_SPACES
+from training.data.input_pipeline import TrainingStream
 from training.errors import UserError
 from training.evaluation.watch import Verdict
 from training.methods.online_labels import ImageWeights
@@ -66,8 +67,13 @@ def test_the_training_is_cut_where_the_watch_judges():
 
 
 @pytest.mark.parametrize("batch_norm", ["train", pytest.param("frozen", marks=pytest.mark.slow)])
-def test_a_training_in_parts_is_the_training_in_one(start, small, batch_norm):
-    """Bit for bit: student, teacher, optimiser, thresholds of the labels, figures of both networks at the end."""
+def test_a_training_in_parts_is_the_training_in_one(start, small, batch_norm, monkeypatch):
+    """Bit for bit: student, teacher, optimiser, thresholds of the labels, figures of both networks at the end.
+
+    The streams of a part end with it: what later parts show is not decoded ahead.
+    """
+    ends, batches = [], TrainingStream.batches
+    monkeypatch.setattr(TrainingStream, "batches", lambda self, *of: ends.append(self.steps) or batches(self, *of))
     settings = (
         *("adaptation.weighting=RunningThresholds", f"data.schedules.online.batch_norm={batch_norm}"),
         *("adaptation.weighting.initial=0.4", "adaptation.losses.masked=on", "watch.stop=False"),
@@ -84,6 +90,8 @@ def test_a_training_in_parts_is_the_training_in_one(start, small, batch_norm):
             kept["teacher"] = [v for v, name in zip(kept["teacher"], names, strict=True) if name not in moving]
             assert len(kept["teacher"]) == 6
         left[name] = (kept, directory.stages["online_5"]["candidates"])
+        trained = [steps for steps in ends if steps > 1]  # a picture takes one
+        assert trained == [5, 5, 5] if name == "whole" else [*[5] * 4, 2, 2, 4, 4, 5, 5]
     assert_equal(left["parts"][0], left["whole"][0])
     ours, theirs = left["parts"][1], left["whole"][1]
     for candidate in ("student", "teacher"):

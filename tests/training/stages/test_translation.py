@@ -137,7 +137,10 @@ def test_a_translation_is_told_with_what_is_trained_on_beside_it(recipe, setting
     assert words_of(experiment_of(parse(["--recipe", recipe, *chosen])).recipe.translation) == words
 
 
-def test_a_damaged_target_photo_met_in_a_step_is_named_and_the_mended_run_goes_on(start, tmp_path, capsys):
+def test_a_target_photo_damaged_since_the_start_is_named_and_the_mended_run_goes_on(
+    start, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("training.data.fixed_lists.usable_photos", lambda photos, size: (photos, ()))
     translation = run_of(tmp_path, *FDA).translation
     drawn = [AmplitudeExchange(translation.partners, (0.05,), False, 7).drawn_at(at).partner for at in range(24)]
     later = min(set(drawn[4:]) - set(drawn[:4]))  # the stage that shows four images does not meet it

@@ -57,9 +57,9 @@ def experiment(photos: Path, *more: str) -> Experiment:
     return experiment_of(parse([*OPTIONS, *map(str, roots), "--eval-root", str(photos / "val"), *more]))
 
 
-def begun(out: Path, settings: Experiment, start: Path) -> RunDirectory:
+def begun(out: Path, settings: Experiment, start: Path, pixels: str | None = None) -> RunDirectory:
     """A run directory as `run.py` leaves it before anything is trained."""
-    return RunDirectory.create(out, settings, warm_start={"path": str(start), "pixels": None})
+    return RunDirectory.create(out, settings, warm_start={"path": str(start), "pixels": pixels})
 
 
 def found_start(directory: RunDirectory, settings: Experiment) -> WarmStart:
@@ -198,6 +198,18 @@ def test_the_command_line_remembers_it_before_anything_else(photos, foreign, tmp
 def test_pixels_of_a_model_that_is_not_given_are_refused():
     with pytest.raises(UserError, match="--warm-start-pixels"):
         asked_start(parse(["--warm-start-pixels", "unit"]))
+
+
+def test_pixels_are_for_files_of_others(photos, foreign, tmp_path):
+    settings = experiment(photos)
+    run = fake_run(tmp_path / "run", settings)
+    (run / "source.onnx").write_bytes(b"a model")
+    (run / "source.json").write_text(some_metadata(SPACE.names, stage="source").to_json())
+    other = fake_run(tmp_path / "other", experiment(photos, "--model", "deeplab_v2_mobilenet_v2_035"))
+    for number, start in enumerate((run, run / "source.onnx", other)):
+        with pytest.raises(UserError, match=r"^--warm-start-pixels unit is for .* is a run.*leave --warm-start-pixels"):
+            found_start(begun(tmp_path / str(number), settings, start, "unit"), settings)
+    assert found_start(begun(tmp_path / "foreign", settings, foreign, "unit"), settings).pixels == "unit"
 
 
 def test_nothing_there_makes_no_run(photos, tmp_path, capsys):
