@@ -220,7 +220,7 @@ def test_two_that_begin_at_once(tmp_path):
         (["--set", "adaptation.rounds=3"], "adaptation.rounds: 2 -> 3"),
         (["--set", "data.schedules.warm_up.steps=9", "adaptation.rounds=2"], "data.schedules.warm_up.steps: 6 -> 9"),
         (["--target-root", "/photos"], "data.target.root: None -> /photos"),
-        (["--warm-start", "other"], "warm_start: None -> other"),
+        (["--warm-start", "other"], f"warm_start: None -> {Path('other').resolve()}"),
         (["--out", "elsewhere"], "out: "),
     ],
 )
@@ -238,7 +238,8 @@ def test_the_warm_start_is_remembered(tmp_path):
     RunDirectory.create(tmp_path / "run", experiment_of(parse([])), ["--warm-start", "other"], asked).unlock()
     assert resumed(tmp_path / "run").warm_start == asked
     assert resumed(tmp_path / "run", "--warm-start", "other").warm_start == asked
-    assert "warm_start: other -> third" in refusal(tmp_path / "run", "--warm-start", "third")
+    other, third = Path("other").resolve(), Path("third").resolve()
+    assert f"warm_start: {other} -> {third}" in refusal(tmp_path / "run", "--warm-start", "third")
 
 
 def test_a_run_of_another_version_is_said_and_goes_on_if_it_fits(run, capsys):
