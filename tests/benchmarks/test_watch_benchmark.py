@@ -1,10 +1,12 @@
 """Rules side by side: planted states of two pairs whose best rule is known."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from tests.benchmarks import watch as benchmark
+from training.errors import UserError
 from training.evaluation.rule import Rule
 
 
@@ -52,3 +54,23 @@ def test_the_table_has_a_row_per_rule(states, tmp_path, capsys):
     assert "| source model always | 2.0 | 3.0 | 1.0 | 0% | +0.0 |  |" in lines
     assert "| consistency - drift / 2 (before) | 5.0 | 5.0 | 5.0 | 100% | -4.0 | -0.50 |" in lines
     assert len(lines) == 4 + len(benchmark.candidates())
+
+
+def test_the_products_choice_in_runs_that_it_was_not_set_on(states, tmp_path, monkeypatch, capsys):
+    """From what the runs hold: the rule refuses the stage whose nuclear norm fell, and keeps the one that gained."""
+    runs = {}
+    for pair, (run,) in benchmark.runs_of(states).items():
+        stages = {
+            str(number): {"scores": {"miou_in_truth": each["miou"]},
+                          "verdict": {"collapse": False, "measured": each["measured"]}}
+            for number, each in enumerate(run)
+        }  # fmt: skip
+        runs[tmp_path / pair] = SimpleNamespace(stages=stages)
+    monkeypatch.setattr("training.run_directory.paths.RunDirectory.reopen", lambda path: (runs[path], None))
+    assert benchmark.main(["--judge", *map(str, runs)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"| {tmp_path / 'a'} | 40.0 | 43.0 | 43.0 | 0.0 | 3.0 |" in lines
+    assert lines[-1] == "2 runs: mean regret 0.00, mean gain 2.00, worst +1.0; 0% lost more than 0.5."
+    next(iter(runs.values())).stages["1"]["verdict"]["measured"].pop("nuclear_norm")
+    with pytest.raises(UserError, match="its version measured less: use --measure"):
+        benchmark.recorded_run(next(iter(runs)))

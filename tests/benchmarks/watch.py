@@ -2,11 +2,13 @@
 
     python tests/benchmarks/watch.py
     python tests/benchmarks/watch.py --measure RUN RUN ... --pair "streetsim game -> city"
+    python tests/benchmarks/watch.py --judge RUN RUN ...
 
 Without `--measure`: every rule's choices in the runs of `watch_stages.json`, as a Markdown table. The constants of a
 rule are set on all pairs of data sets but one and judged on that one, for each pair in turn. With `--measure`: measure
-the states of finished runs that have a score on labels, of this or an older version, and add them to the file. The runs
-are not changed.
+the states of finished runs that have a score on labels, of this or an older version, and add them to the file; with
+`--judge`: what the product's rule takes in runs that it was not chosen on, from the measurements that they hold. The
+runs are not changed.
 """
 
 import pathlib
@@ -66,6 +68,7 @@ class Choice:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--measure", nargs="+", type=Path, default=[], help="finished runs with a score on labels")
+    parser.add_argument("--judge", nargs="+", type=Path, default=[], help="finished runs, of this version, to judge by")
     parser.add_argument("--pair", help="source -> target of these runs, in words")
     parser.add_argument(
         "--blends",
@@ -89,7 +92,9 @@ def main(argv: list[str] | None = None) -> int:
         states = [*others, *found]
         arguments.stages.write_text("[\n" + ",\n".join(json.dumps(state) for state in states) + "\n]\n")
         print(f"{path}: {len(found)} states", flush=True)
-    if not arguments.measure:
+    if arguments.judge:
+        print(choices_table({str(path): recorded_run(path) for path in arguments.judge}))
+    elif not arguments.measure:
         print(table(runs_of(states)))
     return 0
 
@@ -193,6 +198,48 @@ def table(pairs: dict[str, list[list[dict]]]) -> str:
     return "\n".join(lines)
 
 
+def choices_table(runs: dict[str, list[dict]]) -> str:
+    """Markdown: what the product's rule takes in each run, then the means."""
+    lines = ["| run | model before | best stage | taken | regret | gained |", "|---|---|---|---|---|---|"]
+    choices = {name: choice_of(RULE, run) for name, run in runs.items()}
+    for name, choice in choices.items():
+        first, best = runs[name][0]["miou"], max(state["miou"] for state in runs[name])
+        figures = (first, best, best - choice.regret, choice.regret, choice.gained)
+        lines.append(f"| {name} | " + " | ".join(f"{value:.1f}" for value in figures) + " |")
+    regrets, gains = ([getattr(choice, name) for choice in choices.values()] for name in ("regret", "gained"))
+    worse = statistics.mean(gain < -HARM for gain in gains)
+    lines += [
+        "",
+        f"{len(runs)} runs: mean regret {statistics.mean(regrets):.2f}, mean gain {statistics.mean(gains):.2f}, worst "
+        f"{min(gains):+.1f}; {worse:.0%} lost more than {HARM}.",
+    ]
+    return "\n".join(lines)
+
+
+def recorded_run(path: Path) -> list[dict]:
+    """The states that the stages of a finished run ended in, as the run itself measured and scored them.
+
+    Raises:
+        UserError: not a run, or one without scores on labels or without today's measurements.
+    """
+    from training.run_directory.paths import RunDirectory
+
+    stages = RunDirectory.reopen(path)[0].stages.values()
+    judged = [figures for figures in stages if figures.get("scores") and SIGNS.keys() <= measured_of(figures).keys()]
+    if len(judged) < sum("verdict" in figures for figures in stages) or not judged:
+        raise UserError(f"{path} has no scores on labels, or its version measured less: use --measure")
+    return [
+        {"miou": figures["scores"]["miou_in_truth"], "collapse": figures["verdict"]["collapse"],
+         "measured": measured_of(figures)}
+        for figures in judged
+    ]  # fmt: skip
+
+
+def measured_of(figures: dict) -> dict[str, float | None]:
+    """What the watch measured at the end of a stage."""
+    return figures.get("verdict", {}).get("measured", {})
+
+
 def measured_run(path: Path, pair: str, blends: Sequence[float] = ()) -> list[dict]:
     """The measurements of all scored states of a finished run, and of blends of its stages; it is not changed.
 
@@ -273,4 +320,7 @@ def _states(run: "Run", stage: "Stage", blends: Sequence[float]) -> Iterator[tup
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"streetshift: {error}")
