@@ -101,7 +101,7 @@ class PrototypeContrastTerm(Term):
         self.settings, self.weight = settings, settings.weight
 
     def build(self, context: TermContext) -> None:
-        channels, classes = context.level_channels, context.classes
+        channels, classes = sum(context.level_channels), context.classes
         self.classes, self.seed, self.steps = classes, context.seed, context.steps
         entries = max(1, int(self.settings.queue_megabytes * 1e6) // (_BYTES * channels * classes))
         self.pushes = min(self.settings.pushed, entries)
