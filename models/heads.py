@@ -5,8 +5,6 @@ from keras import initializers, layers
 
 from models.layers import Conv2D, ResizeLike
 
-EMBEDDING_STRIDE = 8  # of the embedding block's output, where the features are finer
-
 # DeepLab-v2 (TPAMI 2018, section 3.2) at output stride 8. Kept in image pixels: at stride 16 they are halved.
 DILATIONS_AT_STRIDE_8 = (6, 12, 18, 24)
 
@@ -35,16 +33,13 @@ def deeplab_v2(features, classes: int, dilations: tuple[int, ...]):
 def embedding_block(channels: int, dimension: int, stride: int, seed: int) -> keras.Model:
     """DRSL's embedding block (Image and Vision Computing 2022, section 3.2): a head beside the segmentation head.
 
-    It has the form of `deeplab_v2`, on the same features: float `[b, h, w, channels]` -> float32
-    `[b, h', w', dimension]`. Features finer than stride 8 are first averaged to it.
+    It has the form of `deeplab_v2`, on the backbone's last map: float `[b, h, w, channels]` -> float32
+    `[b, h, w, dimension]`.
 
     Args:
-        stride: of the features. seed: of the weights at the start.
+        stride: of the map. seed: of the weights at the start.
     """
     features = keras.Input((None, None, channels))
-    coarser, x = EMBEDDING_STRIDE // stride, features
-    if coarser > 1:
-        x = layers.AveragePooling2D(coarser, padding="same")(x)
     branches = [
         Conv2D(
             dimension,
@@ -53,8 +48,8 @@ def embedding_block(channels: int, dimension: int, stride: int, seed: int) -> ke
             dilation_rate=dilation,
             kernel_initializer=initializers.RandomNormal(stddev=0.01, seed=seed + number),
             name=f"embedding_branch_{number}",
-        )(x)
-        for number, dilation in enumerate(dilations_at(max(stride, EMBEDDING_STRIDE)))
+        )(features)
+        for number, dilation in enumerate(dilations_at(stride))
     ]
     return keras.Model(features, layers.Add(dtype="float32", name="embedding_sum")(branches), name="embedding_block")
 

@@ -24,13 +24,13 @@ def steps_and_batches(recipe: str, arguments: RecipesWorkload):
     from training.data.classes import LABEL_SPACES
     from training.methods.mixture import mixture_head
     from training.methods.term import TermContext
-    from training.stages.network import features_stride
+    from training.stages.network import level_stride
     from training.stages.rounds import round_method
 
     experiment = experiment_of(parse(["--recipe", recipe, "--size", arguments.size, "--model", arguments.network]))
     data, space = experiment.data, LABEL_SPACES[experiment.data.label_space]
     network = build_segmenter(arguments.network, space.count)
-    context = TermContext(network, space, 0, 100, data.loss_stride, features_stride(experiment.model))
+    context = TermContext(network, space, 0, 100, data.loss_stride, level_stride(experiment.model))
     method = round_method(network, experiment.recipe.adaptation, data, 100, None, context)
     head = mixture_head(method.terms)
     if head is not None:

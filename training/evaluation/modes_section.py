@@ -4,35 +4,58 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.evaluation import tables
+from training.methods.modes import LEAST_SHARE
 
 EXPLAINED = (
-    "Share of the pixels of a class, in percent, that each of its modes is the nearest to, in some images of each "
-    "domain. On the target the classes are those that the model predicts."
+    "Share of the pixels of a class, in percent, that each of its modes is the nearest to, in the order of the modes, "
+    "in some images of each domain. On the target the classes are those that the model predicts. Apart: the mean "
+    "distance between two modes of the class; from others: that to the nearest mode of another class."
 )
 
 
-def modes_part(stages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How the modes of each class are used after the last stage that has any, and which were dead before a stage.
+def modes_part(stages: Sequence[Mapping[str, Any]], source: Mapping[str, Any] | None = None) -> list[str]:
+    """How the modes of each class are used after the last stage that has any, and which began anew in a stage.
 
-    stages: of the summary, see `report.py`; its pictures stand with the others.
+    Args:
+        stages, source: "stages" and "source_modes" of the summary, see `report.py`; pictures stand with the others.
     """
-    modelled = [entry for entry in stages if entry.get("modes")]
+    modelled = [(entry["title"], entry["modes"]) for entry in stages if entry.get("modes")]
+    if source is not None:
+        modelled.insert(0, ("Warm-up", source))
     if not modelled:
         return []
     moved = [
-        f"{entry['title']}: " + ", ".join(f"{name} {count}" for name, count in entry["modes"]["moved"].items())
-        for entry in modelled
-        if entry["modes"]["moved"]
+        f"{title}: " + ", ".join(f"{name} {count}" for name, count in modes["moved"].items())
+        for title, modes in modelled
+        if modes["moved"]
     ]
-    told = [f"Dead modes that began anew: {'; '.join(moved)}."] if moved else []
-    return ["### Modes", modes_table(modelled[-1]["modes"]), EXPLAINED, *told]
+    told = [f"Modes that few pixels were near and that began anew: {'; '.join(moved)}."] if moved else []
+    course = [] if source is None else [("after k-means", source["start"])]
+    course += [(f"after {title.lower()}", modes) for title, modes in modelled]
+    used = [f"Modes with {100 * LEAST_SHARE:.0f} % of their class, on the source: {', '.join(map(_in_use, course))}."]
+    return ["### Modes", modes_table(modelled[-1][1]), EXPLAINED, *used, *told]
 
 
 def modes_table(modes: Mapping[str, Any]) -> str:
-    """Per class how much each of its modes is used on both domains, in percent."""
-    rows = [(name, _shares(shares), _shares(modes["target"].get(name))) for name, shares in modes["source"].items()]
-    return tables.markdown_table(("class", "source", "target"), rows)
+    """Per class how much each of its modes is used on both domains, in percent, and how far apart they are."""
+    target, distances = modes.get("target", {}), modes["distances"]
+    rows = [
+        (name, _shares(shares), _shares(target.get(name)), *map(_distance, distances[name]))
+        for name, shares in modes["source"].items()
+    ]
+    return tables.markdown_table(("class", "source", "target", "apart", "from others"), rows)
+
+
+def _in_use(moment: tuple[str, Mapping[str, Any]]) -> str:
+    """Of a moment's title and figures: "22 of 57 after round 1"."""
+    title, modes = moment
+    shares = [share for of_class in modes["source"].values() if of_class is not None for share in of_class]
+    return f"{sum(share >= LEAST_SHARE for share in shares)} of {len(shares)} {title}"
 
 
 def _shares(shares: Sequence[float] | None) -> str:
     return tables.UNKNOWN if shares is None else " / ".join(f"{100 * share:.0f}" for share in shares)
+
+
+def _distance(distance: float | None) -> str:
+    return tables.UNKNOWN if distance is None else f"{distance:.2f}"

@@ -18,9 +18,10 @@ None or left out, and so is its part of the report.
   student_scores (as before and after: of the student whose teacher is the result), contrast {"before", "after":
   {"source", "target": {"intra", "inter": mean cosine of pixel features within and between classes}}, "queue_fill":
   {class: share} or None; its picture is contrast_STAGE.png}, modes {"source", "target": {class: share of its pixels
-  that each mode is nearest to, the largest first, or None}, "moved": {class: dead modes that began anew}; its pictures
-  are modes_STAGE.png and mode_patches_STAGE.png}, label_free_score, consistency, agreement, drift, verdict "ok" or
-  "collapse", refused [why the watch's rule does not take it], sentence, miou, miou_in_truth, per_class_iou}]
+  that each mode is nearest to, or None}, "distances": {class: [mean distance between its modes, distance to the nearest
+  mode of another class]}, "moved": {class: how often one of its modes began anew}; its pictures are modes_STAGE.png and
+  mode_patches_STAGE.png}, label_free_score, consistency, agreement, drift, verdict "ok" or "collapse", refused [why the
+  watch's rule does not take it], sentence, miou, miou_in_truth, per_class_iou}]
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
 * rare_class_sampling: [{stage (its title), domain, classes {name, the rarest first: {pixels (share of the labelled
   pixels), images (with enough of it), drawn (share of the images that are drawn for it)}}}], one for each domain
@@ -262,7 +263,7 @@ def _stages_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> 
     parts += _picture(pictures, "kept", "Share of each class' pixels that every round kept")
     parts += _picture(pictures, "thresholds", "How the thresholds moved")
     parts += _contrast_part(stages)
-    parts += modes_part(stages)
+    parts += modes_part(stages, summary.get("source_modes"))
     for entry in stages:
         parts += _picture(pictures, f"mixtures_{entry['stage']}", f"Entropies and modes of {entry['title'].lower()}")
     thresholds = tables.mixture_table(stages[-1]) or tables.threshold_table(stages[-1])

@@ -16,7 +16,6 @@ of the global batch. So one device and several draw the same.
 
 import math
 
-import keras
 import tensorflow as tf
 
 from models.replicas import gathered, over_replicas, replica_number, replicas, rows_of_all
@@ -34,6 +33,7 @@ from training.losses.contrast import (
 )
 from training.losses.grids import LEAST_SHARE, labels_on, pooled
 from training.losses.regions import IGNORE, OUTSIDE
+from training.methods.kept import ClassQueues, kept
 from training.methods.term import Term, TermContext
 from training.randomness import uniform_at
 from training.settings.losses import PixelContrast, PrototypeContrast
@@ -89,8 +89,7 @@ class PrototypeContrastTerm(Term):
     variables, made in `build`:
         prototypes: float32 `[classes, channels]`, moving averages of the teacher's features.
         seen: int64 `[classes]`, in how many steps a class was there.
-        queue: float16 `[classes * entries, channels]`, negatives per class.
-        pushed_count: int64 `[classes]`, how many were ever pushed: the next place is this number modulo `entries`.
+        queues: negatives per class, float16 (`ClassQueues`).
         steps_made: int64 `[]`.
     """
 
@@ -102,24 +101,20 @@ class PrototypeContrastTerm(Term):
         self.settings, self.weight = settings, settings.weight
 
     def build(self, context: TermContext) -> None:
-        channels, classes = context.level_channels, context.classes
+        channels, classes = sum(context.level_channels), context.classes
         self.classes, self.seed, self.steps = classes, context.seed, context.steps
-        self.entries = max(1, int(self.settings.queue_megabytes * 1e6) // (_BYTES * channels * classes))
-        self.pushes = min(self.settings.pushed, self.entries)
+        entries = max(1, int(self.settings.queue_megabytes * 1e6) // (_BYTES * channels * classes))
+        self.pushes = min(self.settings.pushed, entries)
         self.pool = max(POOL, self.settings.negatives)
-        self.prototypes = _kept("prototypes", (classes, channels), "float32")
-        self.seen = _kept("seen", (classes,), "int64")
-        self.queue = _kept("queue", (classes * self.entries, channels), "float16")
-        self.pushed_count = _kept("pushed_count", (classes,), "int64")
-        self.steps_made = _kept("steps_made", (), "int64")
-        self.variables = (self.prototypes, self.seen, self.queue, self.pushed_count, self.steps_made)
+        self.prototypes = kept("prototypes", (classes, channels), "float32")
+        self.seen = kept("seen", (classes,), "int64")
+        self.queues = ClassQueues(classes, entries, channels, "float16")
+        self.steps_made = kept("steps_made", (), "int64")
+        self.variables = (self.prototypes, self.seen, *self.queues.variables, self.steps_made)
 
     def queue_fill(self):
         """Which part of each queue is filled: float32 `[classes]` in [0, 1]."""
-        return tf.cast(self._in_queue(), tf.float32) / self.entries
-
-    def _in_queue(self):
-        return tf.minimum(tf.convert_to_tensor(self.pushed_count), self.entries)
+        return tf.cast(self.queues.filled(), tf.float32) / self.queues.entries
 
     def share_at_step(self, ends: tuple[float, float]):
         """A share that goes from the first to the last value in the course of the training, at this step."""
@@ -188,19 +183,7 @@ class PrototypeContrastTerm(Term):
         """Write features of the global batch, spread over those of the masks, into the queues; the oldest give way."""
         mask = tf.concat([tf.reshape(gathered(tf.cast(each, tf.float32)), (-1, self.classes)) for each in masks], 0) > 0
         uniform = uniform_at(self.seed, PUSHES, position, self.classes)[0]
-        index, valid = spread(tf.transpose(mask), self.pushes, uniform)
-        rows = tf.cast(rows_of_all(taught, tf.reshape(index, [-1])), tf.float16)
-        # Places after one another in the ring of each class; where there is nothing to push, what is there stays.
-        before = tf.convert_to_tensor(self.pushed_count)
-        slot = (before[:, None] + tf.range(self.pushes, dtype=tf.int64)) % self.entries
-        place = tf.reshape(self._place(slot), [-1])
-        rows = tf.where(tf.reshape(valid, (-1, 1)), rows, tf.gather(self.queue.value, place))
-        self.queue.value.scatter_update(tf.IndexedSlices(rows, place))
-        self.pushed_count.assign(before + tf.math.count_nonzero(valid, axis=1))
-
-    def _place(self, slot):
-        """The rows of the queue variable for slots `[classes, any]` of each class' queue."""
-        return tf.range(self.classes, dtype=slot.dtype)[:, None] * self.entries + slot
+        self.queues.push(taught, tf.transpose(mask), self.pushes, uniform)
 
     def believed(self, label, probs):
         """`label` `[batch, h, w]`, 255 where the teacher's probability of it is not above `confidence`."""
@@ -217,12 +200,12 @@ class PrototypeContrastTerm(Term):
         uniform = tf.reshape(uniform_at(self.seed, ANCHORS, position, classes * settings.anchors), shape)
         rows = rows_of_all(student, tf.reshape(drawn(mask, uniform), [-1]))
         anchors = tf.reshape(rows, (*shape, rows.shape[-1]))
-        available = self._in_queue()
+        available = self.queues.filled()
         present = tf.reduce_any(mask, axis=1) & (available > 0)
         # Which negatives: a pool of each queue, and from it some for each anchor, drawn with replacement.
         uniform = tf.reshape(uniform_at(self.seed, POOLS, position, classes * self.pool), (classes, self.pool))
         slot = tf.cast(uniform * tf.cast(available, tf.float32)[:, None], tf.int64)
-        pools = self._place(tf.minimum(slot, tf.maximum(available - 1, 0)[:, None]))
+        pools = self.queues.place(tf.minimum(slot, tf.maximum(available - 1, 0)[:, None]))
         shape = (*shape, settings.negatives)
         uniform = tf.reshape(uniform_at(self.seed, NEGATIVES, position, math.prod(shape)), shape)
         chosen = tf.cast(uniform * self.pool, tf.int32)
@@ -233,7 +216,7 @@ class PrototypeContrastTerm(Term):
         losses = prototype_contrast(
             tf.gather(anchors, mine, axis=1),
             tf.convert_to_tensor(self.prototypes),
-            lambda number: tf.gather(self.queue.value, pools[number]),
+            lambda number: tf.gather(self.queues.rows.value, pools[number]),
             tf.gather(chosen, mine, axis=1),
             present,
             settings.temperature,
@@ -241,12 +224,6 @@ class PrototypeContrastTerm(Term):
         several = tf.math.count_nonzero(present, dtype=tf.float32)
         total = tf.reduce_sum(losses * real) / settings.anchors / tf.maximum(several, 1.0)
         return tf.where(several > 1, total, 0.0)
-
-
-def _kept(name: str, shape: tuple[int, ...], dtype: str) -> keras.Variable:
-    """A variable of zeros that every replica moves alike."""
-    zeros = keras.ops.zeros(shape, dtype)
-    return keras.Variable(zeros, dtype=dtype, trainable=False, name=name, aggregation="only_first_replica")
 
 
 def _flat(features):

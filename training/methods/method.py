@@ -111,11 +111,7 @@ class Method(keras.Model):
     @property
     def trained_by_terms(self) -> list:
         """What the terms have beside the network that is trained; like a head, it starts without ImageNet weights."""
-        return [
-            variable
-            for term in {term.group or term.name: term for term in self.terms}.values()
-            for variable in term.trained
-        ]
+        return [variable for term in self._groups.values() for variable in term.trained]
 
     @property
     def descended_variables(self) -> list:
@@ -143,7 +139,12 @@ class Method(keras.Model):
 
     @property
     def _kept_by_terms(self) -> dict[str, list]:
-        return {term.group or term.name: list(term.variables) for term in self.terms if term.variables}
+        return {name: list(term.variables) for name, term in self._groups.items() if term.variables}
+
+    @property
+    def _groups(self) -> dict:
+        """One term of each group of terms that have the same variables."""
+        return {term.group or term.name: term for term in self.terms}
 
     def result_weights(self) -> list[np.ndarray]:
         """The weights that the network gets at the end of the stage, in the order of `network.set_weights`."""
@@ -163,6 +164,9 @@ class Method(keras.Model):
         """Gradients of the whole batch, at once or in parts; one step of the optimiser; all metrics by name."""
         values, gradients = self.gradients_of_all(batch)
         self.descend(gradients)
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # of a loss-scaling one
+        for term in self._groups.values():
+            term.after_step(optimizer)
         return self.logged(values)
 
     def gradients_of_all(self, batch) -> tuple[list, list]:

@@ -3,15 +3,15 @@
 One step:
 
 1. Draw places of each class in each image: of the source by its labels, of the target by its pseudo-labels.
-2. The embedding block maps the features that the segmentation head sees to embeddings, of which those of the drawn
-   places are taken. No map of embeddings is enlarged.
+2. The embedding block maps the encoder's last level to embeddings, of which those of the drawn places are taken. No map
+   of embeddings is enlarged.
 3. Triplet loss, mean over the samples of both domains: nearer to a mode of the own class than to any other.
 4. Cross-entropy of the class' posterior, a mean for each domain.
 5. Consistency (DRSL+): a target sample is nearer to a source sample of the same class and mode than to one of another
    class.
 
 The gradient of all three goes into block, modes and network. Until its modes are started the head is inactive: all
-three are 0.
+three are 0. After every n-th step modes of no use start anew, see `mode_restarts.py`.
 """
 
 import threading
@@ -36,12 +36,15 @@ from training.losses.metric import (
     triplet,
 )
 from training.losses.regions import IGNORE
+from training.methods.kept import ClassQueues, kept
+from training.methods.mode_restarts import CANDIDATES, restarted
 from training.methods.step import Step, View, thin_label
 from training.methods.term import Term, TermContext
 from training.randomness import uniform_at
 from training.settings.losses import Mixture
 
-SOURCE_PLACES, TARGET_PLACES, PARTNERS = 20, 21, 22  # numbers of the streams of random numbers
+SOURCE_PLACES, TARGET_PLACES, PARTNERS, LAST, RESTARTS = 20, 21, 22, 23, 25  # numbers of the streams of random numbers
+LAST_SAMPLES, PUSHED = 256, 16  # that are kept of each class for restarts; of each domain in a step, at most
 DIMENSION, COMPACT_DIMENSION = 256, 64  # of embeddings, where the settings do not say it
 GROUP = "mixture"  # of the variables in checkpoints
 
@@ -72,6 +75,12 @@ class MixtureHead:
         block: the embedding block's weights, trained.
         modes: float32 `[classes, M, D]`, trained.
         active: float32 `[]`, 0 until the modes are started.
+        start: float32 `[classes, M, D]`, the modes as they were started.
+        start_shares: float32 `[classes, M]`, how they were used then; NaN of a class that had no sample.
+        steps: int64 `[]`, since the start, or since the stage has begun.
+        counts: int32 `[classes, M]`, samples nearest to each mode since its class was last looked at for restarts.
+        restarts: int32 `[classes]`, how often a mode of the class started anew.
+        last: the last samples of each class, float32 (`ClassQueues`).
     """
 
     def __init__(self, settings: Mixture, target_weight: float = 1.0):
@@ -88,26 +97,42 @@ class MixtureHead:
         self.loss_stride = context.loss_stride
         self.thinning = max(1, settings.label_reduction // context.loss_stride)
         dimension = settings.dimension or (COMPACT_DIMENSION if network.name == "compact" else DIMENSION)
-        channels, initial = network.output["features"].shape[-1], context.seed
-        self.block = embedding_block(channels, dimension, context.features_stride, initial)
-        random = np.random.default_rng(initial).normal(size=(self.classes, settings.modes, dimension))
+        channels, initial = context.level_channels[-1], context.seed
+        self.block = embedding_block(channels, dimension, context.level_stride, initial)
+        shape = (self.classes, settings.modes, dimension)
+        random = np.random.default_rng(initial).normal(size=shape)
         self.modes = keras.Variable(random.astype(np.float32), name="modes", dtype="float32")
-        self.active = keras.Variable(0.0, False, "float32", name="active", aggregation="only_first_replica")
+        self.active = kept("active", (), "float32")
+        self.start, self.start_shares = kept("start", shape, "float32"), kept("start_shares", shape[:2], "float32")
+        self.steps, self.counts = kept("steps", (), "int64"), kept("counts", shape[:2], "int32")
+        self.restarts = kept("restarts", shape[:1], "int32")
+        self.last = ClassQueues(self.classes, LAST_SAMPLES, dimension, "float32")
         self.trained = (*self.block.trainable_variables, self.modes)
-        self.variables = (*self.trained, self.active)
+        own = (self.active, self.start, self.start_shares, self.steps, self.counts, self.restarts)
+        self.variables = (*self.trained, *own, *self.last.variables)
 
-    def start_with(self, modes: np.ndarray) -> None:
-        """Take these modes `[classes, M, D]`, and count from now on."""
-        self.modes.assign(modes)
+    def start_with(self, modes: np.ndarray, shares: np.ndarray) -> None:
+        """Take these modes `[classes, M, D]`, used like `shares` `[classes, M]`, and count from now on."""
+        for variable in (self.modes, self.start):
+            variable.assign(modes)
+        self.start_shares.assign(shares)
         self.active.assign(1.0)
+        self.forget()
 
-    def embedding_map(self, features):
-        """float32 `[b, h', w', D]` of a network's "features"; not enlarged, not of length 1."""
-        return self.block(features)
+    def forget(self) -> None:
+        """What was counted and kept for restarts; the embeddings are other ones now."""
+        for variable in (self.steps, self.counts, self.last.pushed):
+            variable.assign(np.zeros(variable.shape, variable.dtype))
 
-    def embedded(self, values, place, size):
-        """The embeddings at places of a map that is enlarged to `size`, see `losses.metric.sampled`."""
-        return self.as_used(sampled(values, place, size))
+    def embedded(self, levels, place, size):
+        """The embeddings at places of the map that is enlarged to `size`, see `losses.metric.sampled`.
+
+        Args:
+            levels: the encoder's, of which the last one is embedded.
+            place: int32 `[b, n]`, numbers of `places_of(size)`.
+        """
+        place = tf.gather(places_of(size, self.thinning), place)
+        return self.as_used(sampled(self.block(levels[-1]), place, size))
 
     def as_used(self, points):
         """Embeddings or modes as distances are taken of them: of length 1 if the settings say so."""
@@ -123,6 +148,7 @@ class MixtureHead:
         if last is not step:
             found = self._drawn(step)
             self._thread.last = (step, found)
+            self._note(found)
         return found
 
     def _drawn(self, step: Step) -> dict[str, Samples]:
@@ -143,13 +169,13 @@ class MixtureHead:
         weight *= factor
         if view.pasted is not None:
             label = tf.where(self.thinned(view.pasted), IGNORE, label)
-        size = tuple(label.shape[1:3])
-        label, weight = (tf.reshape(each, (-1, size[0] * size[1])) for each in (label, weight))
+        places = label.shape[1] * label.shape[2]
+        label, weight = (tf.reshape(each, (-1, places)) for each in (label, weight))
         # Places, and what is there.
         label = tf.where(weight > 0, label, IGNORE)
-        uniform = uniform_at(self.seed, stream, view.positions, size[0] * size[1])
+        uniform = uniform_at(self.seed, stream, view.positions, places)
         place, valid = drawn_places(label, self.classes, self.settings.samples, uniform)
-        embeddings = self.embedded(self.embedding_map(view.features), place, size)
+        embeddings = self.embedded(view.levels, place, tuple(view.label.shape[1:3]))
         embeddings = tf.reshape(embeddings, (-1, embeddings.shape[-1]))
         label, weight = (tf.gather(each, place, axis=1, batch_dims=1) for each in (label, weight))
         weight = tf.where(valid, weight, 0.0)
@@ -157,11 +183,59 @@ class MixtureHead:
         flat = (tf.reshape(label, [-1]), tf.reshape(weight, [-1]))
         return Samples(embeddings, squared, *flat, view.positions, place.shape[1])
 
+    def _note(self, found: dict[str, Samples]) -> None:
+        """Count the samples of each mode in the global batch, and keep some of each class."""
+        if not self.settings.restart_every:
+            return
+        groups, counts = self.classes * self.settings.modes, tf.convert_to_tensor(self.counts)
+        for number, each in enumerate(found.values()):
+            valid = (each.weight > 0) & (tf.convert_to_tensor(self.active) > 0)
+            group = each.label * self.settings.modes + nearest_mode(each.squared, each.label)
+            group = tf.where(valid, group, groups)
+            of_group = tf.math.bincount(group, minlength=groups + 1, maxlength=groups + 1)[:groups]
+            counts += tf.reshape(over_replicas(of_group), counts.shape)
+            label = gathered(tf.where(valid, each.label, IGNORE))
+            uniform = uniform_at(self.seed, LAST + number, gathered(each.positions)[:1], self.classes)[0]
+            mask = label[None] == tf.range(self.classes)[:, None]
+            self.last.push([tf.stop_gradient(each.embeddings)], mask, PUSHED, uniform)
+        self.counts.assign(counts)
+
+    def restart_modes(self, optimizer) -> None:
+        """After every n-th step move the modes of no use; every replica draws the same, by seed and step."""
+        if not self.settings.restart_every:
+            return
+        modes, counts, steps = (tf.convert_to_tensor(each) for each in (self.modes, self.counts, self.steps))
+
+        def moved():
+            points = tf.reshape(tf.convert_to_tensor(self.last.rows), (self.classes, LAST_SAMPLES, -1))
+            uniform = uniform_at(self.seed, RESTARTS, steps[None], self.classes * self.settings.modes * CANDIDATES)
+            uniform = tf.reshape(uniform, (*counts.shape, CANDIDATES))
+            found, anew, checked = restarted(self.as_used(modes), counts, points, self.last.filled(), uniform)
+            return tf.where(anew[..., None], found, modes), anew, checked
+
+        def as_before():
+            return modes, tf.zeros_like(counts, tf.bool), tf.zeros_like(counts[:, 0], tf.bool)
+
+        steps += tf.cast(tf.convert_to_tensor(self.active), tf.int64)
+        due = (steps > 0) & (steps % self.settings.restart_every == 0)
+        modes, anew, checked = tf.cond(due, moved, as_before)
+        self.steps.assign(steps)
+        self.modes.assign(modes)
+        self.counts.assign(tf.where(checked[:, None], 0, counts))
+        moved_now = tf.math.count_nonzero(anew, axis=1, dtype=tf.int32)
+        self.restarts.assign(tf.convert_to_tensor(self.restarts) + moved_now)
+        optimizer.restart(self.modes, anew[..., None])
+
+
+def places_of(size, thinning: int):
+    """The places, row by row on a grid of `size`, of those that are left when it is thinned: int32 `[n]`."""
+    return tf.reshape(thin_label(tf.reshape(tf.range(size[0] * size[1]), (1, *size)), thinning), [-1])
+
 
 class MixtureTerm(Term):
     """What the three terms have in common: the head, whose variables they keep."""
 
-    needs = ("features",)
+    needs = ("levels",)
     group = GROUP
     setting = "adaptation.mixture"
     splits = False  # how many samples there are is known after they are drawn alone
@@ -182,6 +256,9 @@ class MixtureTerm(Term):
 
     def __call__(self, step):
         return tf.convert_to_tensor(self.head.active) * self.value(self.head.samples(step))
+
+    def after_step(self, optimizer):
+        self.head.restart_modes(optimizer)
 
     def value(self, samples: dict[str, Samples]):
         """The loss of an active head; each kind of term defines it."""

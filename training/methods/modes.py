@@ -1,4 +1,4 @@
-"""Modes of classes from embeddings, outside of training steps: where they start, how they are used, which are dead.
+"""Modes of classes from embeddings, outside of training steps: where they start, how they are used, how far apart.
 
 NumPy arrays: `values` float32 `[n, D]` with `label` integer `[n]`, `modes` float32 `[classes, M, D]`.
 """
@@ -8,20 +8,20 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist
 
 ITERATIONS = 50  # of k-means
-DEAD_SHARE = 0.01  # of the samples of its class, below which a mode is dead
-LEAST_SAMPLES = 100  # of a class, to say so
+LEAST_SHARE = 0.05  # of the samples of its class that a mode in use has
 
 
 def started_modes(values: np.ndarray, label: np.ndarray, modes: np.ndarray, seed: int) -> np.ndarray:
     """The means that k-means (k-means++, Arthur and Vassilvitskii 2007) finds for each class; equal in every call.
 
     Args:
-        modes: gives the number of modes per class; those of a class without a sample stay as they are.
+        modes: gives the number of modes per class, and of N(0, 1): those of a class without a sample, as many standard
+            deviations from the mean of all samples.
     """
-    found = modes.copy()
+    found = (values.mean(axis=0) + values.std(axis=0) * modes).astype(modes.dtype) if len(values) else modes.copy()
     for number in np.unique(label):
         mine = values[label == number].astype(np.float64)
         mine = np.resize(mine, (max(len(mine), modes.shape[1]), mine.shape[1]))  # fewer samples than modes: again
@@ -43,31 +43,17 @@ def usage(values: np.ndarray, label: np.ndarray, modes: np.ndarray) -> list[np.n
     return shares
 
 
-def restarted(values: np.ndarray, label: np.ndarray, modes: np.ndarray, seed: int) -> tuple[np.ndarray, list[int]]:
-    """The modes with the dead ones moved, and how many were moved per class; equal in every call.
-
-    A dead mode moves to a sample of its class, drawn with a probability in proportion to the squared distance from the
-    nearest mode that lives (the rule of k-means++).
-    """
-    modes, moved = modes.copy(), [0] * len(modes)
-    for number, shares in enumerate(usage(values, label, modes)):
-        mine = values[label == number]
-        if len(mine) < LEAST_SAMPLES:
-            continue
-        alive, random = list(np.flatnonzero(shares >= DEAD_SHARE)), np.random.default_rng([seed, number])
-        for dead in np.flatnonzero(shares < DEAD_SHARE):
-            distances = cdist(mine, modes[number][alive], "sqeuclidean").min(axis=1)
-            if distances.max() <= 1e-9:  # all samples are one point
-                break
-            modes[number, dead] = mine[random.choice(len(mine), p=distances / distances.sum())]
-            moved[number] += 1
-            alive.append(dead)
-    return modes, moved
-
-
 def usage_by_name(shares: Sequence[np.ndarray | None], names: Sequence[str]) -> dict[str, list[float] | None]:
-    """For figures: {class: share of each mode, the largest first, or None}."""
-    return {
-        name: None if each is None else sorted(each.tolist(), reverse=True)
-        for name, each in zip(names, shares, strict=True)
-    }
+    """For figures: {class: share of each mode, in the order of the modes, or None}."""
+    return {name: None if each is None else each.tolist() for name, each in zip(names, shares, strict=True)}
+
+
+def mode_distances(modes: np.ndarray) -> list[tuple[float | None, float | None]]:
+    """Per class the mean distance between two of its modes, and that from it to the nearest mode of another class; None
+    where there is no other one."""
+    count, found = modes.shape[1], []
+    for number, mine in enumerate(modes):
+        others = np.delete(modes, number, axis=0).reshape(-1, modes.shape[2])
+        within = float(pdist(mine).mean()) if count > 1 else None
+        found.append((within, float(cdist(mine, others).min()) if len(others) else None))
+    return found

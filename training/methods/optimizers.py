@@ -24,11 +24,20 @@ class _Fused:
         super().build(variables)
         self._head_indices = {self._get_variable_index(variable) for variable in self._head_variables}
 
-    def restart_average(self, variable) -> None:
-        """The moving average of a variable that was given another value begins with that value."""
+    def begin_late(self) -> None:
+        """The late variables (`set_late`) get their first gradients in the next step; here nothing depends on it."""
+
+    def restart(self, variable, anew) -> None:
+        """After entries of a variable were given other values: their average begins there, and they stand still.
+
+        Args:
+            anew: bool, of a shape that broadcasts to that of the variable: which entries.
+        """
+        index = self._get_variable_index(variable)
         if self.use_ema:
-            average = self._model_variables_moving_average[self._get_variable_index(variable)]
-            average.assign(variable)
+            average = self._model_variables_moving_average[index]
+            average.assign(tf.where(anew, tf.convert_to_tensor(variable), tf.convert_to_tensor(average)))
+        self._stop(index, anew)
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars
@@ -84,16 +93,42 @@ class SGD(_Fused, keras.optimizers.SGD):
         velocity, momentum = self.momentums[index].value.handle, self.momentum
         tf.raw_ops.ResourceApplyKerasMomentum(var=handle, accum=velocity, lr=rate, grad=gradient, momentum=momentum)
 
+    def _stop(self, index, anew) -> None:
+        if self.momentum != 0:
+            _zero(self.momentums[index], anew)
+
 
 class _FusedAdam(_Fused):
-    """The update of Adam (ICLR 2015), in the order of operations at the end of its section 2."""
+    """The update of Adam (ICLR 2015), in the order of operations at the end of its section 2.
+
+    Variables that have no gradient before some step (`set_late`) count their steps from there (`begin_late`): with the
+    number of all steps, their means would count as settled, and their first steps would be several times too long.
+    """
+
+    _late_variables, _late_indices, _first_late = (), frozenset(), None
+
+    def set_late(self, variables) -> None:
+        self._late_variables = list(variables)
+
+    def build(self, variables):
+        super().build(variables)
+        if self._late_variables:
+            self._late_indices = {self._get_variable_index(variable) for variable in self._late_variables}
+            self._first_late = self.add_variable((), dtype="int64", name="first_late")
+
+    def begin_late(self) -> None:
+        self._first_late.assign(self.iterations)
 
     def powers(self) -> tuple:
-        """The betas to the number of the step, from 1."""
-        step = keras.ops.cast(self.iterations + 1, "float32")
-        return tuple(keras.ops.power(keras.ops.cast(beta, "float32"), step) for beta in (self.beta_1, self.beta_2))
+        """The betas to the number of the step, from 1: for most variables, and for the late ones."""
+        steps = [self.iterations + 1]
+        if self._late_variables:
+            steps.append(self.iterations + 1 - keras.ops.cast(self._first_late, self.iterations.dtype))
+        betas = [keras.ops.cast(beta, "float32") for beta in (self.beta_1, self.beta_2)]
+        return tuple([keras.ops.power(beta, keras.ops.cast(step, "float32")) for beta in betas] for step in steps)
 
     def move(self, variable, gradient, rate, powers, index) -> None:
+        powers = powers[1 if index in self._late_indices else 0]
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
@@ -106,6 +141,14 @@ class _FusedAdam(_Fused):
             epsilon=self.epsilon,
             grad=gradient,
         )
+
+    def _stop(self, index, anew) -> None:
+        """The mean square of the gradients stays: from 0 its first steps would be several times too long."""
+        _zero(self._momentums[index], anew)
+
+
+def _zero(moment, where) -> None:
+    moment.assign(tf.where(where, 0.0, tf.convert_to_tensor(moment)))
 
 
 class AdamW(_FusedAdam, keras.optimizers.AdamW):
@@ -150,12 +193,15 @@ def learning_rate(settings: Optimizer, steps: int) -> keras.optimizers.schedules
     return RampedPoly(rate, steps, power, ramp, int(settings.constant_share * steps))
 
 
-def build_optimizer(settings: Optimizer, steps: int, head_variables, average_weights: float | None = None):
+def build_optimizer(
+    settings: Optimizer, steps: int, head_variables, average_weights: float | None = None, late_variables=()
+):
     """The optimiser of one stage of `steps` steps.
 
     Weight decay spares biases and batch-norm parameters. AdamW's is decoupled (variable -= lr * decay * variable, the
     head's with its own lr), SGD's is added to the clipped gradient. `average_weights` is the decay of a moving average
     that replaces the weights after the stage.
+    `late_variables` may have no gradient before `begin_late` is called.
     """
     common = {
         "learning_rate": learning_rate(settings, steps),
@@ -168,6 +214,7 @@ def build_optimizer(settings: Optimizer, steps: int, head_variables, average_wei
         optimizer = SGD(momentum=settings.momentum, **common)
     else:
         optimizer = AdamW(beta_1=settings.beta_1, **common)
+        optimizer.set_late(late_variables)
     optimizer.set_multiples(head_variables, settings.head_multiple)
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     if keras.mixed_precision.dtype_policy().name == "mixed_float16":

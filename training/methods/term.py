@@ -16,8 +16,8 @@ class TermContext:
     """What a term may know of the training that it takes part in.
 
     space: the classes that the network tells apart. seed: of the stage, for what the term draws. steps: of the whole
-    training, for what changes over time. loss_stride: image pixels per pixel of the label, features_stride: per cell of
-    the network's "features", along a side. prior: what logit adjustment has taken from the logits, float32 `[classes]`;
+    training, for what changes over time. loss_stride: image pixels per pixel of the label, level_stride: per cell of
+    the encoder's last level, along a side. prior: what logit adjustment has taken from the logits, float32 `[classes]`;
     None without it.
     """
 
@@ -26,7 +26,7 @@ class TermContext:
     seed: int
     steps: int
     loss_stride: int = 1
-    features_stride: int = 8
+    level_stride: int = 8
     prior: np.ndarray | None = None
 
     @property
@@ -35,9 +35,10 @@ class TermContext:
         return self.space.count
 
     @property
-    def level_channels(self) -> int:
-        """Channels of all levels of the encoder together."""
-        return sum(level.shape[-1] for level in encoder_levels(self.network, NETWORKS[self.network.name].backbone))
+    def level_channels(self) -> list[int]:
+        """The channels of each level of the encoder."""
+        levels = encoder_levels(self.network, NETWORKS[self.network.name].backbone)
+        return [level.shape[-1] for level in levels]
 
 
 class Term:
@@ -71,3 +72,6 @@ class Term:
     def __call__(self, step: Step):
         """The value, a float32 scalar; of one share of the global batch (replica, part) what it adds to the value."""
         raise TypeError(f"{type(self).__name__} must define __call__(step)")
+
+    def after_step(self, optimizer) -> None:
+        """What is done in the graph after the step of the optimiser, for one term of a group; most do nothing."""

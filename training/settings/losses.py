@@ -126,13 +126,15 @@ class Mixture:
 
     `triplet`, `cross_entropy`, `consistency`: weights of its losses, see `training/losses/metric.py`; all 0 = no head.
     What the paper does not state: the triplets' margin (RepMet: 0.5), the form of the cross-entropy, whether embeddings
-    are of length 1 (RepMet: they are; here too, for distances above 2 make the losses steep).
+    are of length 1 (RepMet: they are), and whether modes that no samples are near start anew. The published variance
+    and margin fit distances of any length: at length 1 no distance is above 2, so that the losses never come to rest
+    and push all modes of a class to one place; with `normalize` a variance of 0.05 and a margin of 0.3 leave them room.
     """
 
     modes: Annotated[int, Interval(ge=1, le=64)] = 3  # per class
     dimension: Annotated[int, Interval(ge=2, le=4096)] | None = None  # of embeddings; None: 256, of `compact` 64
     samples: Annotated[int, Interval(ge=1, le=10**6)] = 300  # per class and image, at most
-    label_reduction: Literal[1, 2, 4, 8] = 2  # every n-th pixel can be a sample; data.loss_stride, if that is more
+    label_reduction: Literal[1, 2, 4, 8] = 2  # every n-th pixel can be a sample; of no effect below data.loss_stride
     triplet: Weight = 0.25
     cross_entropy: Weight = 0.1
     consistency: Weight = 0.0  # 0.1 in DRSL+
@@ -141,6 +143,7 @@ class Mixture:
     squared: bool = False  # triplets of squared distances (RepMet)
     form: Literal["normalised", "literal", "repmet", "mixture"] = "normalised"  # of the cross-entropy
     variance: Positive = 0.5  # of each mode
-    normalize: bool = True  # embeddings and modes are of length 1
+    normalize: bool = False  # embeddings and modes are of length 1
     start: Annotated[float, Interval(ge=0, lt=1)] = 0.25  # part of the warm-up before the modes start, by k-means ...
     start_embeddings: Count = 5000  # ... on so many embeddings per class
+    restart_every: Count | None = 25  # steps: then modes that few samples are near start anew; None: never

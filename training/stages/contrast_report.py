@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from models.levels import with_levels
 from training.data.input_pipeline import load_frame
 from training.distribution.workers import on_chief
 from training.evaluation.feature_map import PIXELS, ClassSums, PixelFeatures, class_cosines, write_feature_map
@@ -35,7 +34,6 @@ class ContrastReport:
 
     def __init__(self, run: Run, settings: PrototypeContrast | PixelContrast, stage: Stage):
         self.run, self.settings, self.stage = run, settings, stage
-        self.outputs = tf.function(partial(with_levels(run.network), training=False), autograph=False)
         self.before = self.features()
 
     def features(self) -> dict[str, DomainFeatures]:
@@ -70,7 +68,7 @@ class ContrastReport:
     def _of_frame(self, frames: np.ndarray, classes: int, predicted: bool) -> PixelFeatures:
         """The labelled cells of images with labels, uint8 `[b, h, w, 4]`."""
         image, label = frames[..., :3], frames[..., 3]
-        outputs = self.outputs(tf.constant(image, tf.float32))  # as a graph, which keeps no activation
+        outputs = self.run.outputs_with_levels(tf.constant(image, tf.float32))
         size = grid_size(outputs["levels"], self.settings.grid)
         if predicted:
             label = np.argmax(on_grid_of(label, outputs["logits"]), axis=-1)

@@ -112,7 +112,8 @@ def train_stage(
         OutOfMemory: a step did not fit into memory.
     """
     heads = [*head, *method.trained_by_terms]
-    optimizer = build_optimizer(schedule.optimizer, schedule.steps, heads, schedule.average_weights)
+    late = method.trained_by_terms
+    optimizer = build_optimizer(schedule.optimizer, schedule.steps, heads, schedule.average_weights, late)
     optimizer.build(method.trained_variables)
     method.compile(optimizer=optimizer, accumulate=schedule.accumulate, jit_compile=False, **compiled)
     part = part or Part(name, 0, schedule.steps)

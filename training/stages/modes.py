@@ -1,11 +1,11 @@
-"""Modes of the second head (DRSL) in the stages of a run: their start, their restart, and how they are used.
+"""Modes of the second head (DRSL) in the stages of a run: their start, and how they are used.
 
 In the warm-up the modes start, by k-means on embeddings of source frames, translated as those that it trains on, before
 one of its steps: of the same step in a resumed run. Block and modes last from stage to stage. A run without them, such
 as one with `--warm-start`, starts its modes before the first stage that needs them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +18,7 @@ from training.distribution.workers import on_chief
 from training.losses.metric import drawn_places
 from training.losses.regions import OUTSIDE
 from training.methods.mixture import GROUP, MixtureHead
-from training.methods.modes import restarted, started_modes, usage
+from training.methods.modes import LEAST_SHARE, mode_distances, started_modes, usage, usage_by_name
 from training.methods.step import on_grid_of, thin_label
 from training.progress import console
 from training.run_directory.checkpoint import lasting_groups, load_lasting
@@ -29,7 +29,6 @@ BATCH = 4
 START_IMAGES = 300  # of the source, at most, that the modes start from
 USAGE_IMAGES = 40  # of each domain that tell how the modes are used ...
 USAGE_SAMPLES = 2000  # ... by so many samples per class, at most
-LEAST_SHARE = 0.05  # of the samples of a class: what a mode in use has
 _STREAM = 0x4D4F  # keeps these random numbers apart from others of the same seed and position
 
 
@@ -84,19 +83,20 @@ def _embedded(run: Run, head: MixtureHead, frame: Callable, positions: range, pr
     # Images, labels on the grid of the loss and of the samples, which pixel each place of it is.
     frames = np.stack([frame(position) for position in positions])
     images, label = frames[..., :3], tf.constant(frames[..., 3], tf.int32)
-    logits, features = run.predictor.outputs(tf.constant(images, tf.float32))
+    outputs = run.outputs_with_levels(tf.constant(images, tf.float32))
     if predicted:
-        label = tf.argmax(on_grid_of(images[..., 0], logits), axis=-1, output_type=tf.int32)
+        label = tf.argmax(on_grid_of(images[..., 0], outputs["logits"]), axis=-1, output_type=tf.int32)
     pixel = tf.reshape(tf.range(label.shape[1] * label.shape[2]), (1, *label.shape[1:]))
-    label, pixel = (head.thinned(thin_label(each, head.loss_stride)) for each in (label, pixel))
+    label, pixel = (thin_label(each, head.loss_stride) for each in (label, pixel))
     size = tuple(label.shape[1:3])
+    label, pixel = (head.thinned(each) for each in (label, pixel))
     # Places of each class.
     label = tf.reshape(tf.where(label < OUTSIDE, label, -1), (len(positions), -1))
     random = [np.random.default_rng((head.seed, position, _STREAM)) for position in positions]
     uniform = np.stack([each.random(label.shape[1], np.float32) for each in random])
     place, valid = drawn_places(label, head.classes, head.settings.samples, tf.constant(uniform))
     rank = np.stack([each.random(place.shape[1], np.float32) for each in random])
-    values = head.embedded(head.embedding_map(features), place, size).numpy()
+    values = head.embedded(outputs["levels"], place, size).numpy()
     # What is there.
     kept, place = valid.numpy(), place.numpy()
     found = tf.gather(label, place, axis=1, batch_dims=1).numpy()[kept]
@@ -109,7 +109,7 @@ def start_modes(run: Run, stage: Stage, head: MixtureHead, stream: TrainingStrea
     """Start the modes, by k-means on the source as a training sees it: the first frames of its stream.
 
     Args:
-        optimizer: of a training that is under way, whose average of the modes begins anew.
+        optimizer: of a training that is under way, in which the head takes part from now on.
     """
     settings, before = head.settings, np.asarray(head.modes)
     images = min(START_IMAGES, len(run.domains.source))
@@ -121,10 +121,19 @@ def start_modes(run: Run, stage: Stage, head: MixtureHead, stream: TrainingStrea
 
     with run.source_statistics(stage):
         modes, shares, count = on_chief(found)
-    head.start_with(modes)
+    unknown = np.full(settings.modes, np.nan)
+    head.start_with(modes, np.stack([unknown if each is None else each for each in shares]))
     if optimizer is not None:
-        getattr(optimizer, "inner_optimizer", optimizer).restart_average(head.modes)  # of a loss-scaling one: its inner
+        inner = getattr(optimizer, "inner_optimizer", optimizer)  # of a loss-scaling one
+        inner.restart(head.modes, True)
+        inner.begin_late()
     console.print(f"  {settings.modes} modes per class start by k-means on {count:,} embeddings of the source")
+    step = head.thinning * head.loss_stride
+    if step != settings.label_reduction:
+        console.print(
+            f"  every {step}th pixel of a row can be a sample, not every {settings.label_reduction}th as "
+            f"label_reduction says: the loss is taken on every {head.loss_stride}th (data.loss_stride)"
+        )
     say_usage(run, shares)
 
 
@@ -134,39 +143,20 @@ def go_on_with_modes(run: Run, stage: Stage, head: MixtureHead) -> bool:
         path = run.directory.lasting(before.name)
         if before.name in run.directory.stages and path.is_file() and GROUP in lasting_groups(path):
             load_lasting(path, {GROUP: head.variables})
+            head.forget()
             return True
     return False
 
 
-def begin_modes(run: Run, stage: Stage, head: MixtureHead) -> dict[str, int]:
-    """Block and modes as the stages before have left them, dead modes moved; else they start here.
-
-    Returns:
-        how many modes were moved, by class, where any were.
-    """
-    stream = source_stream(run, stage.schedule, stage_seed(run, stage))
+def begin_modes(run: Run, stage: Stage, head: MixtureHead) -> None:
+    """Block and modes as the stages before have left them; else they start here."""
     if not go_on_with_modes(run, stage, head):
         console.print("  no stage before has trained the second head: its block starts at random")
-        start_modes(run, stage, head, stream)
-        return {}
-    before, images = np.asarray(head.modes), min(USAGE_IMAGES, len(run.domains.source))
-
-    def found():
-        pixels = embedded_pixels(run, head, stream.frame, images, USAGE_SAMPLES)
-        return restarted(pixels.values, pixels.label, _as_used(head, before), stage_seed(run, stage))
-
-    with run.source_statistics(stage):
-        modes, moved = on_chief(found)
-    names = {name: count for name, count in zip(run.domains.label_space.names, moved, strict=True) if count}
-    if names:
-        head.start_with(np.where(np.array(moved)[:, None, None] > 0, modes, before))
-        told = ", ".join(f"{name} {count}" for name, count in names.items())
-        console.print(f"  dead modes start anew: {told}")
-    return names
+        start_modes(run, stage, head, source_stream(run, stage.schedule, stage_seed(run, stage)))
 
 
 def stage_seed(run: Run, stage: Stage) -> int:
-    """Of what is drawn when modes start before a stage, or start anew."""
+    """Of what is drawn when modes start before a stage."""
     return 1000 * run.experiment.seed + run.plan.index(stage)
 
 
@@ -192,11 +182,43 @@ def _as_used(head: MixtureHead, modes: np.ndarray) -> np.ndarray:
     return head.as_used(tf.constant(modes)).numpy()
 
 
-def say_source_usage(run: Run, stage: Stage, head: MixtureHead) -> None:
-    """How many modes are in use on images of the source, as the network sees it."""
+def figures_of(run: Run, head: MixtureHead, pixels: Mapping[str, EmbeddedPixels], restarts: np.ndarray) -> dict:
+    """How the modes are used now and how far apart they are; said of the source.
+
+    Args:
+        pixels: of each domain. restarts: int `[classes]`, those of the head before the stage.
+
+    Returns:
+        for each domain {class: share of each mode, or None}, "distances": see `distances_by_name`, "moved": {class: how
+        often one of its modes started anew in the stage, if it did}.
+    """
+    names, modes = run.domains.label_space.names, modes_in_use(head)
+    shares = {name: usage(each.values, each.label, modes) for name, each in pixels.items()}
+    moved = dict(zip(names, (np.asarray(head.restarts) - restarts).tolist(), strict=True))
+    moved = {name: count for name, count in moved.items() if count}
+    if "source" in shares:
+        say_usage(run, shares["source"])
+    if moved:
+        console.print(f"  modes started anew: {', '.join(f'{name} {count}' for name, count in moved.items())}")
+    used = {name: usage_by_name(each, names) for name, each in shares.items()}
+    return {**used, "distances": distances_by_name(modes, names), "moved": moved}
+
+
+def distances_by_name(modes: np.ndarray, names: Sequence[str]) -> dict[str, list[float | None]]:
+    """For figures: {class: mean distance between its modes, distance to the nearest mode of another class}."""
+    return {name: list(each) for name, each in zip(names, mode_distances(modes), strict=True)}
+
+
+def source_figures(run: Run, stage: Stage, head: MixtureHead) -> dict:
+    """After the warm-up: `figures_of` on images of the source, and "start": the same after k-means."""
     with run.source_statistics(stage):
         pixels = some_pixels(run, head, run.domains.source)
-    say_usage(run, usage(pixels.values, pixels.label, modes_in_use(head)))
+    names, shares = run.domains.label_space.names, np.asarray(head.start_shares)
+    at_start = {
+        "source": usage_by_name([None if np.isnan(each).any() else each for each in shares], names),
+        "distances": distances_by_name(_as_used(head, np.asarray(head.start)), names),
+    }
+    return {"start": at_start, **figures_of(run, head, {"source": pixels}, np.zeros(len(names), int))}
 
 
 def say_usage(run: Run, shares: list[np.ndarray | None]) -> None:

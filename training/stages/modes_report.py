@@ -8,6 +8,7 @@ from scipy.spatial.distance import cdist
 from training.data.images import resize_image
 from training.data.samples import Dataset
 from training.distribution.workers import on_chief
+from training.evaluation import tables
 from training.evaluation.feature_map import PixelFeatures
 from training.evaluation.mode_pictures import (
     ModeMoment,
@@ -19,14 +20,14 @@ from training.evaluation.mode_pictures import (
 )
 from training.methods.method import Method
 from training.methods.mixture import MixtureHead, mixture_head
-from training.methods.modes import usage, usage_by_name
+from training.methods.modes import usage
 from training.run_directory.checkpoint import load_lasting
 from training.stages.modes import (
     EmbeddedPixels,
     begin_modes,
+    figures_of,
     go_on_with_modes,
     modes_in_use,
-    say_usage,
     some_pixels,
     usage_images,
 )
@@ -40,8 +41,9 @@ PATCH_SHARE = 0.25  # side of a patch, of the image's height
 class ModesReport:
     """Made before a stage is trained, of head and network as they are then."""
 
-    def __init__(self, run: Run, stage: Stage, head: MixtureHead, moved: dict[str, int]):
-        self.run, self.stage, self.head, self.moved = run, stage, head, moved
+    def __init__(self, run: Run, stage: Stage, head: MixtureHead):
+        self.run, self.stage, self.head = run, stage, head
+        self.restarts = np.asarray(head.restarts)
         self.before = self._moment(self._pixels())
 
     @classmethod
@@ -54,28 +56,22 @@ class ModesReport:
         if head is None:
             return None
         if first:
-            return cls(run, stage, head, begin_modes(run, stage, head))
-        go_on_with_modes(run, stage, head)
-        load_lasting(run.directory.lasting(run.previous(stage).name), {"student": run.network.weights})
-        return cls(run, stage, head, {})
+            begin_modes(run, stage, head)
+        else:
+            go_on_with_modes(run, stage, head)
+            load_lasting(run.directory.lasting(run.previous(stage).name), {"student": run.network.weights})
+        return cls(run, stage, head)
 
     def figures(self) -> dict:
         """After the stage; writes both pictures.
 
         Returns:
-            {"modes": {"source", "target": {class: share of each mode, the largest first, or None}, "moved": {class:
-            modes that were dead before the stage}}}. The target's classes are those that the network predicts.
+            {"modes": see `figures_of`}, with "source" and "target". The target's classes are those that the network
+            predicts.
         """
-        run, names = self.run, self.run.domains.label_space.names
         pixels = self._pixels()
-        modes, found = modes_in_use(self.head), {}
-        for name, each in pixels.items():
-            shares = usage(each.values, each.label, modes)
-            found[name] = usage_by_name(shares, names)
-            if name == "source":
-                say_usage(run, shares)
         on_chief(lambda: self._draw(pixels))
-        return {"modes": {**found, "moved": self.moved}}
+        return {"modes": figures_of(self.run, self.head, pixels, self.restarts)}
 
     def _pixels(self) -> dict[str, EmbeddedPixels]:
         """Each domain as the network sees it."""
@@ -103,12 +99,18 @@ class ModesReport:
         shown = [space.names.index(name) for name in PATCHED if name in space.names]
         counts = np.bincount(pixels["source"].label, minlength=space.count)
         shown = shown or [int(number) for number in np.argsort(-counts, kind="stable")[:3]]
+        shares = {name: usage(each.values, each.label, after.modes) for name, each in pixels.items()}
         rows = [
-            (f"{space.names[number]} {mode + 1}", self._patches(pixels, after.modes, number, mode))
+            (self._title(shares, number, mode), self._patches(pixels, after.modes, number, mode))
             for number in shown
             for mode in range(after.modes.shape[1])
         ]
         write_mode_patches(of_patches, rows)
+
+    def _title(self, shares: dict[str, list[np.ndarray | None]], number: int, mode: int) -> str:
+        """Class, number of the mode, and its share of each domain's pixels of the class."""
+        percent = [tables.UNKNOWN if of[number] is None else f"{100 * of[number][mode]:.0f}" for of in shares.values()]
+        return f"{self.run.domains.label_space.names[number]} {mode + 1}\n{' / '.join(percent)} %"
 
     def _patches(self, pixels: dict[str, EmbeddedPixels], modes: np.ndarray, number: int, mode: int) -> dict:
         """Around the pixels of a class that are nearest to one of its modes, by domain."""

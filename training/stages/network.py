@@ -10,13 +10,14 @@ from training.errors import UserError
 from training.progress import console
 from training.settings.experiment import Experiment, Model
 
+LAST_STRIDES = {"compact": 16, "vgg16": 32}
+"""By backbone: image pixels per cell of the last level, where that is not the network's output stride."""
 
-def features_stride(model: Model) -> int:
-    """Image pixels per cell of the network's "features", along a side."""
+
+def level_stride(model: Model) -> int:
+    """Image pixels per cell of the encoder's last level, along a side."""
     network = NETWORKS[model.network]
-    if network.backbone == "vgg16":
-        return 32  # fc7
-    return network.logits_stride or model.output_stride or network.default_stride
+    return LAST_STRIDES.get(network.backbone) or model.output_stride or network.default_stride
 
 
 def build_network(experiment: Experiment, classes: int) -> keras.Model:

@@ -66,6 +66,7 @@ def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
         ],
         "rare_class_sampling": _sampled(run, stages),
         "soft_balance": _balanced(run, stages),
+        "source_modes": before.get("modes"),
         "chosen": chosen,
         "watch": _watch_sentences(run, stages, chosen),
         "seconds": sum(figures["seconds"] for figures in stages.values()),

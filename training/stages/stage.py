@@ -1,15 +1,17 @@
 """What a stage is, and what every stage of a run works with."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from models.batch_norm import StatisticsEstimator, trained_batch_norm
 from models.catalogue import NETWORKS
+from models.levels import with_levels
 from training.data.domains import Domains
 from training.data.input_pipeline import evaluation_stream
 from training.data.translation import Translation, translation_of
@@ -25,7 +27,7 @@ from training.run_directory.paths import RunDirectory
 from training.settings.experiment import Experiment, Model
 from training.settings.schedule import Schedule
 from training.settings.translation import CycleGan
-from training.stages.network import features_stride
+from training.stages.network import level_stride
 from training.stages.warm_start import WarmStart, open_labeller
 
 STATISTICS_BATCH = 16
@@ -122,6 +124,14 @@ class Run:
     def predictor(self) -> Predictor:
         """Of the network as it is whenever it is asked: made once, for its graph takes a second to trace."""
         return Predictor(self.network)
+
+    @cached_property
+    def outputs_with_levels(self) -> Callable:
+        """float32 `[b, h, w, 3]` -> the outputs of the network as it is, with "levels" (`with_levels`).
+
+        A graph, which keeps no activation.
+        """
+        return tf.function(partial(with_levels(self.network), training=False), reduce_retracing=True, autograph=False)
 
     @cached_property
     def second_view(self) -> Predictor:
@@ -241,7 +251,7 @@ class Run:
 def term_context(run: Run, seed: int, steps: int) -> TermContext:
     """What the terms of a stage may know; `seed` is of what they draw."""
     experiment = run.experiment
-    strides = (experiment.data.loss_stride, features_stride(experiment.model))
+    strides = (experiment.data.loss_stride, level_stride(experiment.model))
     return TermContext(run.network, run.domains.label_space, seed, steps, *strides, run.logit_prior)
 
 

@@ -23,7 +23,7 @@ from training.settings.experiment import Experiment
 from training.settings.losses import Mixture
 from training.settings.stages import WarmUp
 from training.stages.fitting import train_stage
-from training.stages.modes import say_source_usage, start_modes
+from training.stages.modes import source_figures, start_modes
 from training.stages.network import initial_network
 from training.stages.orders import counted_files, order_figures, showing, source_order
 from training.stages.stage import Run, Stage, term_context
@@ -96,7 +96,7 @@ class WarmUpStage(Stage):
         return counted_files(run.directory, self.settings.rare_class_sampling, self.settings.domain)
 
     def _train(self, run: Run) -> dict:
-        """Train; the figures of the order of the images."""
+        """Train; the figures of the order of the images and of the modes."""
         data, schedule, dataset = run.experiment.data, self.schedule, run.domains.warm_up
         set_batch_norm(run.network, schedule.batch_norm)
         images = f"{len(dataset)} labelled images ({dataset.name})"
@@ -120,10 +120,9 @@ class WarmUpStage(Stage):
             first_step = int(self.mixture.start * schedule.steps)
             options["before_steps"] = {first_step: lambda: start_modes(run, self, second, stream, method.optimizer)}
         train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, **options)
-        if modes:
-            say_source_usage(run, self, second)
         run.save_lasting(method, self)
-        return order_figures({domain: order}, run.domains.label_space.names)
+        used = {"modes": source_figures(run, self, second)} if modes else {}
+        return {**order_figures({domain: order}, run.domains.label_space.names), **used}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,9 +62,16 @@ def test_both_pictures_are_written(tmp_path):
 
 
 def test_the_report_tells_how_modes_are_used():
-    used = {"road": [0.6, 0.4, 0.0], "train": None}
-    entry = {"title": "Round 1", "modes": {"source": used, "target": {"road": None}, "moved": {"road": 1}}}
+    used, apart = {"road": [0.4, 0.0, 0.6], "train": None}, {"road": [1.234, 0.5], "train": [2.0, None]}
+    both = {"source": used, "distances": apart, "moved": {"road": 1}}
+    entry = {"title": "Round 1", "modes": {**both, "target": {"road": [0.04, 0.9, 0.06]}}}
     text = "\n".join(modes_part([entry]))
-    assert "60 / 40 / 0" in text
-    assert "Dead modes that began anew: Round 1: road 1." in text
+    assert "| road | 40 / 0 / 60 | 4 / 90 / 6 | 1.23 | 0.50 |" in text
+    assert "| train | — | — | 2.00 | — |" in text
+    assert "that began anew: Round 1: road 1." in text
+    assert "on the source: 2 of 3 after round 1." in text
+    source = {**both, "moved": {}, "start": {"source": {"road": [0.3, 0.3, 0.4]}, "distances": apart}}
+    text = "\n".join(modes_part([entry], source))
+    assert "on the source: 3 of 3 after k-means, 2 of 3 after warm-up, 2 of 3 after round 1." in text
+    assert "| road | 40 / 0 / 60 | — |" in "\n".join(modes_part([], source))
     assert modes_part([{"title": "Round 1"}]) == []

@@ -1,5 +1,7 @@
 """The losses with several modes per class: the numbers of the specification, and what must hold for any numbers."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -97,6 +99,8 @@ def test_losses_stay_the_same_when_the_space_is_turned_and_shifted():
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))[0].astype(np.float32)
     moved = [tf.tensordot(each, turn, 1) + 0.5 for each in (embeddings, modes)]
     np.testing.assert_allclose(all_losses(*moved, label), all_losses(embeddings, modes, label), atol=1e-4)
+    parts, turned = ([each[:6], each[6:12], each[12:18]] for each in (embeddings, moved[0]))
+    np.testing.assert_allclose(metric.mode_consistency(*turned), metric.mode_consistency(*parts), atol=1e-4)
 
 
 def test_modes_of_a_class_may_be_in_another_order():
@@ -128,17 +132,18 @@ def test_one_mode_is_the_nearest_centroid():
     np.testing.assert_allclose(metric.mixture_cross_entropy(squared, label), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("form", ["normalised", "literal"])
+@pytest.mark.parametrize("form", ["triplet", "normalised", "literal", "repmet", "mixture"])
 def test_only_the_nearest_modes_get_a_gradient(form):
-    modes = tf.Variable(MODES)
+    """The one of the own class and, where classes compete, of the others; of a mixture all do."""
+    modes = tf.Variable([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 2.0], [3.0, 0.0]]])
     with tf.GradientTape() as tape:
-        squared = metric.squared_distances(EMBEDDINGS[:1], modes)
-        value = tf.reduce_sum(metric.mixture_cross_entropy(squared, LABEL[:1], form))
+        squared = metric.squared_distances(tf.constant([[0.4, 0.6]]), modes)
+        label = tf.constant([0])
+        of_form = metric.triplet if form == "triplet" else partial(metric.mixture_cross_entropy, form=form)
+        value = tf.reduce_sum(of_form(squared, label))
     moved = np.abs(tf.convert_to_tensor(tape.gradient(value, modes))).sum(-1) > 0
-    nearest = np.zeros((2, 2), bool)
-    nearest[0] = True  # (.5, .5) is as near to both modes of its class
-    nearest[1, 0] = form == "normalised"
-    np.testing.assert_array_equal(moved, nearest)
+    competes = form != "literal"
+    np.testing.assert_array_equal(moved, [[True, form == "mixture"], [competes, form == "mixture"]])
 
 
 def test_nothing_is_finite_with_gradients():

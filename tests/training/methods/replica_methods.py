@@ -3,11 +3,12 @@
 from functools import partial
 
 import numpy as np
+import pytest
 
 from models.batch_norm import set_batch_norm
 from models.discriminator import build_discriminator
 from models.translator import build_generator, build_patch_discriminator
-from tests.training.methods.tiny import CLASSES, optimizer_for, tiny_network
+from tests.training.methods.tiny import CLASSES, give_levels, optimizer_for, tiny_network
 from tests.training.methods.tiny_contrast import TINY_SPACE, contrast_method, some_prototype_contrast
 from training.methods.adversarial import AdversarialTraining
 from training.methods.block_mask import BlockMasker
@@ -161,11 +162,14 @@ def cycle_gan(accumulate):
 
 
 def mixture(steps, accumulate):
-    student, settings = network(in_parts=False), Mixture(dimension=4, samples=20, consistency=0.5)
-    modes = mixture_terms(settings, TermContext(student, TINY_SPACE, 3, steps))
+    student = network(in_parts=False)
+    settings = Mixture(dimension=4, samples=20, consistency=0.5, restart_every=5)
+    with pytest.MonkeyPatch.context() as patch:
+        give_levels(patch)
+        modes = mixture_terms(settings, TermContext(student, TINY_SPACE, 3, steps))
+        method = SelfTraining(student, [CrossEntropyTerm("source"), CrossEntropyTerm("target"), *modes])
     head = mixture_head(modes)
-    head.start_with(np.asarray(head.modes))
-    method = SelfTraining(student, [CrossEntropyTerm("source"), CrossEntropyTerm("target"), *modes])
+    head.start_with(10.0 * np.asarray(head.modes), np.zeros(head.modes.shape[:2]))  # most are far from all samples
     optimizer = build_optimizer(Optimizer("sgd", 0.2, clip_norm=0.1), 1000, [])
     optimizer.build(method.trained_variables)
     method.compile(optimizer=optimizer)

@@ -110,33 +110,33 @@ def pushed(term, values, mask):
 
 
 def queued(term, number):
-    queue = np.asarray(term.queue).reshape(CLASSES, term.entries, CHANNELS)
+    queue = np.asarray(term.queues.rows).reshape(CLASSES, term.queues.entries, CHANNELS)
     return queue[number, :, 0].tolist()
 
 
 def test_a_queue_is_first_in_first_out_and_never_longer_than_its_size():
     term = built(some_prototype_contrast(queue_megabytes=0.01, pushed=4))
-    term.entries, term.pushes = 5, 4
+    term.queues.entries, term.pushes = 5, 4
     only_0, all_rows = np.eye(CLASSES)[0], np.ones((1, CLASSES))
     pushed(term, [1, 2, 3], np.repeat(only_0[None], 3, axis=0))
-    queue = np.asarray(term.queue)[:5, 0].tolist()
+    queue = np.asarray(term.queues.rows)[:5, 0].tolist()
     assert queue == [1, 2, 3, 0, 0]
     assert term.queue_fill().numpy().tolist() == pytest.approx([0.6, 0, 0])
     pushed(term, [4, 5, 6, 7], np.repeat(only_0[None], 4, axis=0))
-    assert np.asarray(term.queue)[:5, 0].tolist() == [6, 7, 3, 4, 5]
+    assert np.asarray(term.queues.rows)[:5, 0].tolist() == [6, 7, 3, 4, 5]
     assert term.queue_fill().numpy().tolist() == [1.0, 0, 0]
-    assert np.asarray(term.pushed_count).tolist() == [7, 0, 0]
+    assert np.asarray(term.queues.pushed).tolist() == [7, 0, 0]
     # Classes do not share places.
     pushed(term, [8], all_rows)
-    assert np.asarray(term.queue)[:15, 0].tolist() == [6, 7, 8, 4, 5, 8, 0, 0, 0, 0, 8, 0, 0, 0, 0]
+    assert np.asarray(term.queues.rows)[:15, 0].tolist() == [6, 7, 8, 4, 5, 8, 0, 0, 0, 0, 8, 0, 0, 0, 0]
 
 
 def test_the_size_of_the_queues_is_stated_in_megabytes():
     term = built(some_prototype_contrast())
-    assert term.entries == ENTRIES
-    assert np.asarray(term.queue).dtype == np.float16
+    assert term.queues.entries == ENTRIES
+    assert np.asarray(term.queues.rows).dtype == np.float16
     large = built(some_prototype_contrast(queue_megabytes=1.0))
-    assert 0.99e6 < np.asarray(large.queue).nbytes <= 1e6
+    assert 0.99e6 < np.asarray(large.queues.rows).nbytes <= 1e6
 
 
 def test_more_negatives_than_enter_in_a_step_are_spread_over_the_batch():

@@ -91,16 +91,43 @@ def test_the_head_learns_at_its_multiple():
     assert head_bias == pytest.approx(1.0, rel=1e-4)
 
 
-def test_the_average_of_a_variable_that_is_given_another_value_begins_with_it():
-    variable = keras.Variable([1.0])
-    optimizer = build_optimizer(Optimizer("sgd", learning_rate=0.0), 10, [], average_weights=0.9)
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_what_is_given_another_value_stands_still_there_and_its_average_begins_with_it(name):
+    variable = keras.Variable([1.0, 1.0])
+    optimizer = build_optimizer(Optimizer(name, learning_rate=0.1, weight_decay=0.0), 10, [], average_weights=0.9)
     optimizer.build([variable])
-    optimizer.apply([tf.ones(1)])
-    variable.assign([5.0])
-    optimizer.restart_average(variable)
-    optimizer.apply([tf.ones(1)])
-    optimizer.finalize_variable_values([variable])
-    assert float(variable[0]) == pytest.approx(5.0)
+    for _ in range(2):
+        optimizer.apply([tf.ones(2)])
+    average = optimizer._model_variables_moving_average[0]
+    before, kept = np.asarray(variable), float(average[0])
+    variable.assign([before[0], 5.0])
+    optimizer.restart(variable, [False, True])
+    assert np.asarray(average).tolist() == [kept, 5.0]
+    optimizer.apply([tf.zeros(2)])  # the momentum alone
+    assert float(variable[0]) < before[0] - 1e-3
+    assert float(variable[1]) == 5.0
+    optimizer.restart(variable, True)
+    assert np.array_equal(average, variable)
+
+
+def test_what_begins_late_makes_steps_as_if_it_were_the_first():
+    """Else the bias correction of Adam (ICLR 2015, section 3) has faded, and with it its mean squares are too small."""
+    steps = {}
+    for name, before in (("first", 0), ("late", 80)):
+        variables = [keras.Variable([1.0]), keras.Variable([1.0])]
+        settings = Optimizer(learning_rate=0.01, schedule="constant", weight_decay=0.0)
+        optimizer = build_optimizer(settings, 1000, [], late_variables=variables[1:])
+        optimizer.build(variables)
+        for _ in range(before):
+            optimizer.apply([tf.ones(1), tf.zeros(1)])
+        optimizer.begin_late()
+        steps[name] = []
+        for _ in range(5):
+            early, late = (float(variable[0]) for variable in variables)
+            optimizer.apply([tf.ones(1), tf.ones(1)])
+            steps[name].append((early - float(variables[0][0]), late - float(variables[1][0])))
+    np.testing.assert_allclose(steps["late"], 0.01, rtol=1e-3)
+    np.testing.assert_allclose(steps["late"], steps["first"], rtol=1e-3)
 
 
 @pytest.mark.parametrize("settings", [{"name": "adamw"}, {"name": "sgd"}, {"name": "sgd", "momentum": 0.0}])

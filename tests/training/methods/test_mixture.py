@@ -8,29 +8,37 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.heads import embedding_block
-from tests.training.methods.tiny import CLASSES, batch, tiny_network
-from tests.training.methods.tiny_contrast import TINY_SPACE
-from training.methods.mixture import TARGET_PLACES, mixture_head, mixture_terms
-from training.methods.modes import restarted, started_modes, usage
+from models.heads import deeplab_v2, dilations_at, embedding_block
+from tests.training.methods.tiny import CLASSES, batch, give_levels, tiny_network
+from tests.training.methods.tiny_contrast import TINY_SPACE, TinyContext
+from training.data.classes import LABEL_SPACES
+from training.losses.metric import nearest_mode
+from training.methods import mixture
+from training.methods.mixture import PUSHED, TARGET_PLACES, mixture_head, mixture_terms
+from training.methods.modes import mode_distances, started_modes, usage, usage_by_name
 from training.methods.optimizers import build_optimizer
 from training.methods.self_training import SelfTraining
 from training.methods.source_training import SourceTraining
 from training.methods.step import Step, View
-from training.methods.term import TermContext
 from training.methods.terms import CrossEntropyTerm
 from training.settings.losses import Mixture
 from training.settings.schedule import Optimizer
+
+
+@pytest.fixture(autouse=True)
+def levels(monkeypatch):
+    give_levels(monkeypatch)
+
 
 SOME = Mixture(dimension=4, samples=20, label_reduction=1, consistency=0.1)
 
 
 def terms_with(settings=SOME, network=None, target_weight=1.0, adapts=True):
     """The terms of an active head."""
-    context = TermContext(network or tiny_network(), TINY_SPACE, 3, 20)
+    context = TinyContext(network or tiny_network(), TINY_SPACE, 3, 20)
     terms = mixture_terms(settings, context, target_weight, adapts)
     head = mixture_head(terms)
-    head.start_with(np.asarray(head.modes))
+    head.start_with(np.asarray(head.modes), np.zeros(head.modes.shape[:2]))
     return terms
 
 
@@ -39,14 +47,14 @@ def view(seed, label=None, **more) -> View:
     blocks = np.repeat(np.repeat(random.integers(0, CLASSES, (2, 4, 4)), 4, axis=1), 4, axis=2)
     label = blocks if label is None else np.full((2, 16, 16), label)
     features = tf.constant(random.normal(size=(2, 8, 8, 8)), tf.float32)
-    given = {"features": features, "positions": tf.constant([6, 7], tf.int64), **more}
+    given = {"levels": [features], "positions": tf.constant([6, 7], tf.int64), **more}
     return View(logits=tf.zeros((2, 16, 16, CLASSES)), label=tf.constant(label, tf.int32), **given)
 
 
 def values_and_gradients(terms, step: Step):
     """The values by name, and the gradients of their sum by the features of each view, the modes and the block."""
     head, views = mixture_head(terms), [each for each in (step.source, step.target, step.mixed) if each is not None]
-    watched = [each.features for each in views]
+    watched = [each.levels[-1] for each in views]
     with tf.GradientTape() as tape:
         tape.watch(watched)
         values = {term.name: term(step) for term in terms}
@@ -60,18 +68,21 @@ def values_and_gradients(terms, step: Step):
 
 def test_the_block_has_the_published_number_of_parameters():
     assert embedding_block(2048, 256, 8, 0).count_params() == 18_875_392
-    head = mixture_head(mixture_terms(Mixture(), TermContext(tiny_network(), replace(TINY_SPACE), 0, 1)))
-    assert head.modes.shape == (CLASSES, 3, 256)
+    features = keras.Input((None, None, 2048))
+    assert keras.Model(features, deeplab_v2(features, 19, dilations_at(8))).count_params() == 1_400_908
+    cityscapes = LABEL_SPACES["cityscapes19"]
+    head = mixture_head(mixture_terms(Mixture(), TinyContext(tiny_network(), cityscapes, 0, 1)))
+    assert head.modes.shape == (19, 3, 256)
+    assert np.prod(head.modes.shape) == 14_592
 
 
-def test_the_block_brings_fine_features_to_stride_eight_and_starts_by_the_seed():
-    block = embedding_block(8, 4, 4, seed=1)
-    assert block(tf.zeros((1, 10, 14, 8))).shape == (1, 5, 7, 4)
-    assert [layer.dilation_rate[0] for layer in block.layers if "branch" in layer.name] == [6, 12, 18, 24]
-    coarse = embedding_block(8, 4, 16, seed=1)
-    assert [layer.dilation_rate[0] for layer in coarse.layers if "branch" in layer.name] == [3, 6, 9, 12]
+def test_the_block_covers_the_same_image_distance_at_every_stride_and_starts_by_the_seed():
+    for stride, expected in ((8, [6, 12, 18, 24]), (16, [3, 6, 9, 12]), (32, [1, 3, 4, 6])):
+        block = embedding_block(8, 4, stride, seed=1)
+        assert block(tf.zeros((1, 10, 14, 8))).shape == (1, 10, 14, 4)
+        assert [layer.dilation_rate[0] for layer in block.layers if "branch" in layer.name] == expected
     keras.utils.set_random_seed(5)
-    again = embedding_block(8, 4, 4, seed=1)
+    again = embedding_block(8, 4, 32, seed=1)
     for one, other in zip(block.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -103,9 +114,28 @@ def test_draws_follow_from_seed_and_position_alone():
 
 def test_the_label_is_thinned_to_the_reduction():
     for reduction, stride, expected in ((8, 1, 2 * 2), (8, 4, 8 * 8), (2, 4, 16 * 16)):
-        context = TermContext(tiny_network(), TINY_SPACE, 3, 20, loss_stride=stride)
+        context = TinyContext(tiny_network(), TINY_SPACE, 3, 20, loss_stride=stride)
         head = mixture_head(mixture_terms(replace(SOME, label_reduction=reduction, samples=999), context))
         assert head.of_view(view(0), 20).per_image == expected
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 4])
+def test_the_embedding_of_a_sample_is_that_of_its_place_in_the_enlarged_map(reduction):
+    head = mixture_head(terms_with(replace(SOME, label_reduction=reduction)))
+    levels = [tf.constant(np.random.default_rng(0).normal(size=(1, 8, 8, 8)), tf.float32)]
+    enlarged = head.thinned(tf.image.resize(head.block(levels[-1]), (16, 16)))
+    count = enlarged.shape[1] * enlarged.shape[2]
+    found = head.embedded(levels, tf.range(count)[None], (16, 16))
+    np.testing.assert_allclose(found[0], tf.reshape(enlarged, (count, -1)), atol=1e-6)
+
+
+def test_embeddings_are_of_length_one_only_if_the_settings_say_so():
+    lengths = {}
+    for normalize in (False, True):
+        head = mixture_head(terms_with(replace(SOME, normalize=normalize)))
+        lengths[normalize] = np.linalg.norm(head.of_view(view(0), 20).embeddings, axis=1)
+    np.testing.assert_allclose(lengths[True], 1.0, atol=1e-5)
+    assert lengths[False].std() > 0.01
 
 
 # The terms
@@ -147,6 +177,30 @@ def test_the_source_alone_and_a_target_without_weight_teach_the_same():
     control = {term.name: float(term(Step(source=view(0), target=view(1)))) for term in terms_with(target_weight=0.0)}
     assert control == pytest.approx(alone)
     assert alone["mode_consistency"] == 0
+
+
+def test_the_consistency_is_between_samples_of_the_same_nearest_mode_and_moves_no_mode(monkeypatch):
+    given, partners = {}, mixture.partners
+
+    def noted(*arguments):
+        given.update(zip(("label", "mode", "valid", "of_label", "of_mode"), arguments, strict=False))
+        given["found"] = partners(*arguments)
+        return given["found"]
+
+    monkeypatch.setattr(mixture, "partners", noted)
+    terms = terms_with()
+    step, head, consistency = Step(source=view(0), target=view(1)), mixture_head(terms), terms[2]
+    with tf.GradientTape() as tape:
+        value = consistency(step)
+    assert tape.gradient(value, head.modes.value) is None
+    samples = head.samples(step)
+    for name, (label, mode) in {"source": ("label", "mode"), "target": ("of_label", "of_mode")}.items():
+        each, counts = samples[name], samples[name].weight.numpy() > 0
+        np.testing.assert_array_equal(given[label].numpy()[counts], each.label.numpy()[counts])
+        np.testing.assert_array_equal(given[mode], nearest_mode(each.squared, given[label]))
+    positive, _, there = given["found"]
+    mine = np.flatnonzero(there & (samples["target"].weight > 0))
+    np.testing.assert_array_equal(given["mode"].numpy()[positive.numpy()[mine]], given["of_mode"].numpy()[mine])
 
 
 def test_mixed_images_stand_for_the_target():
@@ -211,6 +265,105 @@ def test_the_losses_fall_and_the_head_is_kept_once():
     assert not {id(variable) for variable in head.variables} & {id(variable) for variable in network.weights}
 
 
+def test_every_nth_step_modes_without_samples_start_anew_and_stand_still():
+    network = tiny_network()
+    settings = replace(SOME, restart_every=4)
+    method = SelfTraining(network, [CrossEntropyTerm("source"), *terms_with(settings, network)])
+    head = mixture_head(method.terms)
+    far = np.asarray(head.modes)
+    far[:, 1] = 1000.0
+    head.start_with(far, np.zeros(far.shape[:2]))
+    trained(method, 3)
+    assert np.asarray(head.counts).sum(axis=1).min() >= 100
+    assert not np.any(np.asarray(head.counts)[:, 1])
+    assert np.asarray(head.last.pushed).tolist() == [3 * 2 * PUSHED] * CLASSES
+    assert not np.any(head.restarts)
+    assert np.abs(np.asarray(head.modes)[:, 1]).min() > 900
+    trained(method, 1)
+    assert np.asarray(head.restarts).min() >= 1
+    assert not np.any(head.counts)
+    assert np.abs(np.asarray(head.modes)).max() < 50
+    momentum = next(each for each in method.optimizer.variables if "modes_momentum" in each.path)
+    assert not np.any(np.asarray(momentum)[:, 1])
+    assert np.any(np.asarray(momentum))
+    head.forget()
+    assert (int(head.steps), int(np.sum(head.last.pushed))) == (0, 0)
+    assert np.any(head.restarts)
+
+
+def test_without_restarts_modes_without_samples_stay_where_they_are():
+    network = tiny_network()
+    settings = replace(SOME, restart_every=None)
+    method = SelfTraining(network, [CrossEntropyTerm("source"), *terms_with(settings, network)])
+    head = mixture_head(method.terms)
+    far = np.asarray(head.modes)
+    far[:, 1] = 1000.0
+    head.start_with(far, np.zeros(far.shape[:2]))
+    trained(method, 4)
+    np.testing.assert_allclose(np.asarray(head.modes)[:, 1], 1000.0, atol=1)
+    assert not np.any(head.restarts)
+
+
+PALETTE = np.array([
+    [[230, 20, 20], [20, 230, 20], [20, 20, 230]],
+    [[20, 230, 230], [230, 20, 230], [230, 230, 20]],
+    [[10, 10, 10], [125, 125, 125], [245, 245, 245]],
+])  # fmt: skip
+
+
+def colours(number: int):
+    """A global batch of images whose classes have three colours each."""
+    random = np.random.default_rng(number)
+    label, colour = (np.kron(random.integers(0, 3, (4, 2, 2)), np.ones((1, 8, 8), int)) for _ in range(2))
+    image = PALETTE[label, colour] + random.normal(0, 8, (*label.shape, 3))
+    return {
+        "image": tf.constant(image, tf.float32),
+        "label": tf.constant(label.astype(np.uint8)),
+        "position": tf.range(4, dtype=tf.int64) + 4 * number,
+    }
+
+
+@pytest.mark.parametrize("restart_every", [25, None])
+def test_modes_come_nearer_and_each_keeps_a_share_of_a_class_that_has_as_many_colours(restart_every):
+    """Specification 6 (iv). Without restarts one mode of a class after another loses its samples."""
+    network = tiny_network(1)
+    settings = replace(SOME, consistency=0.0, dimension=8, samples=100, restart_every=restart_every)
+    terms = terms_with(settings, network)
+    method, head = SourceTraining(network, [CrossEntropyTerm("source"), *terms]), mixture_head(terms)
+    optimizer = build_optimizer(Optimizer(learning_rate=2e-3, schedule="constant"), 1000, [])
+    optimizer.build(method.trained_variables)
+    method.compile(optimizer=optimizer)
+
+    def embedded():
+        parts = [colours(10_000 + number) for number in range(4)]
+        maps = [head.block(network(part["image"])["features"]) for part in parts]
+        values = np.concatenate([tf.image.resize(each, (16, 16)) for each in maps]).reshape(-1, 8)
+        return values, np.concatenate([part["label"] for part in parts]).ravel()
+
+    def share_of_spread():
+        """Mean squared distance to the nearest own mode over that to the mean of the class, mean over the classes."""
+        values, label = embedded()
+        parts = []
+        for number, modes in enumerate(np.asarray(head.modes)):
+            mine = values[label == number]
+            near = ((mine[:, None] - modes) ** 2).sum(-1).min(axis=1).mean()
+            parts.append(near / ((mine - mine.mean(axis=0)) ** 2).sum(-1).mean())
+        return np.mean(parts)
+
+    values, label = embedded()
+    modes = started_modes(values, label, np.asarray(head.modes), seed=0)
+    head.start_with(modes, np.zeros(modes.shape[:2]))
+    before, step = share_of_spread(), tf.function(method.train_step, autograph=False)
+    for number in range(150):
+        step({"source": colours(number)})
+    shares = usage(*embedded(), np.asarray(head.modes))
+    if restart_every is None:
+        assert np.min(shares) < 0.01
+        return
+    assert share_of_spread() < 0.7 * before
+    assert np.min(shares) >= 0.05
+
+
 def test_accumulation_is_refused_by_the_settings_name():
     from training.errors import UserError
 
@@ -233,7 +386,8 @@ def test_modes_start_where_k_means_finds_them():
     before = np.ones((CLASSES, 3, 2), np.float32)
     modes = started_modes(values, label, before, seed=0)
     np.testing.assert_allclose(sorted(modes[1].round().tolist()), [[0, 0], [0, 5], [5, 0]])
-    np.testing.assert_array_equal(modes[[0, 2]], before[[0, 2]])
+    # Modes of classes without a sample are among the other embeddings.
+    np.testing.assert_allclose(modes[[0, 2]], np.broadcast_to(values.mean(0) + values.std(0), (2, 3, 2)), rtol=1e-5)
     np.testing.assert_array_equal(modes, started_modes(values, label, before, seed=0))
     shares = usage(values, label, modes)
     np.testing.assert_allclose(shares[1], 1 / 3)
@@ -246,17 +400,13 @@ def test_a_class_with_fewer_samples_than_modes_has_them_all():
     np.testing.assert_allclose(modes, np.broadcast_to([1.0, 2.0], (1, 3, 2)))
 
 
-def test_a_dead_mode_starts_anew_where_samples_are_far_from_the_others():
-    values, label = clouds()
-    modes = np.zeros((CLASSES, 3, 2), np.float32)
-    modes[1] = [[0, 0], [5, 0], [100, 100]]
-    found, moved = restarted(values, label, modes, seed=0)
-    assert moved == [0, 1, 0]
-    np.testing.assert_array_equal(found[1, :2], modes[1, :2])
-    np.testing.assert_allclose(found[1, 2], [0, 5], atol=0.5)
-    np.testing.assert_array_equal(found, restarted(values, label, modes, seed=0)[0])
-    assert restarted(values, label, found, seed=0)[1] == [0, 0, 0]
-    few, of_few = clouds((20, 20, 20))
-    assert restarted(few, of_few, modes, seed=0)[1] == [0, 0, 0]  # of so few samples nothing is said
-    same = restarted(np.zeros((500, 2), np.float32), np.ones(500, int), modes, seed=0)
-    assert same[1] == [0, 0, 0]
+def test_usage_is_told_in_the_order_of_the_modes():
+    shares = [np.array([0.1, 0.7, 0.2]), None]
+    assert usage_by_name(shares, ("a", "b")) == {"a": [0.1, 0.7, 0.2], "b": None}
+
+
+def test_distances_between_modes_of_a_class_and_to_other_classes():
+    modes = np.array([[[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]], [[0.0, 6.0], [9.0, 9.0], [9.0, 9.0]]])
+    (within, between), (_, other) = mode_distances(modes)
+    assert (within, between, other) == pytest.approx((4.0, 2.0, 2.0))
+    assert mode_distances(modes[:1, :1]) == [(None, None)]

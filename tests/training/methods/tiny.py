@@ -1,11 +1,15 @@
 """A network and batches small enough to train in a test."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from models.batch_norm import BatchNormalization
+from models.catalogue import NETWORKS
 from models.layers import Dropout
+from models.levels import LEVELS
 from training.methods.optimizers import build_optimizer
 from training.settings.schedule import Optimizer
 
@@ -19,8 +23,15 @@ def tiny_network(seed=0, batch_norm=False, dropout=0.0):
     x = BatchNormalization(momentum=0.9)(x) if batch_norm else x
     if dropout:  # of values, and of whole images as in stochastic depth
         x = x + Dropout(dropout, noise_shape=(None, 1, 1, 1))(Dropout(dropout)(x))
+    x = keras.layers.Identity(name="features")(x)
     logits = keras.layers.Conv2D(CLASSES, 1, name="head_classes")(x)
-    return keras.Model(image, {"logits": logits, "features": x})
+    return keras.Model(image, {"logits": logits, "features": x}, name="tiny")
+
+
+def give_levels(patch, name="tiny", layer="features"):
+    """Tell `with_levels` of a test's network whose features are its only level; `patch`: of pytest."""
+    patch.setitem(NETWORKS, name, replace(NETWORKS["compact"], backbone=name))
+    patch.setitem(LEVELS, name, (layer,))
 
 
 def batch(seed, label_share=1.0):

@@ -20,12 +20,12 @@ TINY_SPACE = LabelSpace("tiny", ("a", "b", "c")[:CLASSES], ((0, 0, 0),) * CLASSE
 class TinyContext(TermContext):
     """Of the tiny network, whose features are its only level."""
 
-    level_channels = 8
+    level_channels = (8,)
 
 
 def some_prototype_contrast(**more) -> PrototypeContrast:
     """Few draws, queues that are full soon, and a teacher that need not be sure."""
-    megabytes = 2e-6 * (ENTRIES + 0.5) * TinyContext.level_channels * CLASSES
+    megabytes = 2e-6 * (ENTRIES + 0.5) * TinyContext.level_channels[0] * CLASSES
     few = {"grid": 4, "anchors": 15, "negatives": 10, "pushed": 20, "confidence": 0.0}
     return PrototypeContrast(**{"queue_megabytes": megabytes, **few, **more})
 

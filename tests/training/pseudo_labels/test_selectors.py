@@ -31,6 +31,7 @@ def test_a_rare_class_wins_by_its_low_threshold():
     assert cbst(0.9, 0.25, 1.0).label(probs).tolist() == [[1]]
     assert with_thresholds(GlobalThresholdSelector(), 0.5, 0.5, 0.5).label(probs).tolist() == [[0]]
     assert cbst(0.9, 0.31, 1.0).label(probs).tolist() == [[255]]
+    assert cbst(0.9, 0.4).label(np.float32([[[0.55, 0.45]]])).tolist() == [[1]]  # .6111 and 1.125
 
 
 def test_equality_is_kept_and_the_lowest_class_wins_ties():

@@ -52,6 +52,13 @@ def test_by_hand():
     assert thinned.ranked_pixels.tolist() == [2, 1]
 
 
+@pytest.mark.parametrize(("portion", "expected"), [(0.2, 0.95), (0.25, 0.95), (0.3, 0.9), (0.5, 0.7)])
+def test_thresholds_of_ten_confidences(portion, expected):
+    confidence = np.float32([0.99, 0.95, 0.9, 0.8, 0.7, 0.65, 0.6, 0.55, 0.5, 0.4])
+    probs = np.stack([confidence, (1 - confidence) / 2, (1 - confidence) / 2], axis=-1)[None]
+    assert fit(lambda: [probs], "cbst", portion, stride=1).thresholds[0] == np.float32(expected)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 5), st.floats(0.01, 1), st.sampled_from(["cbst", "st"])

@@ -36,7 +36,8 @@ ONLINE = (
 
 MIXTURE = (
     *("drsl_plus", "adaptation.rounds=1", "adaptation.mixture.dimension=4", "adaptation.mixture.start=0.6"),
-    *("adaptation.mixture.samples=50", "data.schedules.rounds.average_weights=0.9"),
+    *("adaptation.mixture.samples=50", "adaptation.mixture.restart_every=2"),
+    "data.schedules.rounds.average_weights=0.9",
 )
 
 
@@ -88,7 +89,7 @@ def test_a_second_head_without_weights_is_plain_cbst(start, tmp_path):
         (ADVERSARIAL, ["partial.sha256", ("alignment", 4)]),
         (ONLINE, [("online_3", 2), "online_3.lasting.npz", ("online_5", 4)]),
         (RARE_CLASSES, ["class_counts_source.npy", ("round_1", 4)]),
-        (MIXTURE, [("source", 4), ("round_1", 4)]),
+        (MIXTURE, [("source", 4), ("source", 5), ("round_1", 4)]),  # before and after k-means
         (BALANCED, [("alignment_2", 8), ("round_1", 4)]),
     ],
     ids=["mean_teacher", "adversarial", "online", "rare_classes", "mixture", "balanced"],

@@ -42,9 +42,7 @@ def run(monkeypatch):
     """A run whose network has other weights within `source_statistics`."""
     network = tiny_network(batch_norm=True)
 
-    def with_levels(model):
-        outputs = {**model.output, "levels": [model.output["features"]]}
-        return keras.Model(model.inputs[0], outputs)
+    with_levels = keras.Model(network.inputs[0], {**network.output, "levels": [network.output["features"]]})
 
     @contextmanager
     def source_statistics(stage):
@@ -54,9 +52,9 @@ def run(monkeypatch):
         yield
         network.set_weights(before)
 
-    monkeypatch.setattr(contrast_report, "with_levels", with_levels)
     domains = SimpleNamespace(source=Images(), target=Images(), label_space=TINY_SPACE)
-    return SimpleNamespace(network=network, size=SIZE, domains=domains, source_statistics=source_statistics)
+    seen = {"network": network, "outputs_with_levels": with_levels}
+    return SimpleNamespace(size=SIZE, domains=domains, source_statistics=source_statistics, **seen)
 
 
 def all_cells(network, predicted: bool) -> PixelFeatures:
