@@ -80,8 +80,8 @@ def shape_note(name: str, sizes: Sequence[Size], size: Size) -> str | None:
     else:
         advice = "they are best left out, or cut to that shape (--size HEIGHTxWIDTH sets another one)"
     return (
-        f"{len(squeezed)} of the {len(sizes)} photos of {name} have another shape than {size[0]}x{size[1]} (height x "
-        f"width), such as {squeezed[0][0]}x{squeezed[0][1]}, and are squeezed to it: {advice}."
+        f"Photos of {name} of another shape than {size[0]}x{size[1]} (height x width), such as "
+        f"{squeezed[0][0]}x{squeezed[0][1]}, are squeezed to it ({len(squeezed)} of {len(sizes)}): {advice}."
     )
 
 

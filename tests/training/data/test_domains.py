@@ -140,7 +140,7 @@ def test_what_is_said_of_photos_at_the_start_is_said_again_on_resume(tmp_path):
     assert [sample.name for sample in begun.target.samples] == ["a"]
     assert [note.split(",")[0] for note in begun.notes] == [
         "Left out of the 2 photos of target",
-        "1 of the 1 photos of target have another shape than 256x512 (height x width)",
+        "Photos of target of another shape than 256x512 (height x width)",
     ]
     assert begun.notes == tuple(begun.all_notes) == tuple(begun.as_sentences()[1:])
     assert with_fixed_lists(load_domains(asked), asked, lists).notes == begun.notes

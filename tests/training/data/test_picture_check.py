@@ -122,8 +122,8 @@ LYING, STANDING, WIDE = (3000, 4000), (4000, 3000), (1000, 4000)
     [
         ([LYING] * 3, None),
         ([LYING, (2400, 4000)], None),  # a quarter is borne
-        ([*[STANDING] * 3, LYING], "3 of the 4 photos of x .*4000x3000, and are squeezed.*--size 320x256 suits"),
-        ([WIDE, *[LYING] * 3], "1 of the 4 photos of x .*best left out, or cut"),
+        ([*[STANDING] * 3, LYING], "Photos of x .*4000x3000, are squeezed to it .3 of 4.*--size 320x256 suits"),
+        ([WIDE, *[LYING] * 3], "squeezed to it .1 of 4.*best left out, or cut"),
     ],
 )
 def test_photos_of_another_shape_are_told_of(sizes, said):
