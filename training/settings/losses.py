@@ -126,9 +126,9 @@ class Mixture:
 
     `triplet`, `cross_entropy`, `consistency`: weights of its losses, see `training/losses/metric.py`; all 0 = no head.
     What the paper does not state: the triplets' margin (RepMet: 0.5), the form of the cross-entropy, whether embeddings
-    are of length 1 (RepMet: they are), and whether modes that no samples are near start anew. The published variance
-    and margin fit distances of any length: at length 1 no distance is above 2, so that the losses never come to rest
-    and push all modes of a class to one place; with `normalize` a variance of 0.05 and a margin of 0.3 leave them room.
+    are of length 1 (RepMet: they are; here too), and whether modes that no samples are near start anew. At length 1 no
+    distance is above 2: with the published variance of 0.5 and margins of 1 the losses never come to rest and push all
+    modes of a class to one place. With embeddings of any length the source model had 4 points less on the target.
     """
 
     modes: Annotated[int, Interval(ge=1, le=64)] = 3  # per class
@@ -138,12 +138,12 @@ class Mixture:
     triplet: Weight = 0.25
     cross_entropy: Weight = 0.1
     consistency: Weight = 0.0  # 0.1 in DRSL+
-    margin: Weight = 1.0  # of the triplets
-    beta: Weight = 1.0  # margin of the consistency
+    margin: Weight = 0.3  # of the triplets (published: 1)
+    beta: Weight = 0.3  # margin of the consistency (published: 1)
     squared: bool = False  # triplets of squared distances (RepMet)
     form: Literal["normalised", "literal", "repmet", "mixture"] = "normalised"  # of the cross-entropy
-    variance: Positive = 0.5  # of each mode
-    normalize: bool = False  # embeddings and modes are of length 1
+    variance: Positive = 0.05  # of each mode (published: 0.5)
+    normalize: bool = True  # embeddings and modes are of length 1
     start: Annotated[float, Interval(ge=0, lt=1)] = 0.25  # part of the warm-up before the modes start, by k-means ...
     start_embeddings: Count = 5000  # ... on so many embeddings per class
     restart_every: Count | None = 25  # steps: then modes that few samples are near start anew; None: never

@@ -30,7 +30,8 @@ def levels(monkeypatch):
     give_levels(monkeypatch)
 
 
-SOME = Mixture(dimension=4, samples=20, label_reduction=1, consistency=0.1)
+RAW = {"normalize": False, "variance": 0.5, "margin": 1.0, "beta": 1.0}  # published
+SOME = Mixture(dimension=4, samples=20, label_reduction=1, consistency=0.1, **RAW)
 
 
 def terms_with(settings=SOME, network=None, target_weight=1.0, adapts=True):

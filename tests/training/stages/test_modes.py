@@ -143,7 +143,7 @@ def test_a_label_reduction_without_effect_is_told(loss_stride, reduction, told, 
 
 def test_figures_tell_use_distances_and_restarts_in_the_order_of_the_modes(monkeypatch):
     network = tiny_network()
-    head = head_of(network, replace(EVERYTHING, modes=2, dimension=2))
+    head = head_of(network, replace(EVERYTHING, modes=2, dimension=2, normalize=False))
     head.start_with([[[0, 0], [4, 0]], [[0, 3], [9, 9]], [[90, 0], [0, 90]]], [[0.9, 0.1], [0.5, 0.5], [np.nan] * 2])
     head.restarts.assign([2, 1, 0])
     values, label = np.float32([[0, 0], [4, 0], [4, 0], [9, 9]]), np.array([0, 0, 0, 1])
