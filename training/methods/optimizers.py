@@ -200,8 +200,7 @@ def build_optimizer(
 
     Weight decay spares biases and batch-norm parameters. AdamW's is decoupled (variable -= lr * decay * variable, the
     head's with its own lr), SGD's is added to the clipped gradient. `average_weights` is the decay of a moving average
-    that replaces the weights after the stage.
-    `late_variables` may have no gradient before `begin_late` is called.
+    that replaces the weights after the stage. `late_variables` may have no gradient before `begin_late` is called.
     """
     common = {
         "learning_rate": learning_rate(settings, steps),

@@ -266,14 +266,20 @@ def test_the_losses_fall_and_the_head_is_kept_once():
     assert not {id(variable) for variable in head.variables} & {id(variable) for variable in network.weights}
 
 
-def test_every_nth_step_modes_without_samples_start_anew_and_stand_still():
+def with_far_modes(restart_every):
+    """A method and its head, the second mode of each class far from every sample."""
     network = tiny_network()
-    settings = replace(SOME, restart_every=4)
+    settings = replace(SOME, restart_every=restart_every)
     method = SelfTraining(network, [CrossEntropyTerm("source"), *terms_with(settings, network)])
     head = mixture_head(method.terms)
     far = np.asarray(head.modes)
     far[:, 1] = 1000.0
     head.start_with(far, np.zeros(far.shape[:2]))
+    return method, head
+
+
+def test_every_nth_step_modes_without_samples_start_anew_and_stand_still():
+    method, head = with_far_modes(restart_every=4)
     trained(method, 3)
     assert np.asarray(head.counts).sum(axis=1).min() >= 100
     assert not np.any(np.asarray(head.counts)[:, 1])
@@ -293,13 +299,7 @@ def test_every_nth_step_modes_without_samples_start_anew_and_stand_still():
 
 
 def test_without_restarts_modes_without_samples_stay_where_they_are():
-    network = tiny_network()
-    settings = replace(SOME, restart_every=None)
-    method = SelfTraining(network, [CrossEntropyTerm("source"), *terms_with(settings, network)])
-    head = mixture_head(method.terms)
-    far = np.asarray(head.modes)
-    far[:, 1] = 1000.0
-    head.start_with(far, np.zeros(far.shape[:2]))
+    method, head = with_far_modes(restart_every=None)
     trained(method, 4)
     np.testing.assert_allclose(np.asarray(head.modes)[:, 1], 1000.0, atol=1)
     assert not np.any(head.restarts)
