@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -23,6 +24,7 @@ from training.data.images import resize_image
 from training.data.picture_files import FORMATS, HEAD_BYTES, damaged, told_by
 from training.data.picture_pixels import Range, low_byte_tiles, measured, range_of_files, read_rgb
 from training.errors import UserError
+from training.files.reading import open_file
 
 # What is converted before it is reduced: Pillow averages no palettes, and would weight colours by transparency.
 PLAIN_MODES = {"1": "L", "P": "RGB", "LA": "L", "PA": "RGB", "RGBA": "RGB"}
@@ -70,15 +72,13 @@ def read_photo(upload: Upload, longest_side: int = WORKING_SIDE, sixteen_bit_ran
     try:
         # Other formats are left out, because an EPS would start another program. Not by its path: Pillow would map
         # the pixels of a plain TIFF into memory, wrongly where an orientation turns it.
-        with open(upload.path, "rb") as file, Image.open(file, formats=FORMATS) as picture:
+        with opened(upload) as file, Image.open(file, formats=FORMATS) as picture:
             own_size = _checked_size(picture, upload.name)
             image = _decoded(picture, upload, fitted(own_size, longest_side), sixteen_bit_range)
     except UserError:
         raise
     except Image.DecompressionBombError as error:
         raise _too_large(upload.name, "", JPEG_PIXELS) from error
-    except FileNotFoundError as error:
-        raise no_longer_here(upload) from error
     except Image.UnidentifiedImageError as error:
         raise _no_photo(upload) from error
     except DAMAGES as error:
@@ -119,14 +119,18 @@ def _pixel_limit(picture: Image.Image) -> int:
     return WHOLE_PIXELS if reducible else USUAL_PIXELS
 
 
-def no_longer_here(upload: Upload) -> UserError:
-    """Of an upload that the page has deleted."""
-    return UserError(f"{upload.name} is no longer here, uploads are deleted after a while: upload it again.")
+def opened(upload: Upload) -> BinaryIO:
+    """The upload, opened for reading; UserError where the page has deleted it."""
+    try:
+        return open_file(upload.path)
+    except UserError as error:
+        told = f"{upload.name} is no longer here, uploads are deleted after a while: upload it again."
+        raise UserError(told) from error
 
 
 def _no_photo(upload: Upload) -> UserError:
     """What the file is, where its first bytes tell."""
-    with open(upload.path, "rb") as file:
+    with opened(upload) as file:
         start = file.read(HEAD_BYTES)
     what = told_by(start) or f"is damaged or no picture: upload a photo as {PICTURE_FORMATS_TOLD}."
     return UserError(f"{upload.name} {what}")

@@ -171,7 +171,16 @@ def test_a_payload_without_a_file_is_told_so():
     assert upload_of(None) is None
     with pytest.raises(gr.Error):
         upload_of({"path": None, "url": "data:image/png;base64,xx"})
-    assert upload_of({"path": "/x/y.png", "orig_name": "../../a.png"}) == Upload(Path("/x/y.png"), "a.png")
+
+
+def test_files_outside_the_upload_folder_are_no_uploads(results, street_file, tmp_path):
+    uploaded = results.new() / "y.png"
+    assert upload_of({"path": str(uploaded), "orig_name": "../../a.png"}) == Upload(uploaded, "a.png")
+    (results.path / "link.png").symlink_to(street_file)
+    above = results.path / ".." / tmp_path.name
+    for path in (street_file, results.path / "link.png", above, results.path, Path("a.png")):
+        with pytest.raises(gr.Error, match="uploaded to this page"):
+            upload_of({"path": str(path), "orig_name": "a.png"})
 
 
 def test_the_look_asks_nothing_of_a_network():

@@ -268,6 +268,7 @@ def test_a_turned_tiff_has_its_turned_size(save, ramp):
     assert photo.own_size == photo.image.shape[:2] == (60, 40)
 
 
-def test_hidden_files_of_systems_are_no_uploads(tmp_path):
+def test_hidden_files_of_systems_are_no_uploads(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     payload = [{"path": str(tmp_path / name), "orig_name": name} for name in ("._a.jpg", "a.jpg", ".DS_Store")]
     assert [upload.name for upload in uploads_of(payload)] == ["a.jpg"]
