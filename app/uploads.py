@@ -1,6 +1,7 @@
 """From an uploaded file to a photo: every odd file becomes a right picture or one clear sentence."""
 
 import contextlib
+import struct
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ REDUCIBLE = ("L", "RGB", "CMYK", "YCbCr", *PLAIN_MODES)
 _one_large_picture = threading.Lock()
 
 # What Pillow raises, besides OSError, for files that somebody damaged or built to do harm.
-DAMAGES = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError)
+DAMAGES = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Photo:
 
 def range_for(known: Range | None, uploads: Iterable[Upload]) -> Range | None:
     """From which values 16-bit photos are stretched: `known`, of the model's training, or else those of all uploads."""
-    return known or range_of_files([upload.path for upload in uploads])
+    return known or range_of_files([upload.path for upload in uploads], USUAL_PIXELS, _one_large_picture)
 
 
 def read_photo(upload: Upload, longest_side: int = WORKING_SIDE, sixteen_bit_range: Range | None = None) -> Photo:
@@ -82,7 +83,7 @@ def read_photo(upload: Upload, longest_side: int = WORKING_SIDE, sixteen_bit_ran
     except Image.UnidentifiedImageError as error:
         raise _no_photo(upload) from error
     except DAMAGES as error:
-        raise UserError(f"{upload.name} is damaged: copy or download the photo again, or choose another.") from error
+        raise _damaged(upload) from error
     return Photo(Path(upload.name).stem, image, own_size, _note(upload.name, own_size, image.shape))
 
 
@@ -128,6 +129,10 @@ def opened(upload: Upload) -> BinaryIO:
         raise UserError(told) from error
 
 
+def _damaged(upload: Upload) -> UserError:
+    return UserError(f"{upload.name} is damaged: copy or download the photo again, or choose another.")
+
+
 def _no_photo(upload: Upload) -> UserError:
     """What the file is, where its first bytes tell."""
     with opened(upload) as file:
@@ -146,7 +151,10 @@ def _decoded(
     large = picture.width * picture.height > LARGE_PIXELS
     with _one_large_picture if large else contextlib.nullcontext():
         if sixteen_bit_range is not None and low_byte_tiles(picture) is not None:
-            return resize_image(read_rgb(upload.path, USUAL_PIXELS, sixteen_bit_range), size)
+            try:
+                return resize_image(read_rgb(upload.path, USUAL_PIXELS, sixteen_bit_range), size)
+            except UserError as error:  # it names the file in the upload folder
+                raise _damaged(upload) from error
         if picture.width * picture.height > USUAL_PIXELS:
             picture = _reduced(picture, max(picture.size) // longest, upload.name)
         return resize_image(load_picture(picture, USUAL_PIXELS, sixteen_bit_range, upload.name), size)
@@ -168,7 +176,7 @@ def _reduced(picture: Image.Image, factor: int, name: str) -> Image.Image:
 def _too_large(name: str, size: str, limit: int) -> UserError:
     return UserError(
         f"{name} is too large{size}: this page takes photos of this kind of up to {limit // 1_000_000} megapixels "
-        f"(JPEG: {JPEG_PIXELS // 1_000_000}), so make it smaller first."
+        f"(JPEG that is not progressive: {JPEG_PIXELS // 1_000_000}), so make it smaller first."
     )
 
 
