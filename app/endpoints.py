@@ -20,6 +20,8 @@ from training.errors import UserError
 
 # Gradio runs at most so many of the events with the same id at once, whoever asked; the others wait in its queue.
 QUICK = {"concurrency_id": "quick", "concurrency_limit": AT_ONCE}
+# Events that show the same file to download: one after the other, in the order in which they were asked for.
+ORDERED = {"concurrency_id": "ordered", "concurrency_limit": 1}
 LIGHT = {"concurrency_id": "light", "concurrency_limit": AT_ONCE}
 LONG = {"concurrency_id": "long", "concurrency_limit": LONG_JOBS_AT_ONCE}
 # Files arrive and leave as dictionaries: Gradio's own conversions would decode pictures before any limit is looked at,
