@@ -26,9 +26,10 @@ Report = Callable[[float, str], None]  # (share done, what is being done)
 @dataclass(frozen=True)
 class Line:
     """What became of one file: the shares of its classes by id and what is to be told of it, or the sentence that says
-    what is wrong with it."""
+    what is wrong with it. stem: what its results in the zip are called, without their endings."""
 
     name: str
+    stem: str
     shares: tuple[tuple[int, float], ...] = ()
     problem: str = ""
     note: str = ""
@@ -118,10 +119,10 @@ class _Work:
             try:
                 result = segment(self.model, read_photo(upload, sixteen_bit_range=limits))
             except UserError as error:
-                self.lines.append(Line(upload.name, problem=str(error)))
+                self.lines.append(Line(upload.name, stem, problem=str(error)))
                 continue
             overlaid = self._add(result, stem)
-            self.lines.append(Line(upload.name, result.shares, note=result.photo.note))
+            self.lines.append(Line(upload.name, stem, result.shares, note=result.photo.note))
             if len(self.previews) < PREVIEWS:
                 self.previews.append((overlaid, upload.name))
         return "" if limits == known else range_sentence("these uploads", limits)
@@ -151,7 +152,7 @@ class _Work:
         self._add_maps(result, name)
         if len(self.previews) < PREVIEWS and len(self.lines) % 30 == 0:
             self.previews.append((jpeg(picture), name))
-        self.lines.append(Line(name, result.shares))
+        self.lines.append(Line(name, name, result.shares))
 
     def _add(self, result: Segmented, stem: str) -> bytes:
         """Add what was chosen of one photo; its overlay as JPEG."""
@@ -171,12 +172,12 @@ class _Work:
 def _shares_csv(lines: Sequence[Line], model: LoadedModel) -> str:
     text = io.StringIO()
     table = csv.writer(text)
-    table.writerow(["name", *model.space.names])
+    table.writerow(["name", "file", *model.space.names])
     for line in lines:
         if not line.problem:
             shares = dict(line.shares)
             by_class = (f"{shares.get(class_id, 0.0):.6f}" for class_id in range(model.space.count))
-            table.writerow([_not_a_formula(line.name), *by_class])
+            table.writerow([_not_a_formula(line.name), _not_a_formula(line.stem), *by_class])
     return text.getvalue()
 
 

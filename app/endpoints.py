@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.processing_utils import move_files_to_cache
+from gradio.utils import get_upload_folder
 from gradio_client.utils import is_http_url_like
 
 from app.limits import AT_ONCE, LONG_JOBS_AT_ONCE
@@ -18,10 +20,12 @@ from training.errors import UserError
 
 # Gradio runs at most so many of the events with the same id at once, whoever asked; the others wait in its queue.
 QUICK = {"concurrency_id": "quick", "concurrency_limit": AT_ONCE}
+# Events that show the same file to download: one after the other, in the order in which they were asked for.
+ORDERED = {"concurrency_id": "ordered", "concurrency_limit": 1}
 LIGHT = {"concurrency_id": "light", "concurrency_limit": AT_ONCE}
 LONG = {"concurrency_id": "long", "concurrency_limit": LONG_JOBS_AT_ONCE}
-# Files arrive as the dictionaries that Gradio checked to lie in the upload folder, and leave as such: its own
-# conversions would decode pictures before any limit is looked at, and name results by their content.
+# Files arrive and leave as dictionaries: Gradio's own conversions would decode pictures before any limit is looked at,
+# and name results by their content.
 RAW = {"preprocess": False, "postprocess": False}
 
 _log = logging.getLogger("streetshift.page")
@@ -69,12 +73,17 @@ def local_files_only(component: gr.components.Component) -> gr.components.Compon
 
 
 def upload_of(payload: dict | None) -> Upload | None:
-    """The uploaded file of a Gradio payload."""
+    """The uploaded file of a Gradio payload.
+
+    Gradio itself checks the path only where the payload calls itself a file, which a program may leave out.
+    """
     if payload is None:
         return None
     if not payload.get("path"):
         raise message("No file arrived: upload the photo as a file.")
     path = Path(payload["path"])
+    if Path(os.path.realpath(get_upload_folder())) not in Path(os.path.realpath(path)).parents:
+        raise message("Send a file that was uploaded to this page: it opens no others.")
     return Upload(path, Path(payload.get("orig_name") or path.name).name)
 
 

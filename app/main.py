@@ -47,7 +47,7 @@ class Arguments:
     compare: Path | None = None
     """The model before adaptation. Not given: source.onnx beside the model, if it is there."""
     share: bool = False
-    """Give the page a public address for three days (through Gradio's servers)."""
+    """Give the page a public address for up to a week (through Gradio's servers)."""
     port: int | None = None
     """Not given: the first free one from 7860 on."""
     host: str = "127.0.0.1"
@@ -93,9 +93,11 @@ def check_address(host: str, port: int | None) -> None:
             if os.name != "nt":  # there the option would let two programs listen on one port
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be that of a host
         place = f"--host {host}" if port is None else f"--host {host} --port {port}"
-        raise UserError(f"The page cannot listen on {place} ({error.strerror}): choose another.") from error
+        raise UserError(
+            f"The page cannot listen on {place} ({getattr(error, 'strerror', error)}): choose another."
+        ) from error
 
 
 def open_models(arguments: Arguments) -> tuple[LoadedModel, LoadedModel | None]:

@@ -1,10 +1,12 @@
 """From an uploaded file to a photo: every odd file becomes a right picture or one clear sentence."""
 
 import contextlib
+import struct
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -23,6 +25,7 @@ from training.data.images import resize_image
 from training.data.picture_files import FORMATS, HEAD_BYTES, damaged, told_by
 from training.data.picture_pixels import Range, low_byte_tiles, measured, range_of_files, read_rgb
 from training.errors import UserError
+from training.files.reading import open_file
 
 # What is converted before it is reduced: Pillow averages no palettes, and would weight colours by transparency.
 PLAIN_MODES = {"1": "L", "P": "RGB", "LA": "L", "PA": "RGB", "RGBA": "RGB"}
@@ -30,7 +33,7 @@ REDUCIBLE = ("L", "RGB", "CMYK", "YCbCr", *PLAIN_MODES)
 _one_large_picture = threading.Lock()
 
 # What Pillow raises, besides OSError, for files that somebody damaged or built to do harm.
-DAMAGES = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError)
+DAMAGES = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Photo:
 
 def range_for(known: Range | None, uploads: Iterable[Upload]) -> Range | None:
     """From which values 16-bit photos are stretched: `known`, of the model's training, or else those of all uploads."""
-    return known or range_of_files([upload.path for upload in uploads])
+    return known or range_of_files([upload.path for upload in uploads], USUAL_PIXELS, _one_large_picture)
 
 
 def read_photo(upload: Upload, longest_side: int = WORKING_SIDE, sixteen_bit_range: Range | None = None) -> Photo:
@@ -70,19 +73,17 @@ def read_photo(upload: Upload, longest_side: int = WORKING_SIDE, sixteen_bit_ran
     try:
         # Other formats are left out, because an EPS would start another program. Not by its path: Pillow would map
         # the pixels of a plain TIFF into memory, wrongly where an orientation turns it.
-        with open(upload.path, "rb") as file, Image.open(file, formats=FORMATS) as picture:
+        with opened(upload) as file, Image.open(file, formats=FORMATS) as picture:
             own_size = _checked_size(picture, upload.name)
             image = _decoded(picture, upload, fitted(own_size, longest_side), sixteen_bit_range)
     except UserError:
         raise
     except Image.DecompressionBombError as error:
         raise _too_large(upload.name, "", JPEG_PIXELS) from error
-    except FileNotFoundError as error:
-        raise no_longer_here(upload) from error
     except Image.UnidentifiedImageError as error:
         raise _no_photo(upload) from error
     except DAMAGES as error:
-        raise UserError(f"{upload.name} is damaged: copy or download the photo again, or choose another.") from error
+        raise _damaged(upload) from error
     return Photo(Path(upload.name).stem, image, own_size, _note(upload.name, own_size, image.shape))
 
 
@@ -119,14 +120,22 @@ def _pixel_limit(picture: Image.Image) -> int:
     return WHOLE_PIXELS if reducible else USUAL_PIXELS
 
 
-def no_longer_here(upload: Upload) -> UserError:
-    """Of an upload that the page has deleted."""
-    return UserError(f"{upload.name} is no longer here, uploads are deleted after a while: upload it again.")
+def opened(upload: Upload) -> BinaryIO:
+    """The upload, opened for reading; UserError where the page has deleted it."""
+    try:
+        return open_file(upload.path)
+    except UserError as error:
+        told = f"{upload.name} is no longer here, uploads are deleted after a while: upload it again."
+        raise UserError(told) from error
+
+
+def _damaged(upload: Upload) -> UserError:
+    return UserError(f"{upload.name} is damaged: copy or download the photo again, or choose another.")
 
 
 def _no_photo(upload: Upload) -> UserError:
     """What the file is, where its first bytes tell."""
-    with open(upload.path, "rb") as file:
+    with opened(upload) as file:
         start = file.read(HEAD_BYTES)
     what = told_by(start) or f"is damaged or no picture: upload a photo as {PICTURE_FORMATS_TOLD}."
     return UserError(f"{upload.name} {what}")
@@ -142,7 +151,10 @@ def _decoded(
     large = picture.width * picture.height > LARGE_PIXELS
     with _one_large_picture if large else contextlib.nullcontext():
         if sixteen_bit_range is not None and low_byte_tiles(picture) is not None:
-            return resize_image(read_rgb(upload.path, USUAL_PIXELS, sixteen_bit_range), size)
+            try:
+                return resize_image(read_rgb(upload.path, USUAL_PIXELS, sixteen_bit_range), size)
+            except UserError as error:  # it names the file in the upload folder
+                raise _damaged(upload) from error
         if picture.width * picture.height > USUAL_PIXELS:
             picture = _reduced(picture, max(picture.size) // longest, upload.name)
         return resize_image(load_picture(picture, USUAL_PIXELS, sixteen_bit_range, upload.name), size)
@@ -164,7 +176,7 @@ def _reduced(picture: Image.Image, factor: int, name: str) -> Image.Image:
 def _too_large(name: str, size: str, limit: int) -> UserError:
     return UserError(
         f"{name} is too large{size}: this page takes photos of this kind of up to {limit // 1_000_000} megapixels "
-        f"(JPEG: {JPEG_PIXELS // 1_000_000}), so make it smaller first."
+        f"(JPEG that is not progressive: {JPEG_PIXELS // 1_000_000}), so make it smaller first."
     )
 
 

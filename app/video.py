@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from app.limits import FRAME_PIXELS, VIDEO_FRAMES, VIDEO_SECONDS, VIDEO_SIDE
-from app.uploads import Upload, fitted, no_longer_here
+from app.uploads import Upload, fitted, opened
 from export.video_reading import VIDEO_SUFFIXES, read_frames, read_timing
 from training.data.images import resize_image
 from training.errors import UserError
@@ -65,9 +65,6 @@ def _frame_size(path: Path) -> tuple[int, int]:
 
 def _is_container(upload: Upload) -> bool:
     """MP4 / MOV, Matroska / WebM or AVI, by their first bytes; UserError where the file is deleted."""
-    try:
-        with open(upload.path, "rb") as file:
-            head = file.read(12)
-    except FileNotFoundError as error:
-        raise no_longer_here(upload) from error
+    with opened(upload) as file:
+        head = file.read(12)
     return head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3" or (head[:4] == b"RIFF" and head[8:] == b"AVI ")

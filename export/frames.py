@@ -46,7 +46,7 @@ def target_frames(experiment: Experiment, space: LabelSpace) -> list[np.ndarray]
         UserError: the target is no longer where the run found it, or none of these images can be read.
     """
     data = experiment.data
-    target = load_domain(first_frames(data.target, CALIBRATION_FRAMES), space, data.size)
+    target = load_domain(first_frames(data.target, CALIBRATION_FRAMES), space, data.size, labelled=None)
     part = target.evenly_spaced(CALIBRATION_FRAMES)
     frames, errors = [], []
     for index in range(len(part)):

@@ -20,7 +20,7 @@ from export.video import segment_video
 from export.video_reading import VIDEO_SUFFIXES
 from models.terminal import accept_all_characters
 from training.data.photo_files import IMAGE_SUFFIXES, with_text_name
-from training.data.photo_folders import found_photos, is_list
+from training.data.photo_folders import found_photos, is_list, listed_paths
 from training.data.picture_files import MAX_PIXELS
 from training.data.picture_pixels import range_of_files, range_sentence
 from training.errors import UserError, printable
@@ -162,7 +162,7 @@ def found_files(text: str, out: Path) -> list[Path]:
         return [with_text_name(place)]
     if place.is_dir() and os.path.realpath(place) == os.path.realpath(out):  # resolve() does not survive circles
         raise UserError(f"--out {out} is the folder of the pictures: choose another, so that results stay apart.")
-    found = found_photos(place, SUFFIXES, results=out)
+    found = found_photos(place, SUFFIXES, results=None if lies_below(place, out) else out)
     files = [file for file in found.photos if file.is_file()]
     if not files:
         raise UserError(
@@ -174,16 +174,33 @@ def found_files(text: str, out: Path) -> list[Path]:
     return files
 
 
+def lies_below(place: Path, out: Path) -> bool:
+    """Does what `place` means lie in `out`, so that pictures there need not be results?"""
+    folder = Path(os.path.realpath(out))
+    places = [Path(os.path.realpath(each)) for each in (listed_paths(place) if is_list(place) else [place])]
+    return any(folder in (each, *each.parents) for each in places)
+
+
 def named(files: list[Path]) -> dict[str, Path]:
     """A name for the results of each file: its path below their common folder, without endings where that will do.
 
-    The name of a video is also a folder, of its frames' maps: no other result may lie in it.
+    The name of a video is also a folder, of its frames' maps: no other result may lie in it. Names that differ by case
+    alone are taken for the same, for on some disks they are.
+
+    Raises:
+        UserError: the files have no common folder.
     """
-    root = os.path.commonpath([os.path.abspath(file.parent) for file in files])
+    try:
+        root = os.path.commonpath([os.path.abspath(file.parent) for file in files])
+    except ValueError as error:
+        raise UserError(
+            "--input names files on several drives: give those of each drive in a run of its own."
+        ) from error
     whole = [Path(os.path.abspath(file)).relative_to(root) for file in files]
     stems = [path.with_suffix("") for path in whole]
-    folders = {stem for stem, file in zip(stems, files, strict=True) if is_video(file)}
-    unique = len(set(stems)) == len(stems) and not any(folders & set(stem.parents) for stem in stems)
+    folded = [Path(str(stem).casefold()) for stem in stems]
+    folders = {stem for stem, file in zip(folded, files, strict=True) if is_video(file)}
+    unique = len(set(folded)) == len(folded) and not any(folders & set(stem.parents) for stem in folded)
     return {name.as_posix(): file for name, file in zip(stems if unique else whole, files, strict=True)}
 
 

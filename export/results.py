@@ -66,10 +66,10 @@ class Results:
         Raises:
             UserError: a file cannot be written.
         """
+        self.write_maps(name, segmentation)  # first: JPEG does not hold every size
         if self.opacity is not None:
             overlay = Image.fromarray(segmentation.overlay(self.opacity))
             save(overlay, self.out / "overlays" / f"{name}.jpg", quality=92)
-        self.write_maps(name, segmentation)
         return Shares(segmentation.labels.shape, float(segmentation.confidence.mean()), segmentation.class_shares())
 
     def write_maps(self, name: str, segmentation: Segmentation) -> None:

@@ -38,6 +38,8 @@ def segment_video(
             size = image.shape[:2]
             shares.append(list(segmentation.class_shares().values()))
             confidences.append(segmentation.confidence.mean())
+    if not shares:
+        raise UserError(f"{file} holds no frame that can be read: convert it to .mp4.")
     by_class = dict(zip(segmenter.names, np.mean(shares, axis=0), strict=True))
     note = "" if writer is None else timing.note
     return Shares(size, float(np.mean(confidences)), by_class), note

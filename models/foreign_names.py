@@ -34,7 +34,8 @@ class NamingScheme:
     source: `(network, layer) -> Source | None` by their names here; None where such a file has nothing for the layer.
     block: regular expression of what begins the name of a tensor in one of the backbone's blocks.
     adapted: changes tensors before they are taken, for another normalisation of images. epsilon: of the batch-norms.
-    note: a sentence for the user. refusal: why such weights cannot serve although the architecture's name is the same.
+    note: a sentence for the user. refusal: says by the backbone here why such weights cannot serve although the
+    architecture's name is the same; None where they can.
     """
 
     title: str
@@ -45,7 +46,7 @@ class NamingScheme:
     adapted: Callable[[Tensors], Tensors] = lambda tensors: tensors
     epsilon: float = 1e-5  # PyTorch's own
     note: str = ""
-    refusal: str = ""
+    refusal: Callable[[str], str] | None = None
 
 
 # Mix Transformers. By part of our layer's name; {stage} and {block} count from 0, {number} is the stage from 1.
@@ -219,6 +220,15 @@ def efficientnet_lite(network: str, layer: str) -> Source | None:
     return Source(f"_blocks.{found['block']}.{LITE_PARTS[found['part']]}") if found else LITE_STEM.get(layer)
 
 
+def resnet_refusal(backbone: str) -> str:
+    if backbone.endswith("_v2"):
+        return "these normalise behind each convolution, {network} in front of it"
+    return (
+        "these halve the map in the 3x3 convolution of a stage's first block, {network} in the 1x1 convolution "
+        "in front of it, so that the same weights compute something else"
+    )
+
+
 SCHEMES = (
     NamingScheme(
         title="a Mix Transformer in Hugging Face's names",
@@ -242,6 +252,12 @@ SCHEMES = (
         block=r"block\d+\.\d+\.",
     ),
     NamingScheme(
+        title="an EfficientNet or a deeper MobileNetV2 in timm's names",
+        backbone="efficientnet_lite",
+        landmark="blocks.5.3.conv_dw.weight",  # MobileNetV2 has three blocks there
+        refusal=lambda backbone: "an EfficientNet-Lite is read in the names of efficientnet_pytorch alone",
+    ),
+    NamingScheme(
         title="a MobileNetV2 in timm's names",
         backbone="mobilenet_v2",
         landmark="blocks.0.0.conv_dw.weight",
@@ -263,7 +279,6 @@ SCHEMES = (
         title="a ResNet in torchvision's and timm's names",
         backbone="resnet",
         landmark="layer1.0.conv1.weight",
-        refusal="these halve the map in the 3x3 convolution of a stage's first block, {network} in the 1x1 convolution "
-        "in front of it, so that the same weights compute something else",
+        refusal=resnet_refusal,
     ),
 )

@@ -7,6 +7,7 @@
 """
 
 import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,9 +58,10 @@ def load_foreign_weights(model: keras.Model, network: Network, path: Path) -> Lo
             "or other weights"
         )
     if scheme.refusal:
+        published = f"--weights imagenet, a copy of {network.imagenet}, or " if network.imagenet else ""
         raise WeightsError(
-            f"{path} holds {scheme.title}: {scheme.refusal.format(network=network.title)}: pass --weights imagenet, a "
-            f"copy of {network.imagenet}, or --weights none"
+            f"{path} holds {scheme.title}: {scheme.refusal(network.backbone).format(network=network.title)}: pass "
+            f"{published}--weights none"
         )
     tensors = scheme.adapted(tensors)
     found = found_for(model, scheme, tensors)
@@ -219,11 +221,17 @@ def block_of(layer: str) -> str:
 
 
 def is_pickle(path: Path) -> bool:
-    """Is this a file of `torch.save`? Its name or its first bytes tell (a zip archive, or a pickle)."""
+    """Is this a file of `torch.save`, or an archive with one? Its name, its first bytes, or the names inside tell."""
     if path.suffix.lower() in PICKLES:
         return True
     with path.open("rb") as file:
-        return file.read(4)[:2] in (b"PK", b"\x80\x02")
+        if file.read(2) == b"\x80\x02":
+            return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(("data.pkl", *PICKLES)) for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
 
 
 def conversion(path: Path) -> str:

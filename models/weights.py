@@ -29,7 +29,7 @@ def load_weights(model: keras.Model, weights: str | Path) -> LoadedWeights:
             projects (`foreign_names.SCHEMES`).
 
     Raises:
-        WeightsError: no such file, a file of something else, another number of classes, or no download possible.
+        WeightsError: no such file, a file of something else, another size or number of classes, or no download.
     """
     if weights == "none":
         return LoadedWeights("none", "nothing", (), tuple(layer.name for layer in layers_with_weights(model)), ())
@@ -48,14 +48,21 @@ def load_weights(model: keras.Model, weights: str | Path) -> LoadedWeights:
 
 def load_checkpoint(model: keras.Model, path: Path, shapes: dict[str, tuple[int, ...]]) -> LoadedWeights:
     """Load a file whose variables have the paths of `model`'s; their shapes may still differ."""
-    expected = shapes_of(model)
-    differing = [name for name, shape in expected.items() if shapes[name] != shape]
+    differing = {
+        layer: (shapes[name], shape) for name, (layer, shape) in variables_of(model).items() if shapes[name] != shape
+    }
     if differing:
+        layer, (found, wanted) = next(iter(differing.items()))
+        difference = f"{layer} is {found} there and {wanted} here"
+        if not all(layer.startswith("head_") for layer in differing):
+            raise WeightsError(
+                f"{path} holds a network of another size than {NETWORKS[model.name].title} ({difference}): choose "
+                "--model to suit the file, or other weights"
+            )
         classes = model.output["logits"].shape[-1]
-        found, wanted = shapes[differing[0]], expected[differing[0]]
         raise WeightsError(
             f"{path} holds a {model.name} with another number of classes than the {classes} of this label space "
-            f"(a layer is {found} there and {wanted} here): choose the label space it was trained for, or other weights"
+            f"({difference}): choose the label space it was trained for, or other weights"
         )
     model.load_weights(path)
     return LoadedWeights(str(path), "checkpoint", tuple(layer.name for layer in layers_with_weights(model)), (), ())
@@ -131,14 +138,22 @@ def copied(source: keras.Model, model: keras.Model, origin: str) -> LoadedWeight
 
 
 def shapes_of(model: keras.Model) -> dict[str, tuple[int, ...]]:
-    """`{path in a .weights.h5 file: shape}`: Keras names layers there by class, numbered in order of the graph."""
-    seen, shapes = Counter(), {}
+    """`{path in a .weights.h5 file: shape}` of the variables of a model."""
+    return {path: shape for path, (_, shape) in variables_of(model).items()}
+
+
+def variables_of(model: keras.Model) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """`{path in a .weights.h5 file: (layer, shape)}`: Keras names layers there by class, numbered in order of the
+    graph."""
+    seen, variables = Counter(), {}
     for layer in model.layers:
         kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
         name = f"{kind}_{seen[kind]}" if seen[kind] else kind
         seen[kind] += 1
-        shapes |= {f"layers/{name}/vars/{i}": tuple(weight.shape) for i, weight in enumerate(layer.weights)}
-    return shapes
+        variables |= {
+            f"layers/{name}/vars/{i}": (layer.name, tuple(weight.shape)) for i, weight in enumerate(layer.weights)
+        }
+    return variables
 
 
 def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
@@ -150,6 +165,10 @@ def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
     except OSError as error:
         if is_pickle(path):
             raise WeightsError(conversion(path)) from error
+        if path.suffix.lower() == ".keras":
+            raise WeightsError(
+                f"{path} holds a whole Keras model: save its weights alone, with model.save_weights('x.weights.h5')"
+            ) from error
         raise WeightsError(
             f"{path} is not an HDF5 weights file ({first_line(error)}): expected .weights.h5 or {SUFFIX}"
         ) from error

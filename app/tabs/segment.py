@@ -7,7 +7,7 @@ import gradio as gr
 
 from app.context import PageContext
 from app.drawing import OPACITY, certainty_map, jpeg, label_png, write_masks, written
-from app.endpoints import QUICK, endpoint, file_data, hidden_photo, on_page, start_with, upload_of
+from app.endpoints import ORDERED, QUICK, endpoint, file_data, hidden_photo, on_page, start_with, upload_of
 from app.limits import MASK_SIDE
 from app.look import CERTAINTY_SCALE, hex_colours
 from app.segmenting import Segmented, segment
@@ -67,10 +67,10 @@ class SegmentTab:
             start_with(component, value)
 
     def _connect(self) -> None:
-        self.photo.change(**on_page(self.show), inputs=[self.photo, self.opacity], outputs=self.shown, **QUICK)
+        self.photo.change(**on_page(self.show), inputs=[self.photo, self.opacity], outputs=self.shown, **ORDERED)
         self.opacity.change(None, self.opacity, None, js=MOVE_MASKS)
         redrawn = {"inputs": [self.photo, self.opacity], "outputs": self.overlay_file, "show_progress": "hidden"}
-        self.opacity.change(**on_page(self.redraw), **redrawn, **QUICK)
+        self.opacity.change(**on_page(self.redraw), **redrawn, **ORDERED)
         endpoint(self.api, "segment", [hidden_photo(), self.opacity], ["label", "overlay", "confidence"], **QUICK)
 
     def show(self, photo: dict | None, opacity: float) -> tuple[Any, ...]:

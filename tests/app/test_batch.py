@@ -49,8 +49,9 @@ def test_good_files_are_done_and_bad_ones_are_named(model, save, tmp_path):
         assert np.mean(label == street(200, 100)) > 0.97
         assert "text.png" in bundle.read("problems.txt").decode()
     shares = rows_of(done.archive, "class_shares.csv")
-    assert shares[0] == ["name", *NAMES]
-    assert [float(value) for value in shares[1][1:]] == pytest.approx([0.4375, 0, 0.5, 0.0625, 0], abs=3e-4)
+    assert shares[0] == ["name", "file", *NAMES]
+    assert [row[:2] for row in shares[1:]] == [["one.png", "one"], ["one.png", "one-2"]]
+    assert [float(value) for value in shares[1][2:]] == pytest.approx([0.4375, 0, 0.5, 0.0625, 0], abs=3e-4)
     assert rows_of(done.archive, "classes.csv")[4] == ["3", "car", "0", "0", "142"]
 
 

@@ -75,7 +75,7 @@ def test_class_names_and_file_names_are_escaped(model, source, street_file):
     found = segment(model, Photo("tree", painted(everything), (64, 128)))
     assert "tree &lt;b&gt;" in legend(found, model.space)
     assert "<b>tree" not in legend(found, model.space)
-    table = batch(Batch((Line("<img src=x>.png", ((0, 1.0),)),), Path("x.zip"), ()), model.space)
+    table = batch(Batch((Line("<img src=x>.png", "x", ((0, 1.0),)),), Path("x.zip"), ()), model.space)
     assert "&lt;img src=x&gt;" in table
     assert "painted &lt;game&gt;" in banner(model)
     assert "mIoU 40.0 → <b>60.0</b>" in banner(model)
@@ -171,7 +171,16 @@ def test_a_payload_without_a_file_is_told_so():
     assert upload_of(None) is None
     with pytest.raises(gr.Error):
         upload_of({"path": None, "url": "data:image/png;base64,xx"})
-    assert upload_of({"path": "/x/y.png", "orig_name": "../../a.png"}) == Upload(Path("/x/y.png"), "a.png")
+
+
+def test_files_outside_the_upload_folder_are_no_uploads(results, street_file, tmp_path):
+    uploaded = results.new() / "y.png"
+    assert upload_of({"path": str(uploaded), "orig_name": "../../a.png"}) == Upload(uploaded, "a.png")
+    (results.path / "link.png").symlink_to(street_file)
+    above = results.path / ".." / tmp_path.name
+    for path in (street_file, results.path / "link.png", above, results.path, Path("a.png")):
+        with pytest.raises(gr.Error, match="uploaded to this page"):
+            upload_of({"path": str(path), "orig_name": "a.png"})
 
 
 def test_the_look_asks_nothing_of_a_network():
@@ -207,6 +216,14 @@ def test_the_page_works_without_a_source_model(model, results):
     assert about(context)["compares"] is False
 
 
+def test_one_event_at_a_time_shows_the_overlay_to_download(model, results):
+    page = build_page(PageContext(model, None, results, draw_few(results)))
+    button = next(block for block in page.blocks.values() if getattr(block, "elem_id", "") == "overlay-file")
+    events = [function for function in page.fns.values() if button in function.outputs]
+    assert len(events) == 2
+    assert {(event.concurrency_id, event.concurrency_limit) for event in events} == {("ordered", 1)}
+
+
 def test_examples_are_generated_streets(tmp_path, monkeypatch):
     monkeypatch.setattr("app.examples.FRAMES", (("city", 10), ("dusk", 10)))
     photos = [read_photo(Upload(path, path.name)) for path in draw_examples(tmp_path)]
@@ -236,11 +253,13 @@ def test_a_model_that_was_not_trained_on_its_target_says_so(model, source, stree
 
 
 def test_a_batch_says_how_many_files_its_table_leaves_out(model):
-    lines = tuple(Line(f"{number}.png", ((0, 1.0),)) for number in range(30))
+    lines = tuple(Line(f"{number}.png", str(number), ((0, 1.0),)) for number in range(30))
     assert "<p>18 more in the zip's table.</p>" in batch(Batch(lines, Path("x.zip"), ()), model.space)
 
 
-@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70000), ("203.0.113.5", None), ("no such host", None)])
+@pytest.mark.parametrize(
+    ("host", "port"), [("127.0.0.1", 70000), ("203.0.113.5", None), ("no such host", None), ("a..b", None)]
+)
 def test_an_address_to_listen_on_that_there_is_not_is_told_before_a_model_is_opened(host, port, capsys):
     options = ["--model", "none.onnx", "--host", host, *(["--port", str(port)] if port else [])]
     assert main(options) == 2

@@ -1,5 +1,6 @@
 """Every odd picture becomes a right one or one clear sentence."""
 
+import contextlib
 import io
 import struct
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -261,6 +263,36 @@ def test_narrow_16_bit_photos_are_stretched_over_all_uploads(save):
     assert range_for((1, 2), uploads) == (1, 2)
 
 
+def test_the_range_is_found_in_one_picture_at_a_time_and_none_above_the_limit(save, monkeypatch):
+    decoded = []
+
+    class Recorder(contextlib.nullcontext):
+        def __enter__(self):
+            decoded.append(True)
+
+    monkeypatch.setattr("app.uploads._one_large_picture", Recorder())
+    monkeypatch.setattr("app.uploads.USUAL_PIXELS", 64)
+    uploads = [save(f"{side}.png", np.full((side, side), 7000 + side, np.uint16)) for side in (8, 9)]
+    assert range_for(None, uploads) == (7008, 7009)
+    assert len(decoded) == 1
+
+
+def test_damaged_16_bit_colours_are_told_by_the_uploads_name(save):
+    content = np.random.default_rng(0).integers(0, 65536, (64, 64, 3)).astype(np.uint16)
+    path = save("x.png", np.zeros((1, 1), np.uint8)).path
+    cv2.imwrite(str(path), content)
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(UserError, match=r"^holiday\.png is damaged") as error:
+        read_photo(Upload(path, "holiday.png"), sixteen_bit_range=(0, 1000))
+    assert str(path) not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["short.png", "short.webp"])
+def test_a_photo_with_a_part_of_an_exif_is_told_so(save, ramp, name):
+    with pytest.raises(UserError, match=f"^{name} is damaged"):
+        read_photo(save(name, ramp, exif=b"Exif\0\0II*\0"))
+
+
 def test_a_turned_tiff_has_its_turned_size(save, ramp):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -268,6 +300,7 @@ def test_a_turned_tiff_has_its_turned_size(save, ramp):
     assert photo.own_size == photo.image.shape[:2] == (60, 40)
 
 
-def test_hidden_files_of_systems_are_no_uploads(tmp_path):
+def test_hidden_files_of_systems_are_no_uploads(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     payload = [{"path": str(tmp_path / name), "orig_name": name} for name in ("._a.jpg", "a.jpg", ".DS_Store")]
     assert [upload.name for upload in uploads_of(payload)] == ["a.jpg"]

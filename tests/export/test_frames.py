@@ -1,10 +1,12 @@
-"""The images an export is checked on, where some of the target's cannot be read."""
+"""The images an export is checked on, where the target lacks labels or some of its images cannot be read."""
+
+import shutil
 
 import numpy as np
 import pytest
 
 from export.frames import target_frames
-from tests.training.data.published_layouts import save
+from tests.training.data.published_layouts import save, write_cityscapes
 from training.command_line import experiment_of, parse
 from training.data.classes import LABEL_SPACES
 from training.errors import UserError
@@ -19,3 +21,12 @@ def test_photos_that_cannot_be_read_are_passed_over(tmp_path):
     (tmp_path / "b.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"a\.png is damaged"):
         target_frames(experiment, LABEL_SPACES["camvid11"])
+
+
+def test_a_published_target_needs_no_labels(tmp_path):
+    write_cityscapes(tmp_path)
+    shutil.rmtree(tmp_path / "gtFine")
+    options = ["--data", "gta5_cityscapes", "--source-root", str(tmp_path), "--target-root", str(tmp_path)]
+    experiment = experiment_of(parse([*options, "--size", "32x32"]))
+    frames = target_frames(experiment, LABEL_SPACES["cityscapes19"])
+    assert {frame.shape for frame in frames} == {(32, 32, 3)}

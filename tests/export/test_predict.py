@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 from PIL import Image
 
 from export import video_reading
-from export.predict import main, named
-from export.results import save
+from export.predict import found_files, main, named
+from export.progress import Progress
+from export.results import Results, save
 from export.segmenter import OnnxSegmenter
+from export.video import segment_video
 from export.video_reading import read_frames
 from export.video_writing import video_encoder
 from training.data.photo_files import pillow_heif
@@ -82,8 +85,40 @@ def test_names_are_unique_and_short_where_they_can_be(tmp_path):
     assert list(named([tmp_path / "a.png", tmp_path / "sub" / "a.png"])) == ["a", "sub/a"]
     assert list(named([tmp_path / "a.png", tmp_path / "a.jpg"])) == ["a.png", "a.jpg"]
     assert list(named([tmp_path / "sub" / "a.png"])) == ["a"]
+    assert list(named([tmp_path / "IMG_1.JPG", tmp_path / "img_1.png"])) == ["IMG_1.JPG", "img_1.png"]
     frame = tmp_path / "clip" / "000001.png"  # where the first frame's label of clip.mp4 would go
     assert list(named([tmp_path / "clip.mp4", frame])) == ["clip.mp4", "clip/000001.png"]
+
+
+def test_files_on_several_drives_are_refused(tmp_path, monkeypatch):
+    def commonpath(paths):
+        raise ValueError("Paths don't have the same drive")
+
+    monkeypatch.setattr("os.path.commonpath", commonpath)
+    with pytest.raises(UserError, match="several drives"):
+        named([tmp_path / "a.png"])
+
+
+def test_results_may_go_above_the_pictures(photos, tmp_path):
+    inside = tmp_path / "list.txt"
+    inside.write_text(f"{photos}\n")
+    for place in (photos, photos / "*", inside):
+        assert {file.name for file in found_files(str(place), photos.parent)} >= {"a.png", "b.jpg"}
+
+
+def test_maps_are_written_where_jpeg_cannot_hold_the_overlay(tmp_path):
+    wide = np.zeros((1, 66_000), np.uint8)
+    there = SimpleNamespace(labels=wide, overlay=lambda opacity: np.repeat(wide[:, :, None], 3, axis=2))
+    with pytest.raises(UserError, match="JPEG cannot hold"):
+        Results(tmp_path, 0.5, labels=True, confidence=False, pseudo_labels=None).write("wide", there)
+    assert Image.open(tmp_path / "labels" / "wide.png").width == 66_000
+
+
+def test_a_video_without_a_frame_that_can_be_decoded_is_one_sentence(clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("export.video.read_frames", lambda file: iter(()))
+    results = Results(tmp_path, None, labels=True, confidence=False, pseudo_labels=None)
+    with pytest.raises(UserError, match=r"clip\.mp4 holds no frame that can be read: convert"):
+        segment_video(SimpleNamespace(names=()), clip, "clip", results, Progress(1))
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from models.catalogue import NETWORKS
 from models.convert_torch import main
 from models.foreign_names import AUTHORS_PARTS, MODULE_PARTS, PUBLISHED_PARTS
+from models.foreign_weights import load_foreign_weights
 from models.segmenter import build_segmenter
 from models.weights import WeightsError, load_weights
 from tests.models.foreign_files import File, bottlenecks, mit_file, mobilenet_file, published_file, refused
@@ -67,6 +69,23 @@ def test_resnets_of_torch_are_refused_with_the_reason(tmp_path):
     with pytest.raises(WeightsError, match="halve the map in the 3x3 convolution of a stage's first block") as caught:
         load_weights(network, file.save(tmp_path))
     assert "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5" in str(caught.value)
+
+
+def test_a_network_without_published_weights_gets_its_own_reason_and_advice(network, tmp_path):
+    file = File()
+    file.add("layer1.0.conv1", 64, 64, 3, 3, bias=False)
+    with pytest.raises(WeightsError, match=r"normalise behind each convolution, DeepLab.*: pass --weights none$"):
+        load_foreign_weights(network, NETWORKS["deeplab_v2_resnet18_v2"], file.save(tmp_path))
+
+
+def test_efficientnets_of_timm_are_not_called_a_mobilenet(network, tmp_path):
+    file = File()
+    for place in ("0.0", "5.3"):
+        file.add(f"blocks.{place}.conv_dw", 8, 1, 3, 3, bias=False)
+    path = file.save(tmp_path)
+    refused(network, path, "an EfficientNet or a deeper MobileNetV2 in timm's names, and SegFormer, MiT-B0 has no such")
+    with pytest.raises(WeightsError, match="is read in the names of efficientnet_pytorch alone: pass --weights imag"):
+        load_foreign_weights(network, NETWORKS["deeplab_v3plus_efficientnet_lite0"], path)
 
 
 def test_unknown_names_are_refused(network, tmp_path):

@@ -1,5 +1,7 @@
 """Starting weights: loaded completely and reported, or refused in one sentence."""
 
+import zipfile
+
 import h5py
 import keras
 import numpy as np
@@ -85,6 +87,13 @@ def test_another_number_of_classes_is_refused(checkpoint):
         build_segmenter(NAME, 19, weights=str(checkpoint))
 
 
+def test_another_size_of_the_same_architecture_is_not_blamed_on_the_classes(network, folder):
+    file = folder / "wide.weights.h5"
+    build_segmenter("deeplab_v2_mobilenet_v2", 19).save_weights(file)
+    with pytest.raises(WeightsError, match=r"another size than .*0\.35 \(Conv1 is .*choose --model to suit the file"):
+        load_weights(network, file)
+
+
 def test_a_missing_file_is_refused(network, folder):
     with pytest.raises(WeightsError, match=r"no weights file at .*nowhere.weights.h5: pass"):
         load_weights(network, folder / "nowhere.weights.h5")
@@ -95,6 +104,16 @@ def test_a_file_of_something_else_is_refused(network, folder):
     text.write_text("not weights")
     with pytest.raises(WeightsError, match="is not an HDF5 weights file"):
         load_weights(network, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("a.keras", r"save_weights\('x\.weights\.h5'\)"), ("a.npz", "not an HDF5 weights file")]
+)
+def test_an_archive_of_something_else_is_not_called_a_pickle(network, folder, name, words):
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        archive.writestr("config.json", "{}")
+    with pytest.raises(WeightsError, match=words):
+        load_weights(network, folder / name)
 
 
 def test_a_truncated_file_is_refused(network, checkpoint, folder):

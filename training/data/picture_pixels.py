@@ -6,6 +6,7 @@ stands before its pixels counts. 16 bits become 8 by `to_8_bits`.
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,15 +124,19 @@ def to_8_bits(pixels: np.ndarray, sixteen_bit_range: Range | None) -> np.ndarray
     return np.clip(np.rint(stretched), 0, 255).astype(np.uint8)
 
 
-def range_of_files(paths: Sequence[Path]) -> Range | None:
+def range_of_files(
+    paths: Sequence[Path], max_pixels: int = MAX_PIXELS, decoding: AbstractContextManager | None = None
+) -> Range | None:
     """The `sixteen_bit_range` for these pictures: percentiles 0.1 and 99.9 of values of some of them, evenly spaced.
 
     None where none of those looked at has 16 bits, or where their values span half of what 16 bits can hold: these
-    lose nothing by the high byte. 0 and 65535, which mark missing values, are not counted. Files that cannot be read
-    are passed over: whoever reads them says so.
+    lose nothing by the high byte. 0 and 65535, which mark missing values, are not counted. Files that cannot be read,
+    or have more than `max_pixels`, are passed over: whoever reads them says so. decoding: entered while a picture is
+    decoded, a lock for example.
     """
-    deep = [path for path in _spaced(paths, RANGE_HEADERS) if _is_deep(path)]
-    return range_of_values([values for path in _spaced(deep, RANGE_PICTURES) for values in _values(path)])
+    deep = [path for path in _spaced(paths, RANGE_HEADERS) if _is_deep(path, max_pixels)]
+    chosen = _spaced(deep, RANGE_PICTURES)
+    return range_of_values([values for path in chosen for values in _values(path, max_pixels, decoding)])
 
 
 def range_of_values(values: Sequence[np.ndarray]) -> Range | None:
@@ -158,20 +163,21 @@ def _spaced(paths: Sequence[Path], most: int) -> list[Path]:
     return [paths[place] for place in places]
 
 
-def _is_deep(path: Path) -> bool:
+def _is_deep(path: Path, max_pixels: int) -> bool:
     try:
-        with opened_picture(path) as image:
+        with opened_picture(path, max_pixels) as image:
             return image.mode.startswith("I") or low_byte_tiles(image) is not None
     except UserError:
         return False
 
 
-def _values(path: Path) -> list[np.ndarray]:
+def _values(path: Path, max_pixels: int, decoding: AbstractContextManager | None) -> list[np.ndarray]:
     """Evenly spaced values of a picture of 16 bits; none where it is damaged."""
     try:
-        with opened_picture(path) as image:
-            values = np.asarray(image) if image.mode.startswith("I") else None
-        values = (deep_colors(path) if values is None else values).ravel()
+        with decoding or nullcontext():
+            with opened_picture(path, max_pixels) as image:
+                values = np.asarray(image) if image.mode.startswith("I") else None
+            values = (deep_colors(path, max_pixels) if values is None else values).ravel()
+            return [values[:: max(1, values.size // RANGE_PIXELS)].copy()]
     except Exception:  # as in `rgb`
         return []
-    return [values[:: max(1, values.size // RANGE_PIXELS)]]
