@@ -18,11 +18,9 @@ from training.data.input_pipeline import evaluation_stream
 from training.distribution.memory import out_of_memory_predicting, out_of_memory_said
 from training.distribution.shares import ALONE, Share
 from training.prediction.label_images import Predictions
-from training.prediction.predictor import Predictor
+from training.prediction.predictor import Predictor, images_at_once
 from training.probability_maps.enlarging import Enlarged
 from training.progress import Meter, console
-
-PREDICTION_BATCH = 8
 
 CACHE_BYTES = 1 << 30
 
@@ -34,7 +32,7 @@ class TargetPredictions(Predictions):
         predictor: gives coarse probabilities.
         dataset: images, in the order of the results.
         size: (height, width) the images are brought to; the probabilities come at the same size.
-        batch_size: images predicted at once.
+        batch_size: images predicted at once; None = `images_at_once` of this size.
         cache_bytes: at most this much is kept in memory between passes, but always one batch.
         share: the images that it gives are this share's, `mine`.
     """
@@ -44,11 +42,12 @@ class TargetPredictions(Predictions):
         predictor: Predictor,
         dataset: Dataset,
         size,
-        batch_size: int,
+        batch_size: int | None = None,
         cache_bytes: int = CACHE_BYTES,
         share: Share = ALONE,
     ):
-        self.predictor, self.dataset, self.size, self.batch_size = predictor, dataset, tuple(size), batch_size
+        self.predictor, self.dataset, self.size = predictor, dataset, tuple(size)
+        self.batch_size = batch_size = batch_size or images_at_once(self.size)
         self.names, self.source = tuple(sample.name for sample in dataset.samples), dataset.name
         self.class_names = dataset.label_space.names
         self.classes = len(self.class_names)
