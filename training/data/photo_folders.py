@@ -66,9 +66,14 @@ class FoundPhotos:
 
     @property
     def folder(self) -> Path:
-        """The folder that all photos lie below."""
+        """The folder that all photos lie below; UserError where there is none, as on two drives of Windows."""
         parents = {os.path.abspath(photo.parent) for photo in self.photos}
-        return self.place if self.place.is_dir() or not parents else Path(os.path.commonpath(parents))
+        if self.place.is_dir() or not parents:
+            return self.place
+        try:
+            return Path(os.path.commonpath(parents))
+        except ValueError as error:
+            raise UserError(f"The photos of {self.place} lie on several drives: name those of one drive.") from error
 
     @property
     def sentences(self) -> list[str]:
