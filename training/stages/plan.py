@@ -104,7 +104,7 @@ def check_batches(stages: tuple[Stage, ...], model: Model) -> None:
         schedule = stage.schedule
         if schedule is None:
             continue
-        share_of_this_process().replica_batch(schedule.batch_size, schedule.accumulate)
+        share_of_this_process().replica_batch(schedule.batch_size, schedule.accumulate, stage.setting)
         if schedule.accumulate == 1 or not stage.scored:  # a stage that leaves the segmenter alone has its own check
             continue
         parts = f"stage {stage.name}: accumulate={schedule.accumulate}"

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -89,6 +90,7 @@ class RoundStage(Stage):
     source_share: how much of the source takes part; None = it does not.
     """
 
+    setting: ClassVar = "data.schedules.rounds"
     settings: Rounds
     number: int
     count: int
@@ -132,7 +134,7 @@ class RoundStage(Stage):
         # 3. Training.
         set_batch_norm(network, self.schedule.batch_norm)
         context = term_context(run, self.seed_in(run), self.schedule.steps)
-        kept = {"setting": "data.schedules.rounds"}
+        kept = {"setting": self.setting}
         if adaptation.adversarial_term is None:
             method = round_method(network, adaptation, data, self.schedule.steps, soft, context)
         else:

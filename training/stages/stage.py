@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -50,9 +51,10 @@ class Stage:
     own_reference: it compares this one with itself, not with the reference before. ends_run: as many collapses in a row
     end the run, where the recipe says so; 0 = it never ends it. labelled: it learns from labels that the other model of
     `--warm-start` may have made. takes_target_statistics: from it on the network's batch-norm statistics are the
-    target's.
+    target's. setting: where its schedule stands in the settings.
     """
 
+    setting: ClassVar[str] = "data.schedules.STAGE"
     name: str
     title: str
     phrase: str
