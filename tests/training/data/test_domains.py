@@ -139,6 +139,7 @@ def test_what_is_said_of_photos_at_the_start_is_said_again_on_resume(tmp_path):
     begun = with_fixed_lists(load_domains(asked), asked, lists)
     assert [sample.name for sample in begun.target.samples] == ["a"]
     assert [note.split(",")[0] for note in begun.notes] == [
+        "Photos of source of another shape than 256x512 (height x width)",
         "Left out of the 2 photos of target",
         "Photos of target of another shape than 256x512 (height x width)",
     ]
