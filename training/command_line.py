@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -252,8 +253,9 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def tiny(experiment: Experiment) -> Experiment:
-    """Every stage of the experiment with a few small steps: for --smoke and for tests."""
-    data, adaptation = experiment.data, experiment.recipe.adaptation
+    """Every stage of the experiment with a few small steps and images: for --smoke and for tests."""
+    data, adaptation, share = experiment.data, experiment.recipe.adaptation, experiment.labelled_share
+    divided = 1 if share is None else ceil(1 / min(share, 1 - share))  # images, so that no part of the target is empty
     height, width = data.size
     size = (64, max(64, round(64 * width / height / 32) * 32))
     data = replace(
@@ -263,7 +265,7 @@ def tiny(experiment: Experiment) -> Experiment:
         translator=Translator(channels=4, blocks=2, crop=size),
         schedules={name: _short(schedule, 6 if name == "warm_up" else 3) for name, schedule in data.schedules.items()},
         source=_few(data.source, 12),
-        target=_few(data.target, 8),
+        target=_few(data.target, max(8, divided)),
         evaluation=_few(data.evaluation, 4),
         source_evaluation=_few(data.source_evaluation, 4),
         minimum_source_images=min(data.minimum_source_images, 8),
@@ -280,7 +282,7 @@ def _short(schedule: Schedule, steps: int) -> Schedule:
 
 
 def _few(domain: Domain | None, count: int) -> Domain | None:
-    return replace(domain, count=count) if domain is not None and domain.reader == "streetsim" else domain
+    return None if domain is None else replace(domain, count=count)
 
 
 def catalogue():

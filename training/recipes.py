@@ -61,7 +61,7 @@ HALVE_EVERY_TWO_ROUNDS = 2**-0.5
 IAST_DECAY = (2 / 3) ** 0.5  # 3e-5, 2.5e-5, 2e-5
 HIAST_DECAY = (1 / 3) ** 0.5  # 3e-6 in the first round, 1e-6 in the third
 CRST_SOURCE = SourceShare(share=0.03, step=0.0025, maximum=0.06, policy="random")
-CRST_MINING = RareClassMining(probability=0.8, classes=0, threshold=1e-3)
+CRST_MINING = RareClassMining(probability=0.8, classes=0, threshold=1e-3, domains="target")
 
 
 def drsl(mixture: Mixture) -> Rounds:

@@ -88,7 +88,7 @@ def _free_name(experiment) -> Path:
 
 def _carry_out(opened: tuple[RunDirectory, Experiment] | None, devices: Devices) -> None:
     """The whole run; `opened` is the chief's run directory and experiment, which the other workers learn from it."""
-    strategy = start_tensorflow(devices)
+    strategy = start_tensorflow(devices, opened[1].trained_schedules if opened else ())
     from training.distribution.workers import noticing_loss, on_chief
     from training.evaluation.watch import scored_stages
     from training.progress import console

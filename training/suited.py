@@ -3,7 +3,7 @@
 Tuples of settings as `--set` takes them, with their reasons.
 """
 
-from training.presets import EMBEDDED, PUBLISHED
+from training.presets import DATA, EMBEDDED, PUBLISHED
 
 _HIAST_ON_SMALL_DATA = (
     "adaptation.copy_paste.hard_classes=0.3",  # published 14 / 19: of CamVid's classes 8, and cars lost 7 to 10 IoU
@@ -31,7 +31,14 @@ _UPLR_ON_STREETS = (
 
 _UPLR_ON_PHOTOS = ("alignment.sampler.shift=median", "alignment.sampler.slope=20")  # for the same reason
 
-# IAST and HIAST have schedules of their own on the published pairs, `PAPER_ROUND` is CBST's and CRST's.
+# `PAPER_ROUND` is CBST's and CRST's, with the learning rate of CRST; IAST and HIAST have schedules of their own on the
+# published pairs.
+_CBST_RATE = ("data.schedules.rounds.optimizer.learning_rate=1e-4",)  # in the first round
+_CRST_SUBSETS = ("adaptation.source_share.seed=3",)
+_OF_CITYSCAPES = (  # CBST and CRST train on 505 of the 2975 images
+    "adaptation.image_selection=on",
+    f"adaptation.image_selection.share={505 / 2975}",
+)
 _AS_PUBLISHED = (
     "data.schedules.rounds.optimizer.name=adamw",
     "data.schedules.rounds.optimizer.learning_rate=3e-6",  # 3e-5 for the head
@@ -42,6 +49,7 @@ _IAST_AS_PUBLISHED = (
     *_AS_PUBLISHED,
     "data.schedules.rounds.steps=6234",  # GTA5, twice
     "data.schedules.rounds.batch_size=8",
+    "data.schedules.rounds.optimizer.horizon=9351",  # three halves of the steps: the rate ends at a quarter
 )
 _HIAST_AS_PUBLISHED = (*_AS_PUBLISHED, "data.schedules.rounds.steps=8000", "data.schedules.rounds.batch_size=6")
 
@@ -73,6 +81,7 @@ _DAFORMER_AS_PUBLISHED = (
     "data.size=512,1024",
     "data.crop=512,512",
 )
+_SYNTHIA_SHARE = ("adaptation.rare_class_sampling.least_share=0.0031",)  # 3000 pixels of its 760 x 1280
 # Of `best` on photos; its blend was chosen on two pairs (tests/benchmarks/README.md).
 _BEST_ON_PHOTOS = (
     "data.schedules.online.steps=300",
@@ -97,7 +106,7 @@ _BEST_AS_PUBLISHED = (
     "adaptation.mean_teacher.scales=1.0",
     "logit_adjustment=0",
 )
-_DRSL_AS_PUBLISHED = ("adaptation.mixture.start=0.02",)  # 2000 of 100,000 steps
+_DRSL_AS_PUBLISHED = ("adaptation.mixture.start=0.02", *_CRST_SUBSETS)  # 2000 of 100,000 steps
 
 _PGPC_AS_PUBLISHED = (
     *_DAFORMER_AS_PUBLISHED,
@@ -115,10 +124,27 @@ _PIXELS_AS_PUBLISHED = (
     "adaptation.losses.contrast.pixels=None",
 )
 
+
+def _as_cbst(recipe: str, name: str) -> tuple[str, ...]:
+    """Of the recipes in CBST's program, and in CRST's; DRSL trains on all images of the target."""
+    own = _CRST_SUBSETS if recipe in _CRST else _CBST_RATE
+    selects = DATA[name].target.reader == "cityscapes"
+    return (*own, *(_OF_CITYSCAPES if selects else ()))
+
+
+_CBST, _CRST = ("st", "st_sp", "cbst", "cbst_sp"), ("lrent", "mrkld")
+_ONLINE_AS_PUBLISHED = {
+    "daformer": _DAFORMER_AS_PUBLISHED,
+    "mic": _DAFORMER_AS_PUBLISHED,
+    "pgpc": _PROTOTYPES_AS_PUBLISHED,
+    "pgpc_code": _PIXELS_AS_PUBLISHED,
+    "best": _BEST_AS_PUBLISHED,
+}
+
 SUITED: dict[tuple[str, str], tuple[str, ...]] = {
+    **{(recipe, name): _as_cbst(recipe, name) for recipe in (*_CBST, *_CRST) for name in PUBLISHED},
     **{("best", name): _BEST_ON_STREETS for name in EMBEDDED},
     **{("best", name): _BEST_ON_PHOTOS for name in ("streetsim_camvid", "folders")},
-    **{("best", name): _BEST_AS_PUBLISHED for name in PUBLISHED},
     **{("iast", name): _IAST_ON_STREETS for name in EMBEDDED},
     **{("iast", name): _IAST_AS_PUBLISHED for name in PUBLISHED},
     ("iast", "synthia_cityscapes"): (*_IAST_AS_PUBLISHED, "alignment.weight=0.001"),
@@ -130,8 +156,10 @@ SUITED: dict[tuple[str, str], tuple[str, ...]] = {
     **{("uplr", name): _UPLR_ON_PHOTOS for name in ("streetsim_camvid", "folders")},
     **{("uplr", name): _UPLR_AS_PUBLISHED for name in PUBLISHED},
     **{(recipe, name): _DRSL_AS_PUBLISHED for recipe in ("drsl", "drsl_plus") for name in PUBLISHED},
-    **{(recipe, name): _DAFORMER_AS_PUBLISHED for recipe in ("daformer", "mic") for name in PUBLISHED},
-    **{("pgpc", name): _PROTOTYPES_AS_PUBLISHED for name in PUBLISHED},
-    **{("pgpc_code", name): _PIXELS_AS_PUBLISHED for name in PUBLISHED},
+    **{(recipe, name): settings for recipe, settings in _ONLINE_AS_PUBLISHED.items() for name in PUBLISHED},
+    **{
+        (recipe, "synthia_cityscapes"): (*settings, *_SYNTHIA_SHARE)
+        for recipe, settings in _ONLINE_AS_PUBLISHED.items()
+    },
 }
 """By recipe and data: what `with_overrides` applies before the user's own."""

@@ -34,7 +34,7 @@ def rows_of(path: pathlib.Path) -> list[str]:
     from training.data.images import resize_label
     from training.evaluation.confusion import Confusion
     from training.prediction.predictor import Predictor
-    from training.prediction.target_predictions import PREDICTION_BATCH, TargetPredictions
+    from training.prediction.target_predictions import TargetPredictions
     from training.run_directory.paths import RunDirectory
     from training.stages.network import build_network
 
@@ -48,7 +48,7 @@ def rows_of(path: pathlib.Path) -> list[str]:
             labelled = dataset.with_label_folder(directory.pseudo_labels / stage)
             confusion, entropies, kept = Confusion(space.count), [], []
             predictor = Predictor(network).with_views(flips=(False, True))
-            for index, probs in enumerate(TargetPredictions(predictor, dataset, data.size, PREDICTION_BATCH)()):
+            for index, probs in enumerate(TargetPredictions(predictor, dataset, data.size)()):
                 entropies.append(-np.mean(np.sum(probs.coarse * np.log(np.maximum(probs.coarse, 1e-12)), axis=-1)))
                 label = labelled.read_label(index)
                 truth = resize_label(dataset.read_label(index), label.shape)

@@ -74,18 +74,18 @@ def ours(network, dataset, size, out: Path, cache_mib: int) -> tuple[Callable, C
     that predicts so many images at once."""
     from training.prediction.label_files import LabelFolder
     from training.prediction.label_images import label_images
-    from training.prediction.predictor import Predictor
-    from training.prediction.target_predictions import PREDICTION_BATCH, TargetPredictions
+    from training.prediction.predictor import Predictor, images_at_once
+    from training.prediction.target_predictions import TargetPredictions
     from training.pseudo_labels import ClassBalancedSelector
 
     predictor = Predictor(network, flips=(False, True))
 
     def work() -> float:
-        predictions = TargetPredictions(predictor, dataset, size, PREDICTION_BATCH, cache_mib << 20)
+        predictions = TargetPredictions(predictor, dataset, size, cache_bytes=cache_mib << 20)
         label_images(predictions, ClassBalancedSelector(portion=PORTION, stride=STRIDE), LabelFolder(out))
         return 0.0
 
-    return work, predictor.coarse_probs, PREDICTION_BATCH
+    return work, predictor.coarse_probs, images_at_once(size)
 
 
 def published(network, dataset, size, out: Path, cache_mib: int) -> tuple[Callable, Callable, int]:

@@ -53,7 +53,7 @@ def compared(run: pathlib.Path, stage: str, gamma: float) -> tuple[list[Labels],
     from training.evaluation.confusion import Confusion
     from training.prediction.label_images import LabelsInMemory, label_images
     from training.prediction.predictor import Predictor
-    from training.prediction.target_predictions import PREDICTION_BATCH, TargetPredictions
+    from training.prediction.target_predictions import TargetPredictions
     from training.prediction.trained_model import load_trained
     from training.pseudo_labels import build_selector
     from training.settings.selectors import ClassBalanced, EntropyMixture, GlobalThreshold, InstanceAdaptive
@@ -62,7 +62,7 @@ def compared(run: pathlib.Path, stage: str, gamma: float) -> tuple[list[Labels],
     data, space = model.experiment.data, model.label_space
     dataset = labelled_target(run, data, space)
     predictor = Predictor(model.network).with_views(flips=(False, True))
-    predictions = TargetPredictions(predictor, dataset, data.size, PREDICTION_BATCH)
+    predictions = TargetPredictions(predictor, dataset, data.size)
     truth = {sample.name: resize_label(dataset.read_label(n), data.size) for n, sample in enumerate(dataset.samples)}
 
     def labels_of(title: str, settings) -> Labels:

@@ -14,6 +14,7 @@ from training.control import trains_on_target
 from training.errors import UserError
 from training.experiment_json import experiment_from_json, experiment_to_json
 from training.methods.mean_teacher import decay_of
+from training.methods.optimizers import learning_rate
 from training.recipes import RECIPES
 from training.settings.losses import PixelContrast
 from training.stages.rounds import round_terms, source_share_of
@@ -272,3 +273,31 @@ def test_a_run_that_names_no_recipe_takes_what_suits_its_data(tmp_path):
 def test_a_recipe_without_labels_of_the_target_has_no_control():
     with pytest.raises(UserError, match="'advent' learns nothing from labels of the target"):
         experiment("--recipe", "advent", "--control")
+
+
+def test_rounds_of_cbst_and_crst_have_their_published_constants_on_the_published_pairs():
+    roots = ("--source-root", ".", "--target-root", ".")
+    for recipe, rate, share in (("cbst", 1e-4, 505 / 2975), ("st_sp", 1e-4, 505 / 2975), ("lrent", 5e-5, 505 / 2975)):
+        resolved = experiment("--recipe", recipe, "--data", "gta5_cityscapes", *roots)
+        assert resolved.data.schedules["rounds"].optimizer.learning_rate == rate
+        assert resolved.recipe.adaptation.image_selection.share == share
+    other = experiment("--recipe", "cbst", "--data", "gta5_bdd100k", *roots).recipe.adaptation
+    assert other.image_selection is None
+    assert experiment("--recipe", "drsl", "--data", "gta5_cityscapes", *roots).recipe.adaptation.image_selection is None
+    # The rate of IAST ends at a quarter.
+    schedule = experiment("--recipe", "iast", "--data", "gta5_cityscapes", *roots).data.schedules["rounds"]
+    assert float(learning_rate(schedule.optimizer, schedule.steps)(schedule.steps)) == pytest.approx(7.5e-7, rel=0.01)
+
+
+def test_a_published_run_writes_few_checkpoints():
+    data = experiment("--data", "gta5_cityscapes", "--source-root", ".", "--target-root", ".").data
+    assert {schedule.checkpoint_every for schedule in data.schedules.values()} == {1000}
+    assert {schedule.checkpoint_every for schedule in experiment().data.schedules.values()} == {100}
+
+
+def test_a_class_is_shown_by_3000_pixels_of_the_published_source():
+    for data, pixels in (("gta5_cityscapes", 1052 * 1914), ("synthia_cityscapes", 760 * 1280)):
+        resolved = experiment("--recipe", "best", "--data", data, "--source-root", ".", "--target-root", ".")
+        share = resolved.recipe.adaptation.rare_class_sampling.least_share
+        assert share * pixels == pytest.approx(3000, rel=0.01)
+        assert [round(margin * 512) for margin in resolved.data.label_margins] == [15, 120, 0, 0]

@@ -247,7 +247,10 @@ def load_domain(
         sixteen_bit_range: what 16-bit images are stretched from; None = found from their own values.
     """
     found = _found_domain(domain, space, size, labelled)
-    return found if domain.reader == "streetsim" else found.with_sixteen_bit_range(sixteen_bit_range)
+    if domain.reader == "streetsim":
+        return found
+    few = found if domain.count is None else found.evenly_spaced(domain.count)
+    return few.with_sixteen_bit_range(sixteen_bit_range)
 
 
 def _found_domain(domain: Domain, space: LabelSpace, size, labelled: bool | None) -> Dataset:
@@ -283,4 +286,4 @@ def _evaluation(evaluation: Domain | None, target: Domain) -> Domain | None:
     if not root.is_dir():  # a list or a pattern
         return None
     beside = _first_labelled(root.parent.parent / "val", root.parent / "val")
-    return beside and Domain(reader="folders", root=str(beside))
+    return beside and Domain(reader="folders", root=str(beside), count=target.count)

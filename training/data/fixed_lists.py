@@ -60,13 +60,12 @@ def with_fixed_lists(domains: Domains, experiment: Experiment, path: Path) -> Do
 def _begun(domains: Domains, found: dict[str, Dataset], size: tuple[int, int], path: Path) -> Domains:
     """`domains` with the pictures that can be used, whose lists are written to the file `path`."""
     # 1. What trains or scores must be whole; of the unlabelled photos those that are.
-    for name, data_set in found.items():
-        if name != "target":
-            check_labelled(data_set)
-    kept, notes = dict(found), ()
+    looked = [check_labelled(data_set, size) for name, data_set in found.items() if name != "target"]
+    kept, notes = dict(found), tuple(note for note in looked if note)
     if "target" in found:
-        kept["target"], notes = usable_photos(found["target"], size)
-        domains = replace(domains, target=kept["target"], notes=(*domains.notes, *notes))
+        kept["target"], of_target = usable_photos(found["target"], size)
+        domains, notes = replace(domains, target=kept["target"]), (*notes, *of_target)
+    domains = replace(domains, notes=(*domains.notes, *notes))
     # 2. The lists, and what a resumed run must know of the rest.
     before, now = ({sample.image for each in sets.values() for sample in each.samples} for sets in (found, kept))
     content = {name: _rows(data_set) for name, data_set in kept.items()}

@@ -15,7 +15,7 @@ ID_ENDINGS = frozenset(
 """In small letters, what files of class ids have behind the name of their image; pictures of them, such as _color, and
 instance numbers have other endings."""
 
-IMAGE_ENDINGS = ("", "_leftImg8bit", "_rgb", "_image", "_img")
+IMAGE_ENDINGS = ("", "_leftImg8bit", "_rgb", "_rgb_anon", "_image", "_img")
 """What images have behind the name that they share with their labels."""
 
 NUMBERS_OF_ENDING = {
@@ -30,7 +30,7 @@ NUMBERS_OF_ENDING = {
 """The label space whose numbers files of an ending hold, by the tools that write such names."""
 
 _TOLD_BY_ENDING = ("cityscapes19", "cityscapes19_ids", "idd", "idd_level3")
-_PREFIXES = ("_gtFine", "_gtCoarse")
+_PREFIXES = ("_gtFine", "_gtCoarse", "_gt")  # _gt: ACDC, Dark Zurich
 
 
 class Endings(NamedTuple):
@@ -79,11 +79,22 @@ def _holds_ids(ending: str) -> bool:
 
 
 def _without_prefix(ending: str) -> str:
-    return next((ending.removeprefix(prefix) for prefix in _PREFIXES if ending.startswith(prefix)), ending)
+    return next((ending.removeprefix(prefix) for prefix in _PREFIXES if ending.startswith(f"{prefix}_")), ending)
 
 
 def space_of_ending(ending: str, label_space: LabelSpace) -> LabelSpace:
-    """The label space whose numbers files of this ending hold, where the ending tells of the 19 Cityscapes classes."""
+    """The label space whose numbers files of this ending hold, where the ending tells of the 19 Cityscapes classes.
+
+    Raises:
+        UserError: it may be IDD's or Cityscapes' own, and train ids were asked for.
+    """
     told = NUMBERS_OF_ENDING.get(_without_prefix(ending))
     asked = label_space.name in _TOLD_BY_ENDING and label_space.names == CITYSCAPES_NAMES
-    return LABEL_SPACES[told] if told and asked else label_space
+    if told is None or not asked:
+        return label_space
+    if told == "idd" and label_space.name == "cityscapes19":
+        raise UserError(
+            f"Label files *{ending} may hold ids of IDD or of Cityscapes: say which with --classes idd, or --classes "
+            "cityscapes19_ids."
+        )
+    return label_space if told == "idd" and label_space.name == "cityscapes19_ids" else LABEL_SPACES[told]

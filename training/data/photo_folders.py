@@ -36,12 +36,21 @@ DATA_SET_FOLDERS = (
 """Names of the folders of images, and of the folders of labels beside them, in small letters."""
 
 LABEL_ENDINGS = (
-    *("_labelIds", "_labelTrainIds", "_instanceIds", "_instanceTrainIds", "_color", "_trainIds", "_train_id"),
+    *(
+        "_labelIds",
+        "_labelTrainIds",
+        "_instanceIds",
+        "_instanceTrainIds",
+        "_color",
+        "_labelColor",
+        "_trainIds",
+        "_train_id",
+    ),
     *("_mask", "_masks", "_label", "_labels", "_seg", "_segmentation", "_gt", "_groundtruth"),
 )
 """What the name of a label file has behind the name of its photo."""
 
-IMAGE_ENDINGS = ("", "_leftImg8bit")
+IMAGE_ENDINGS = ("", "_leftImg8bit", "_rgb_anon")
 """What the name of a photo has behind the name that it shares with its label files."""
 
 PREDICTION_FOLDERS = ("overlays", "labels", "confidence", "pseudo_labels")
@@ -66,9 +75,14 @@ class FoundPhotos:
 
     @property
     def folder(self) -> Path:
-        """The folder that all photos lie below."""
+        """The folder that all photos lie below; UserError where there is none, as on two drives of Windows."""
         parents = {os.path.abspath(photo.parent) for photo in self.photos}
-        return self.place if self.place.is_dir() or not parents else Path(os.path.commonpath(parents))
+        if self.place.is_dir() or not parents:
+            return self.place
+        try:
+            return Path(os.path.commonpath(parents))
+        except ValueError as error:
+            raise UserError(f"The photos of {self.place} lie on several drives: name those of one drive.") from error
 
     @property
     def sentences(self) -> list[str]:
@@ -236,7 +250,7 @@ def is_label_of_sibling(stem: str, stems: Set[str]) -> bool:
     if ending is None:
         return False
     name = stem.removesuffix(ending)
-    names = {name, name.removesuffix("_gtFine"), name.removesuffix("_gtCoarse")}
+    names = {name, *(name.removesuffix(prefix) for prefix in ("_gtFine", "_gtCoarse", "_gt"))}
     return any(f"{each}{image_ending}" in stems for each in names for image_ending in IMAGE_ENDINGS)
 
 

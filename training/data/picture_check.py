@@ -26,16 +26,21 @@ SIDE_UNIT = 32  # of the sides of a size that is proposed
 Size = tuple[int, int]
 
 
-def check_labelled(dataset: Dataset) -> None:
+def check_labelled(dataset: Dataset, size: Size) -> str | None:
     """Refuse labelled data of which an image or a label cannot be read; a progress bar, if it takes long.
+
+    Returns:
+        `shape_note` of its images, which are brought to `size` (height, width).
 
     Raises:
         UserError: that of the first such file, and how many there are.
     """
-    broken = [found for found in _looked_at(dataset) if isinstance(found, UserError)]
+    looked = list(_looked_at(dataset))
+    broken = [found for found in looked if isinstance(found, UserError)]
     if broken:
         more = f" ({len(broken)} such images or labels of {dataset.name} in all)" if len(broken) > 1 else ""
         raise UserError(f"{broken[0]}{more}")
+    return shape_note(dataset.name, looked, size)
 
 
 def usable_photos(dataset: Dataset, size: Size) -> tuple[Dataset, tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """What every reader shares: finding files, pairing images with labels, and saying clearly what does not fit."""
 
 import logging
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -76,7 +77,9 @@ def unique_names(files: list[Path], folder: Path) -> list[str]:
         UserError: two files cannot be told apart, or a path is too long for the name of one file.
     """
     stems = [file.stem for file in files]
-    paths = ["_".join(file.relative_to(folder).with_suffix("").parts) for file in files]
+    root = os.path.abspath(folder)
+    below = [Path(os.path.abspath(file)).relative_to(root) for file in files]  # a path of a list may hold ".."
+    paths = ["_".join(path.with_suffix("").parts) for path in below]
     with_suffix = [f"{path}_{file.suffix[1:]}" for path, file in zip(paths, files, strict=True)]
     for names in (stems, paths, with_suffix):
         if len({_folded(name) for name in names}) == len(names):

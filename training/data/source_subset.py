@@ -18,5 +18,5 @@ def source_subset(images: int, share: float, round: int, policy: str = "cumulati
         raise UserError(f"There is no source policy {policy!r}: expected one of {', '.join(POLICIES)}.")
     if not 0.0 < share <= 1.0:
         raise UserError(f"The share of source images is {share}: expected above 0 and at most 1, such as 0.03.")
-    state = np.random.RandomState(seed if policy == "cumulative" else seed + 1 + round)
+    state = np.random.RandomState((seed if policy == "cumulative" else seed + 1 + round) % 2**32)
     return state.choice(images, int(images * share), replace=False)

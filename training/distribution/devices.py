@@ -1,8 +1,8 @@
 """Where a run computes: one device, several of this machine, or several machines. It never changes what is computed.
 
-1. `--devices auto` takes all GPUs there are, or the CPU; `cpu` leaves GPUs alone; `gpu:0,1` names them. Several devices
-   train as replicas (`MirroredStrategy`). `cpu:0,1` splits the CPU into two logical devices: to try all this without a
-   GPU.
+1. `--devices auto` takes all GPUs there are, or as many as divide the run's batches evenly, or the CPU; a worker all.
+   `cpu` leaves GPUs alone; `gpu:0,1` names them. Several devices train as replicas (`MirroredStrategy`). `cpu:0,1`
+   splits the CPU into two logical devices: to try all this without a GPU.
 2. `TF_CONFIG` in the environment makes this process one of several workers (`MultiWorkerMirroredStrategy`), each with
    its own `--devices`. All are started with the same command and see the same run directory and data.
 3. `batch_size` is that of the global batch, whatever the number of replicas, which must divide it. So the learning rate
@@ -25,6 +25,7 @@ import glob
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -32,6 +33,7 @@ from training.errors import UserError
 
 if TYPE_CHECKING:  # NumPy would double the time of --help
     from training.distribution.shares import Share
+    from training.settings.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,10 @@ def parse_devices(text: str) -> Devices:
     return Devices(match[2], numbers)
 
 
-def open_devices(devices: Devices):
+def open_devices(devices: Devices, schedules: "Sequence[Schedule]" = ()):
     """The `tf.distribute` strategy for these devices; call it before TensorFlow has computed anything.
+
+    schedules: of the run; with `auto` no more GPUs are taken than can share the batches.
 
     Raises:
         UserError: a GPU that is not there, a TF_CONFIG that does not describe workers, logical CPUs of a worker.
@@ -70,6 +74,8 @@ def open_devices(devices: Devices):
     several_cpus = devices.kind == "cpu" and len(devices.numbers) > 1
     present = tf.config.list_physical_devices("GPU")
     chosen = [] if devices.kind == "cpu" else _gpus(present, devices)
+    if devices.kind == "auto" and worker_count() == 1:
+        chosen = chosen[: _most_that_share(len(chosen), schedules)]
     if chosen != present:
         tf.config.set_visible_devices(chosen, "GPU")
     if worker_count() > 1:
@@ -79,6 +85,25 @@ def open_devices(devices: Devices):
     if len(chosen) > 1:
         return tf.distribute.MirroredStrategy()
     return _logical_cpus(devices.numbers) if several_cpus else tf.distribute.get_strategy()
+
+
+def _most_that_share(devices: int, schedules: "Sequence[Schedule]") -> int:
+    """As many of the devices as divide the batches of all schedules evenly; it says where that is not all."""
+    fitting = [
+        count
+        for count in range(1, devices + 1)
+        if not any(schedule.batch_size % (count * schedule.accumulate) for schedule in schedules)
+    ]
+    most = max(fitting, default=devices)
+    if most < devices:
+        from training.progress import console
+
+        sizes = ", ".join(str(size) for size in sorted({schedule.batch_size for schedule in schedules}))
+        console.print(
+            f"{most} of the {devices} GPUs compute{'s' * (most == 1)}, for batches of {sizes} images cannot be divided "
+            "evenly over more: larger batches use more (data.schedules.STAGE.batch_size)"
+        )
+    return most
 
 
 def worker_count() -> int:

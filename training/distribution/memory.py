@@ -10,11 +10,14 @@ from typing import Literal
 
 from training.errors import CannotWrite, OutOfMemory
 
-CGROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
-"""Limit and use of the process' control group (a container's memory), version 2 and 1."""
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+CGROUP_FILES = {
+    "": (CGROUPS, "memory.max", "memory.current", "inactive_file"),
+    "memory": (CGROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+"""By controller, of version 2 and 1 of control groups: their root; the files of limit and use of a group's memory (a
+container's); and how memory.stat calls the cache of files in it, which the system gives back when memory is needed."""
 
 FULL_DISK = tuple(getattr(errno, name) for name in ("ENOSPC", "EDQUOT") if hasattr(errno, name))
 """Errors of the system that mean a full disk, or that a user's share of it is."""
@@ -37,10 +40,38 @@ def free_memory() -> int:
     import psutil
 
     free = psutil.virtual_memory().available
-    for limit, used in CGROUPS:
+    for group, limit, used, cache in _memory_groups():
         with contextlib.suppress(OSError, ValueError):  # no such group, or its limit is "max"
-            free = min(free, int(Path(limit).read_text(encoding="utf-8")) - int(Path(used).read_text(encoding="utf-8")))
+            most, now = (int((group / name).read_text(encoding="utf-8")) for name in (limit, used))
+            free = min(free, most - now + _cached(group, cache))
     return max(free, 0)
+
+
+def _memory_groups() -> Iterator[tuple[Path, str, str, str]]:
+    """The control groups of this process and those above, each limiting those below: folder, files, name of cache."""
+    try:
+        lines = OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
+    except OSError:  # not on Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        files = CGROUP_FILES.get("memory" if "memory" in controllers.split(",") else controllers)
+        if files is None:
+            continue
+        root, *names = files
+        group = root / path.lstrip("/")  # in a container the path may be that outside: then only the root is there
+        for folder in (group, *group.parents):
+            yield (folder, *names)
+            if folder == root:
+                break
+
+
+def _cached(group: Path, name: str) -> int:
+    """Bytes of `name` in a group's memory.stat; 0 where it does not tell."""
+    with contextlib.suppress(OSError, ValueError):
+        rows = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
+        return int(rows.get(name, 0))
+    return 0
 
 
 def free_on_gpu(device: str) -> int | None:

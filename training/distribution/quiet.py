@@ -5,9 +5,10 @@ import gc
 import logging
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from training.distribution.devices import Devices, open_devices
+from training.settings.schedule import Schedule
 
 
 @contextlib.contextmanager
@@ -23,10 +24,10 @@ def silent_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def start_tensorflow(devices: Devices | None = None):
+def start_tensorflow(devices: Devices | None = None, schedules: Sequence[Schedule] = ()):
     """Import TensorFlow and look for devices in silence; errors of the import are raised.
 
-    With `devices`, a run's: open them; their `tf.distribute` strategy.
+    With `devices`, a run's: open them; their `tf.distribute` strategy. schedules: of that run.
     """
     if platform.machine().lower() in ("x86_64", "amd64"):
         # By itself TensorFlow uses oneDNN on processors with AVX-512 alone. With AVX2 it is 1.3 times as fast, too.
@@ -34,7 +35,7 @@ def start_tensorflow(devices: Devices | None = None):
     with silent_stderr():
         import tensorflow as tf
 
-        strategy = None if devices is None else open_devices(devices)
+        strategy = None if devices is None else open_devices(devices, schedules)
         tf.config.list_logical_devices()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     gc.freeze()  # 360,000 objects that live to the end: the collector need not check them again and again

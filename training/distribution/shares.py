@@ -22,8 +22,10 @@ class Share:
     processes: int = 1
     replicas: int = 1
 
-    def replica_batch(self, batch_size: int, accumulate: int = 1) -> int:
+    def replica_batch(self, batch_size: int, accumulate: int = 1, setting: str = "data.schedules.STAGE") -> int:
         """Rows of a global batch for one replica, which computes them in `accumulate` equal parts.
+
+        setting: where the batch's schedule stands in the settings, for the error.
 
         Raises:
             UserError: the batch cannot be divided evenly.
@@ -37,7 +39,7 @@ class Share:
             raise UserError(
                 f"a batch of {batch_size} images cannot be divided evenly {where}: choose a "
                 f"batch size that is a multiple of {everywhere * accumulate} "
-                f"(--set data.schedules.warm_up.batch_size=N, and so on), or {other}"
+                f"(--set {setting}.batch_size=N), or {other}"
             )
         return batch_size // everywhere
 

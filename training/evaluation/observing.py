@@ -21,10 +21,9 @@ from training.evaluation.label_free import (
 )
 from training.files.atomic import write_atomically
 from training.files.npy import npz_array
-from training.prediction.predictor import Predictor, enlarged_label
+from training.prediction.predictor import Predictor, enlarged_label, images_at_once
 
 VIEW_SCALE = 0.75
-WATCH_BATCH = 8
 MEASURED = (
     *("confidence", "entropy", "diversity", "nuclear_norm", "estimated_accuracy", "estimated_class_accuracy"),
     *("reverse_miou", "source_miou"),
@@ -84,7 +83,8 @@ def target_pass(predictor: Predictor, other: Predictor, dataset, size, images: i
     classes = dataset.label_space.count
     totals, confidences, head = ProbabilityTotals(classes), ConfidenceCounts(classes), LinearHead(classes)
     predictions, views = [], []
-    for batch in evaluation_stream(dataset.evenly_spaced(images), size, WATCH_BATCH).shown("watching the target"):
+    stream = evaluation_stream(dataset.evenly_spaced(images), size, images_at_once(size))
+    for batch in stream.shown("watching the target"):
         probs, (label, features) = predictor.probs_and_cells(batch["image"])
         probs = probs.numpy()
         predictions.append(np.argmax(probs, axis=-1).astype(np.uint8))
@@ -135,7 +135,7 @@ def observation_of(target: TargetPass, source: SourceWatcher, source_miou: float
 
 def predicted_shares(predictor, dataset, size, classes: int) -> np.ndarray:
     """`class_shares` of what a predictor says of all images of `dataset`."""
-    batches = evaluation_stream(dataset, size, WATCH_BATCH).shown("predicting class shares of the target")
+    batches = evaluation_stream(dataset, size, images_at_once(size)).shown("predicting class shares of the target")
     labels = [np.argmax(predictor.coarse_probs(batch["image"]), axis=-1).ravel() for batch in batches]
     return class_shares(np.concatenate(labels), classes)
 

@@ -12,8 +12,15 @@ import tensorflow as tf
 
 from models.layers import scaled
 
+MOST_AT_ONCE = 8  # images that are predicted at once; their statistics need less memory and see twice as many
+PIXELS_OF_ONE = 1 << 18  # larger images are fewer at once, in proportion
 CELLS = 512  # of one image that `Predictor.probs_and_cells` looks at, about
 _ONE_FOR_ALL_SIZES = {"input_signature": [tf.TensorSpec((None, None, None, 3), tf.float32)], "autograph": False}
+
+
+def images_at_once(size: tuple[int, int], most: int = MOST_AT_ONCE) -> int:
+    """How many images of `size` (height, width) a network sees at once without training: at most `most`, at least 1."""
+    return max(1, min(most, most * PIXELS_OF_ONE // (size[0] * size[1])))
 
 
 class Predictor:

@@ -18,11 +18,9 @@ from training.data.input_pipeline import evaluation_stream
 from training.distribution.memory import out_of_memory_predicting, out_of_memory_said
 from training.distribution.shares import ALONE, Share
 from training.prediction.label_images import Predictions
-from training.prediction.predictor import Predictor
+from training.prediction.predictor import Predictor, images_at_once
 from training.probability_maps.enlarging import Enlarged
 from training.progress import Meter, console
-
-PREDICTION_BATCH = 8
 
 CACHE_BYTES = 1 << 30
 
@@ -34,7 +32,7 @@ class TargetPredictions(Predictions):
         predictor: gives coarse probabilities.
         dataset: images, in the order of the results.
         size: (height, width) the images are brought to; the probabilities come at the same size.
-        batch_size: images predicted at once.
+        batch_size: images predicted at once; None = `images_at_once` of this size.
         cache_bytes: at most this much is kept in memory between passes, but always one batch.
         share: the images that it gives are this share's, `mine`.
     """
@@ -44,11 +42,12 @@ class TargetPredictions(Predictions):
         predictor: Predictor,
         dataset: Dataset,
         size,
-        batch_size: int,
+        batch_size: int | None = None,
         cache_bytes: int = CACHE_BYTES,
         share: Share = ALONE,
     ):
-        self.predictor, self.dataset, self.size, self.batch_size = predictor, dataset, tuple(size), batch_size
+        self.predictor, self.dataset, self.size = predictor, dataset, tuple(size)
+        self.batch_size = batch_size = batch_size or images_at_once(self.size)
         self.names, self.source = tuple(sample.name for sample in dataset.samples), dataset.name
         self.class_names = dataset.label_space.names
         self.classes = len(self.class_names)
@@ -105,14 +104,17 @@ class TargetPredictions(Predictions):
 class RunPredictions(Predictions):
     """Predictions of a finished run on a folder of images, each at its own size (`training/label.py`).
 
+    They are kept, as they are, as long as they fit into memory; the others are predicted again at each pass.
+
     Args:
         results: the folder of the labels, which holds no images.
+        cache_bytes: at most this much is kept.
 
     Raises:
         UserError: no finished run, or no images.
     """
 
-    def __init__(self, run: Path, images: Path, results: Path | None = None):
+    def __init__(self, run: Path, images: Path, results: Path | None = None, cache_bytes: int = CACHE_BYTES):
         from training.prediction.trained_model import load_trained
 
         trained = load_trained(run)
@@ -124,12 +126,23 @@ class RunPredictions(Predictions):
         self.names, self.source = tuple(sample.name for sample in self._dataset.samples), str(images)
         self.class_names, self.classes = trained.label_space.names, trained.label_space.count
         self.mine = range(len(self.names))
+        self._room = cache_bytes
+        self._kept: list[tuple[np.ndarray, tuple[int, int]]] = []  # of the first images: probabilities, their own size
 
     def __call__(self) -> Iterator[Enlarged]:
-        with Meter("predicting", len(self._dataset)) as meter:
-            for batch in evaluation_stream(self._dataset, self._size, 1):
-                own_size = image_size(self._dataset.samples[int(batch["index"][0])].image)
+        for probs, own_size in tuple(self._kept):
+            yield Enlarged(probs, own_size)
+        first = len(self._kept)
+        if first == len(self._dataset):
+            return
+        missing = self._dataset.subset(range(first, len(self._dataset)))
+        with Meter("predicting", len(missing)) as meter:
+            for index, batch in enumerate(evaluation_stream(missing, self._size, 1)):
+                own_size = image_size(missing.samples[index].image)
                 with out_of_memory_said(lambda: out_of_memory_predicting(1, self._size)):
                     probs = self._predictor.coarse_probs(batch["image"]).numpy()[0]
+                if len(self._kept) == first + index and probs.nbytes <= self._room:
+                    self._kept.append((probs, own_size))
+                    self._room -= probs.nbytes
                 yield Enlarged(probs, own_size)
                 meter.advance()

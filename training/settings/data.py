@@ -35,7 +35,7 @@ class Domain:
     split: str = "train"
     root: str | None = None
     style: str | None = None  # streetsim only
-    count: Count | None = None  # streetsim only: frames to render
+    count: Count | None = None  # images at most, evenly spaced, None = all; of streetsim the frames to render
     city: str | None = None  # cross_city only
     seed: Seed = 0  # streetsim only
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from training.settings.bounds import Count, Portion, Seed, Weight
 from training.settings.data import Data
+from training.settings.schedule import Schedule
 from training.settings.stages import Alignment, Online, Rounds, WarmUp
 from training.settings.translation import CycleGan, Fda, TranslatedImages
 
@@ -75,3 +76,12 @@ class Experiment:
     labelled_share: Portion | None = None  # semi-supervised: this share of the target, with its labels, is the source
     names: dict[str, str] = field(default_factory=dict)  # what recipe, data and model were called on the command line
     seed: Seed = 0
+
+    @property
+    def trained_schedules(self) -> list[Schedule]:
+        """The schedules that its stages train with."""
+        recipe, schedules = self.recipe, self.data.schedules
+        parts = (recipe.warm_up, recipe.alignment, recipe.adaptation)
+        names = [part.kind for part in parts if part is not None]
+        names += ["translation"] if isinstance(recipe.translation, CycleGan) else []
+        return [schedules[name] for name in names if name in schedules]

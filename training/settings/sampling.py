@@ -5,17 +5,21 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from training.settings.bounds import Count, Fraction, Portion, Positive
+from training.settings.bounds import AnyCount, Count, Fraction, Portion, Positive
 
 
 @dataclass(frozen=True)
 class SourceShare:
-    """How much of the source a round sees: the paper's shares of the source list, cumulative (nested) or random."""
+    """How much of the source a round sees: the paper's shares of the source list, cumulative (nested) or random.
+
+    `seed`: of the drawing, beside the run's; published: 0 with cumulative (CBST), 3 with random (CRST).
+    """
 
     share: Fraction = 0.03
     step: Fraction = 0.0025
     maximum: Fraction = 0.06
     policy: Literal["cumulative", "random"] = "cumulative"
+    seed: AnyCount = 0
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,12 @@ class ImageSelection:
 
 @dataclass(frozen=True)
 class RareClassMining:
-    """CBST's patch mining: crops are centred on rare classes (ECCV 2018, section 4.1)."""
+    """CBST's patch mining: crops are centred on rare classes (ECCV 2018, section 4.1). CRST mines the target alone."""
 
     probability: Fraction = 0.8
     classes: Annotated[int, Interval(ge=0, le=254)] = 3  # the rarest classes of the target's predictions ...
     threshold: Fraction = 1e-3  # ... and every class below this share
+    domains: Literal["both", "target"] = "both"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import keras
 
@@ -54,6 +55,7 @@ def stages(part: Alignment, experiment: Experiment) -> tuple[Stage, ...]:
 class AlignmentStage(Stage):
     """One round of so many steps; the schedule is of all rounds. See `stages`."""
 
+    setting: ClassVar = "data.schedules.alignment"
     settings: Alignment
     number: int
     steps: int
@@ -86,7 +88,7 @@ class AlignmentStage(Stage):
             "lasting": run.directory.lasting(run.previous(self).name) if self.number > 1 else None,
             "part": Part(self.name, last - self.steps, last),
             "discriminator_optimizer": discriminator_optimizer(settings, schedule),
-            "setting": "data.schedules.alignment",
+            "setting": self.setting,
         }
         train_stage(method, schedule, self.name, self._streams(run, order), run.directory, head, seed, **kept)
         # 3. Statistics of the target; what the next round goes on with.

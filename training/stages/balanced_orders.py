@@ -15,7 +15,7 @@ from training.distribution.workers import on_chief, workers_of
 from training.errors import UserError
 from training.files.atomic import whole_file
 from training.files.npy import read_array
-from training.prediction.target_predictions import PREDICTION_BATCH, TargetPredictions
+from training.prediction.target_predictions import TargetPredictions
 from training.probability_maps.class_entropies import ClassEntropies
 from training.progress import console
 from training.settings.sampling import SoftBalance
@@ -100,9 +100,7 @@ def kept_entropies(run: Run, stage: str) -> ClassEntropies:
 def target_entropies(run: Run) -> ClassEntropies:
     """Of the network as it is, from one pass over the target; the workers share the images."""
     classes, share = run.domains.label_space.count, share_of_this_process()
-    predictions = TargetPredictions(
-        run.predictor, run.domains.target, run.size, PREDICTION_BATCH, cache_bytes=0, share=share
-    )
+    predictions = TargetPredictions(run.predictor, run.domains.target, run.size, cache_bytes=0, share=share)
     return ClassEntropies.of_maps(predictions(), classes, workers_of(classes))
 
 

@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -48,7 +49,6 @@ NAME = "cycle_gan"
 STREAMS = 900  # keeps the streams of the translators apart from those of other stages
 EXAMPLES = 6
 TITLES = ("source", "translated", "reconstruction", "a photo of the target")
-SETTING = "data.schedules.translation"
 
 
 def stages(part: CycleGan, experiment: Experiment) -> tuple[Stage, ...]:
@@ -83,14 +83,16 @@ def refuse_small(data: Data) -> None:
 class CycleGanStage(Stage):
     """Training of both translators, on random crops of both domains."""
 
+    setting: ClassVar = "data.schedules.translation"
     settings: CycleGan
     sizes: Sizes
 
     def check(self) -> None:
         if self.schedule.accumulate > 1:
             raise UserError(
-                f"{SETTING}.accumulate is {self.schedule.accumulate}, and the pools of CycleGAN take a whole batch at "
-                f"once: set it to 1; for less memory set a smaller {SETTING}.batch_size or data.translator.crop"
+                f"{self.setting}.accumulate is {self.schedule.accumulate}, and the pools of CycleGAN take a whole "
+                f"batch at once: set it to 1; for less memory set a smaller {self.setting}.batch_size or "
+                "data.translator.crop"
             )
 
     def run(self, run: Run) -> dict:
@@ -113,7 +115,7 @@ class CycleGanStage(Stage):
         }
         other = {"discriminator_optimizer": build_optimizer(schedule.optimizer, schedule.steps, [])}
         make_stream = side_by_side(**streams)
-        train_stage(method, schedule, self.name, make_stream, run.directory, [], seed, setting=SETTING, **other)
+        train_stage(method, schedule, self.name, make_stream, run.directory, [], seed, setting=self.setting, **other)
         # 3. The generators are kept.
         run.save_lasting(method, self)
         return {}

@@ -10,7 +10,7 @@ from training.evaluation.observing import Observation, SourceWatcher, observatio
 from training.evaluation.rule import Measured
 from training.evaluation.scoring import score
 from training.evaluation.watch import Verdict, judge, rank_of
-from training.prediction.target_predictions import PREDICTION_BATCH
+from training.prediction.predictor import images_at_once
 from training.stages.stage import Run, Stage
 
 
@@ -71,7 +71,7 @@ def _source_scores(run: Run, stage: Stage, of: str, watcher: SourceWatcher | Non
     """Figures on the source; where the statistics are the target's, with those of the source in their place."""
     dataset, title = run.domains.source_evaluation, f"evaluating {of} on the source"
     with run.source_statistics(stage):
-        return score(run.predictor, dataset, run.size, PREDICTION_BATCH, title, watcher)
+        return score(run.predictor, dataset, run.size, images_at_once(run.size), title, watcher)
 
 
 def _earlier(run: Run) -> dict[str, Observation]:

@@ -20,12 +20,13 @@ from training.losses.regions import OUTSIDE
 from training.methods.mixture import GROUP, MixtureHead
 from training.methods.modes import LEAST_SHARE, mode_distances, started_modes, usage, usage_by_name
 from training.methods.step import on_grid_of, thin_label
+from training.prediction.predictor import images_at_once
 from training.progress import console
 from training.run_directory.checkpoint import lasting_groups, load_lasting
 from training.stages.stage import Run, Stage
 from training.stages.streams import source_stream
 
-BATCH = 4
+BATCH = 4  # images at once, of small ones
 START_IMAGES = 300  # of the source, at most, that the modes start from
 USAGE_IMAGES = 40  # of each domain that tell how the modes are used ...
 USAGE_SAMPLES = 2000  # ... by so many samples per class, at most
@@ -71,9 +72,9 @@ def embedded_pixels(
         frame: position -> uint8 `[h, w, 4]`, RGB and label at the run's size. images: how many positions there are.
         predicted: the classes are those that the network predicts, not the labels.
     """
-    kept = None
-    for start in range(0, images, BATCH):
-        part = _embedded(run, head, frame, range(start, min(start + BATCH, images)), predicted)
+    kept, batch = None, images_at_once(run.size, BATCH)
+    for start in range(0, images, batch):
+        part = _embedded(run, head, frame, range(start, min(start + batch, images)), predicted)
         kept = (part if kept is None else kept.joined(part)).at_most(most)
     return kept
 

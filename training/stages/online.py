@@ -9,6 +9,7 @@ parts in a row as `Watch.patience` says, the run ends.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -92,6 +93,7 @@ class OnlineStage(Stage):
     margins: top, bottom, left, right: shares of the target's frames that are not labelled.
     """
 
+    setting: ClassVar = "data.schedules.online"
     settings: Online
     margins: tuple[float, float, float, float]
     first: int
@@ -146,7 +148,7 @@ class OnlineStage(Stage):
         make_stream = side_by_side(**streams)
         head, seed = head_variables(network), run.experiment.seed
         part = Part("online", self.first, self.last)
-        options = {"lasting": kept, "part": part, "setting": "data.schedules.online"}
+        options = {"lasting": kept, "part": part, "setting": self.setting}
         train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, **options)
         # 3. Pictures of what it has mixed.
         if self._is_pictured:

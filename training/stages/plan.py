@@ -25,7 +25,7 @@ from training.errors import UserError
 from training.evaluation.tables import score_or_none, told_miou
 from training.evaluation.watch import chosen_stage
 from training.in_words import in_words
-from training.prediction.target_predictions import PREDICTION_BATCH
+from training.prediction.predictor import images_at_once
 from training.progress import console
 from training.run_directory.paths import RunDirectory
 from training.settings.experiment import Experiment, Model, Recipe
@@ -104,7 +104,7 @@ def check_batches(stages: tuple[Stage, ...], model: Model) -> None:
         schedule = stage.schedule
         if schedule is None:
             continue
-        share_of_this_process().replica_batch(schedule.batch_size, schedule.accumulate)
+        share_of_this_process().replica_batch(schedule.batch_size, schedule.accumulate, stage.setting)
         if schedule.accumulate == 1 or not stage.scored:  # a stage that leaves the segmenter alone has its own check
             continue
         parts = f"stage {stage.name}: accumulate={schedule.accumulate}"
@@ -136,7 +136,7 @@ def _carry_out_all(run: Run) -> None:
             if reason is not None:
                 console.print(reason)
                 continue
-            with out_of_memory_said(lambda: out_of_memory_predicting(PREDICTION_BATCH, run.size)):
+            with out_of_memory_said(lambda: out_of_memory_predicting(images_at_once(run.size), run.size)):
                 _carry_out(run, stage)  # what its training needs is said where it trains
         verdict = run.directory.stages[stage.name].get("verdict")
         if not stage.ends_run or not run.experiment.recipe.watch.stop:

@@ -15,7 +15,7 @@ from training.prediction.image_selection import best_images, class_balanced_scor
 from training.prediction.label_files import LabelFolder
 from training.prediction.label_images import LabelledImages, label_images
 from training.prediction.predictor import Predictor
-from training.prediction.target_predictions import PREDICTION_BATCH, TargetPredictions
+from training.prediction.target_predictions import TargetPredictions
 from training.probability_maps.map_files import load_prior
 from training.progress import console
 from training.pseudo_labels import build_selector, spatial_prior
@@ -75,7 +75,7 @@ def label_round(
 def _predictions(predictor: Predictor, dataset: Dataset, data: Data, whole: bool = False) -> TargetPredictions:
     """Of the whole data set, or of this worker's share of the images."""
     share = ALONE if whole else share_of_this_process()
-    return TargetPredictions(predictor, dataset, data.size, PREDICTION_BATCH, share=share)
+    return TargetPredictions(predictor, dataset, data.size, share=share)
 
 
 def _best_scored(predictions: TargetPredictions, share: float) -> Dataset:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -89,6 +90,7 @@ class RoundStage(Stage):
     source_share: how much of the source takes part; None = it does not.
     """
 
+    setting: ClassVar = "data.schedules.rounds"
     settings: Rounds
     number: int
     count: int
@@ -132,7 +134,7 @@ class RoundStage(Stage):
         # 3. Training.
         set_batch_norm(network, self.schedule.batch_norm)
         context = term_context(run, self.seed_in(run), self.schedule.steps)
-        kept = {"setting": "data.schedules.rounds"}
+        kept = {"setting": self.setting}
         if adaptation.adversarial_term is None:
             method = round_method(network, adaptation, data, self.schedule.steps, soft, context)
         else:
@@ -236,11 +238,12 @@ def soft_labeller(network, labelled: RoundLabels) -> SoftLabeller | None:
     return SoftLabeller(labeller, soft.thresholds, soft.alpha)
 
 
-def source_part(count: int, share: SourceShare, data: Data, number: int) -> np.ndarray:
-    """Indices of the source images of round `number` among `count`."""
+def source_part(count: int, share: SourceShare, data: Data, number: int, seed: int = 0) -> np.ndarray:
+    """Indices of the source images of round `number` among `count`; seed: the run's."""
     part = portion_at(number - 1, share.share, share.step, share.maximum)
     least = min(max(data.minimum_source_images, 1), count)
-    return source_subset(count, max(part, min((least + 0.5) / count, 1.0)), number - 1, share.policy)
+    part = max(part, min((least + 0.5) / count, 1.0))
+    return source_subset(count, part, number - 1, share.policy, share.seed + 1000 * seed)
 
 
 def round_orders(run: Run, stage: RoundStage, labelled: RoundLabels) -> dict[str, SampleOrder | None]:
@@ -252,7 +255,8 @@ def round_orders(run: Run, stage: RoundStage, labelled: RoundLabels) -> dict[str
     of_target = sampling if sampling is not None and sampling.domains == "both" else None
     orders = {"target": target_order(labelled.found, of_target)}
     if stage.source_share is not None:
-        part = source_part(len(domains.source), stage.source_share, run.experiment.data, stage.number)
+        experiment = run.experiment
+        part = source_part(len(domains.source), stage.source_share, experiment.data, stage.number, experiment.seed)
         kept = kept_order(run, part) if sampling is None else None
         orders["source"] = kept or source_order(run, sampling, part)
     return orders
@@ -267,6 +271,7 @@ def round_streams(
     # Crops around rare classes, where the recipe mines them.
     mine = adaptation.mining.probability if labelled.rare_classes else 0.0
     augmentation = augmentation_of(schedule, data, mine, labelled.rare_classes)
+    of_source = augmentation if mine and adaptation.mining.domains == "both" else augmentation_of(schedule, data)
     # Hard classes of other target images are pasted in before the augmentation; the report shows some of them.
     target_seed = stage.seed_in(run)
     paste = _copy_paste(adaptation, labelled, target_seed)
@@ -279,12 +284,13 @@ def round_streams(
     changes = () if paste is None else (paste,)
     options = {"changes": changes, "views": views, "order": orders["target"]}
     sampling = adaptation.rare_class_sampling
-    crops = {name: showing(augmentation, sampling, order) for name, order in orders.items()}
-    target = stream_of(labelled.dataset, data, schedule, target_seed, crops["target"], **options)
+    crops = showing(augmentation, sampling, orders["target"])
+    target = stream_of(labelled.dataset, data, schedule, target_seed, crops, **options)
     # The part of the source that takes part in this round.
     if "source" not in orders:
         return side_by_side(target=target)
-    source = source_stream(run, schedule, target_seed - 1, crops["source"], order=orders["source"])
+    crops = showing(of_source, sampling, orders["source"])
+    source = source_stream(run, schedule, target_seed - 1, crops, order=orders["source"])
     return side_by_side(source=source, target=target)
 
 

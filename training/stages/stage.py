@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -15,12 +16,12 @@ from models.levels import with_levels
 from training.data.domains import Domains
 from training.data.input_pipeline import evaluation_stream
 from training.data.translation import Translation, translation_of
+from training.distribution.memory import out_of_memory_predicting, out_of_memory_said
 from training.distribution.workers import on_chief
 from training.evaluation.observing import second_view
 from training.evaluation.scoring import score
 from training.methods.term import TermContext
-from training.prediction.predictor import Predictor
-from training.prediction.target_predictions import PREDICTION_BATCH
+from training.prediction.predictor import Predictor, images_at_once
 from training.prediction.trained_model import load_own_weights
 from training.run_directory.checkpoint import read_lasting, save_lasting
 from training.run_directory.paths import RunDirectory
@@ -30,7 +31,7 @@ from training.settings.translation import CycleGan
 from training.stages.network import level_stride
 from training.stages.warm_start import WarmStart, open_labeller
 
-STATISTICS_BATCH = 16
+STATISTICS_BATCH = 16  # images at once, of small ones
 LEAST_SHARE = 1e-4  # of a class, for logit adjustment: what is rarer counts as this rare
 TRANSLATION = "translation"
 """Name of the stage after which the source is shown translated."""
@@ -50,9 +51,10 @@ class Stage:
     own_reference: it compares this one with itself, not with the reference before. ends_run: as many collapses in a row
     end the run, where the recipe says so; 0 = it never ends it. labelled: it learns from labels that the other model of
     `--warm-start` may have made. takes_target_statistics: from it on the network's batch-norm statistics are the
-    target's.
+    target's. setting: where its schedule stands in the settings.
     """
 
+    setting: ClassVar[str] = "data.schedules.STAGE"
     name: str
     title: str
     phrase: str
@@ -184,8 +186,10 @@ class Run:
     def take_statistics(self, dataset) -> None:
         """Give the network, where its batch-norm is trained, the statistics of a data set's images."""
         part = dataset.evenly_spaced(self.experiment.data.statistics_images)
-        stream = evaluation_stream(part, self.size, STATISTICS_BATCH)
-        self.estimator.take(batch["image"] for batch in stream.shown(f"taking the statistics of {dataset.name}"))
+        images = images_at_once(self.size, STATISTICS_BATCH)
+        stream = evaluation_stream(part, self.size, images)
+        with out_of_memory_said(lambda: out_of_memory_predicting(images, self.size)):
+            self.estimator.take(batch["image"] for batch in stream.shown(f"taking the statistics of {dataset.name}"))
 
     @contextmanager
     def source_statistics(self, stage: Stage) -> Iterator[None]:
@@ -245,7 +249,7 @@ class Run:
         """Figures of the network, or of another predictor, on a labelled data set; None where there is none."""
         if dataset is None:
             return None
-        return score(predictor or self.predictor, dataset, self.size, PREDICTION_BATCH, title)
+        return score(predictor or self.predictor, dataset, self.size, images_at_once(self.size), title)
 
 
 def term_context(run: Run, seed: int, steps: int) -> TermContext:

@@ -6,6 +6,7 @@ Its model is what every later stage is compared with.
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from models.batch_norm import set_batch_norm
 from models.heads import head_variables
@@ -74,6 +75,7 @@ class WarmUpStage(Stage):
     mixture: the second head that takes part, of a recipe that adapts with it; None: there is none.
     """
 
+    setting: ClassVar = "data.schedules.warm_up"
     settings: WarmUp
     mixture: Mixture | None = None
 
@@ -114,7 +116,7 @@ class WarmUpStage(Stage):
         context = term_context(run, seed, schedule.steps)
         modes = mixture_terms(self.mixture, context, adapts=False)
         method = SourceTraining(run.network, [CrossEntropyTerm("source"), *modes], data.loss_stride)
-        make_stream, options = side_by_side(source=stream), {"setting": "data.schedules.warm_up"}
+        make_stream, options = side_by_side(source=stream), {"setting": self.setting}
         if modes:
             second = mixture_head(modes)
             first_step = int(self.mixture.start * schedule.steps)

@@ -139,6 +139,7 @@ def test_what_is_said_of_photos_at_the_start_is_said_again_on_resume(tmp_path):
     begun = with_fixed_lists(load_domains(asked), asked, lists)
     assert [sample.name for sample in begun.target.samples] == ["a"]
     assert [note.split(",")[0] for note in begun.notes] == [
+        "Photos of source of another shape than 256x512 (height x width)",
         "Left out of the 2 photos of target",
         "Photos of target of another shape than 256x512 (height x width)",
     ]
@@ -162,3 +163,18 @@ def test_counts_of_labels_are_made_once(tmp_path, monkeypatch):
     found.as_sentences()
     monkeypatch.setattr(type(found.source), "read_label", None)
     np.testing.assert_array_equal(found.source_shares, [0.5, 0.5])
+
+
+def test_a_smoke_run_takes_a_few_images_and_looks_at_no_others(tmp_path):
+    for index in range(40):
+        for domain in ("source", "target"):
+            save(tmp_path / domain / f"images/{index:02}.png", np.zeros((4, 2, 3), np.uint8))
+        save(tmp_path / f"source/labels/{index:02}.png", np.repeat(np.array([[0, 1]], np.uint8), 4, axis=0))
+    for root in (tmp_path / "source/images", tmp_path / "target/images"):
+        (root / "01.png").write_bytes((root / "01.png").read_bytes()[:-20])
+    options = ("--target-root", str(tmp_path / "target/images"), "--classes", space(tmp_path / "two.json"))
+    smoke = own(tmp_path / "source", *options, "--smoke")
+    found = with_fixed_lists(load_domains(smoke), smoke, tmp_path / "images.json")
+    assert found.image_counts == {"source": 12, "target": 8, "evaluation": 0}
+    share = own(tmp_path / "source", "--target-root", str(tmp_path / "source"), *options[2:], "--smoke")
+    assert load_domains(replace(share, labelled_share=0.25)).image_counts["source"] == 2

@@ -9,7 +9,7 @@ from tests.training.data.published_layouts import inverted, save, street_label
 from training.data import datasets
 from training.data.class_maps import CAMVID_32
 from training.data.classes import CITYSCAPES_LABEL_IDS, CITYSCAPES_NAMES, IGNORE, LABEL_SPACES
-from training.data.label_endings import endings_of
+from training.data.label_endings import endings_of, space_of_ending
 from training.errors import UserError
 
 CITYSCAPES = LABEL_SPACES["cityscapes19"]
@@ -23,6 +23,7 @@ CITYSCAPES = LABEL_SPACES["cityscapes19"]
         (["a", "a_1"], ["a_mask", "a_1_mask"], ("", "_mask")),
         (["day/a", "night/a"], ["day/a_labelIds", "night/a_labelIds"], ("", "_labelIds")),
         (["a_leftImg8bit"], ["a_gtFine_labelIds", "a_gtFine_color"], ("_leftImg8bit", "_gtFine_labelIds")),
+        (["a_rgb_anon"], ["a_gt_labelIds", "a_gt_labelColor"], ("_rgb_anon", "_gt_labelIds")),
         (["a", "b"], ["a-classes", "b-classes"], ("", "-classes")),
         (["1", "12"], ["1", "123"], ("", "")),  # 123 is no label of 12
         (["a", "b"], ["c", "d"], ("", "")),
@@ -38,6 +39,11 @@ def test_endings(images, labels, endings):
 def test_several_kinds_are_refused(labels):
     with pytest.raises(UserError, match=r"several label files for an image .*: leave one kind in labels/"):
         endings_of(["a", "b"], labels)
+
+
+def test_an_ending_of_idd_and_of_cityscapes_needs_the_classes():
+    with pytest.raises(UserError, match="may hold ids of IDD or of Cityscapes"):
+        space_of_ending("_labelids", CITYSCAPES)
 
 
 def test_labels_with_an_ending_are_taken_and_told_of(tmp_path):
@@ -68,6 +74,8 @@ def test_labels_with_an_ending_are_taken_and_told_of(tmp_path):
         ("_gtFine_labellevel3Ids", "idd", LABEL_SPACES["idd_level3"].raw_ids),
         ("_gtFine_labelids", "idd_level3", LABEL_SPACES["idd"].raw_ids),
         ("_mask", "idd", LABEL_SPACES["idd"].raw_ids),
+        ("_labelids", "cityscapes19_ids", CITYSCAPES_LABEL_IDS),
+        ("_gt_labelTrainIds", "cityscapes19_ids", {i: i for i in range(19)}),
     ],
 )
 def test_an_ending_tells_what_the_numbers_mean(tmp_path, ending, classes, numbers):

@@ -172,3 +172,22 @@ def test_the_check_of_a_folder_of_photos_says_what_was_left_out(shared_dir, caps
     assert prepare.main(["images", str(shared_dir / "cases/ok")]) == 0
     said = capsys.readouterr().out
     assert "ok: 6 images, without labels" in said
+
+
+@pytest.mark.parametrize("place", ["lists/day.txt", "photos/*.jpg", "*/a.jpg"])
+def test_a_relative_list_or_pattern_names_the_photos(tmp_path, monkeypatch, place):
+    pictures(tmp_path, "photos/a.jpg")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/day.txt").write_text("../photos/a.jpg\n")
+    monkeypatch.chdir(tmp_path)
+    assert [sample.name for sample in datasets.image_folder(Path(place), SPACE).samples] == ["a"]
+
+
+def test_photos_on_several_drives_are_refused_in_a_sentence(tmp_path, monkeypatch):
+    def of_windows(paths):
+        raise ValueError("Paths don't have the same drive")
+
+    pictures(tmp_path, "a.jpg", "b.jpg")
+    monkeypatch.setattr(os.path, "commonpath", of_windows)
+    with pytest.raises(UserError, match="lie on several drives"):
+        _ = found_photos(tmp_path / "*.jpg").folder

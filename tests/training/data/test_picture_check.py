@@ -105,13 +105,14 @@ def test_a_broken_labelled_picture_is_an_error(tmp_path):
             tmp_path / "data" / "labels" / f"{name}.png"
         )
     data = folders(tmp_path / "data", SPACE)
-    check_labelled(data)
+    assert check_labelled(data, SIZE) is None
+    assert "Photos of data of another shape than 48x128" in check_labelled(data, (48, 128))
     cut(tmp_path / "data" / "images" / "b.jpg")
     with pytest.raises(UserError, match=r"b\.jpg is damaged.*remove it\.$"):
-        check_labelled(data)
+        check_labelled(data, SIZE)
     cut(tmp_path / "data" / "labels" / "a.png")
     with pytest.raises(UserError, match=r"a\.png is damaged.*\(2 such images or labels of data in all\)$"):
-        check_labelled(data)
+        check_labelled(data, SIZE)
 
 
 LYING, STANDING, WIDE = (3000, 4000), (4000, 3000), (1000, 4000)

@@ -1,6 +1,7 @@
 """Several devices compute what one computes: every method on two logical CPUs, and what `--devices` may say."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from training.command_line import experiment_of, parse
 from training.distribution.devices import Devices, is_chief, open_devices, parse_devices, worker_count
 from training.distribution.shares import Share
 from training.errors import UserError
+from training.recipes import RECIPES
+from training.settings.schedule import Optimizer, Schedule
 from training.stages.plan import check_batches, plan
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -136,5 +139,40 @@ def test_a_batch_that_devices_cannot_share_is_refused_before_training(monkeypatc
     experiment = experiment_of(parse(["--recipe", "cbst", "--smoke", "--set", "data.schedules.rounds.batch_size=3"]))
     check_batches(plan(experiment), experiment.model)
     monkeypatch.setattr("training.stages.plan.share_of_this_process", lambda: Share(replicas=2))
-    with pytest.raises(UserError, match="batch of 3 images cannot be divided evenly over 2 devices"):
+    words = r"batch of 3 images cannot be divided evenly over 2 devices: .*data\.schedules\.rounds\.batch_size=N"
+    with pytest.raises(UserError, match=words):
         check_batches(plan(experiment), experiment.model)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_schedules_of_a_run_are_known_before_its_stages_are(recipe):
+    """Of every stage, whose number of steps may be another."""
+    for more in ((), ("--set", "translation=CycleGan")) if recipe == "cbst" else ((),):
+        experiment = experiment_of(parse(["--recipe", recipe, *more]))
+        known = {(each.batch_size, each.accumulate, each.optimizer.name) for each in experiment.trained_schedules}
+        stages = [stage.schedule for stage in plan(experiment) if stage.schedule is not None]
+        assert {(each.batch_size, each.accumulate, each.optimizer.name) for each in stages} == known
+
+
+@pytest.mark.parametrize(
+    ("batches", "gpus", "taken"), [((4, 4, 6), 4, 2), ((1, 4), 4, 1), ((8,), 4, 4), ((12,), 5, 4), ((), 3, 3)]
+)
+def test_auto_takes_as_many_gpus_as_share_the_batches(batches, gpus, taken, monkeypatch, capsys):
+    visible = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(range(gpus)))
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: visible.append(devices))
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: "several")
+    strategy = open_devices(Devices(), [Schedule(1, size, Optimizer()) for size in batches])
+    assert (strategy == "several") is (taken > 1)
+    assert visible == ([list(range(taken))] if taken < gpus else [])
+    said = " ".join(capsys.readouterr().out.split())
+    assert (f"{taken} of the {gpus} GPUs compute" in said) is (taken < gpus)
+
+
+@pytest.mark.parametrize("file", ["slurm.sh", "job.yaml"])
+def test_the_batches_of_the_cluster_examples_are_shared_by_their_devices(file, monkeypatch):
+    text = (ROOT / "training" / "cluster" / file).read_text().replace("\\\n", " ")
+    words = shlex.split(text[text.index("python training/run.py") :].rstrip().rstrip("'"))
+    experiment = experiment_of(parse(words[2:]))
+    monkeypatch.setattr("training.stages.plan.share_of_this_process", lambda: Share(0, 2, 4))
+    check_batches(plan(experiment), experiment.model)

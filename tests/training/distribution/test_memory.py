@@ -8,7 +8,8 @@ import psutil
 import pytest
 import tensorflow as tf
 
-from training.distribution.memory import out_of_memory_said, peak_memory
+from training.distribution import memory
+from training.distribution.memory import free_memory, out_of_memory_said, peak_memory
 from training.errors import CannotWrite, OutOfMemory
 
 HELD = 200 << 20
@@ -54,3 +55,23 @@ def exhausted(message: str) -> tf.errors.ResourceExhaustedError:
 def test_a_full_disk_is_not_taken_for_too_little_memory(error, becomes, said):
     with pytest.raises(becomes, match=said), out_of_memory_said(lambda: "too little"):
         raise error
+
+
+LIMIT = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("own", "version", "below"), [("0::/pod/run", 2, "pod"), ("0::/", 2, ""), ("3:cpu:/x\n2:memory:/pod", 1, "pod")]
+)
+def test_a_container_has_what_its_groups_leave_and_the_cache_of_files(tmp_path, monkeypatch, own, version, below):
+    (tmp_path / "own").write_text(f"{own}\n")
+    monkeypatch.setattr(memory, "OWN_CGROUPS", tmp_path / "own")
+    moved = {name: (tmp_path / name, *files) for name, (_, *files) in memory.CGROUP_FILES.items()}
+    monkeypatch.setattr(memory, "CGROUP_FILES", moved)
+    root, limit, used, cache = moved["" if version == 2 else "memory"]
+    (root / below).mkdir(parents=True, exist_ok=True)
+    for name, text in ((limit, f"{LIMIT}"), (used, "900000"), ("memory.stat", f"anon 1\n{cache} 600000\nfile 700000")):
+        (root / below / name).write_text(f"{text}\n")
+    assert free_memory() == LIMIT - 300_000
+    (root / below / limit).write_text("max\n")
+    assert free_memory() > LIMIT

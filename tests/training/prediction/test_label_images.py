@@ -199,3 +199,21 @@ def test_a_folder_with_labels_and_the_labels_being_written_gives_its_images(tmp_
     (tmp_path / "labels").rename(tmp_path / "more")
     names = RunPredictions(tmp_path / "run", tmp_path, tmp_path / "out").names
     assert names == ("images_a", "images_b", "more_a")
+
+
+@pytest.mark.parametrize(("cache_bytes", "predicted"), [(1 << 20, 5), (9000, 11), (0, 15)])
+def test_a_run_predicts_photos_once_where_memory_allows(network, photos, tmp_path, monkeypatch, cache_bytes, predicted):
+    """Each has 8 x 12 places of 11 classes, 4224 bytes."""
+    experiment = types.SimpleNamespace(data=types.SimpleNamespace(size=SIZE))
+    trained = types.SimpleNamespace(
+        network=network, label_space=photos.label_space, experiment=experiment, sixteen_bit_range=None
+    )
+    monkeypatch.setattr(trained_model, "load_trained", lambda run: trained)
+    found = RunPredictions(tmp_path / "run", tmp_path, cache_bytes=cache_bytes)
+    calls, predict = [], found._predictor.coarse_probs
+    found._predictor.coarse_probs = lambda image: calls.append(1) or predict(image)
+    passes = [[probs.coarse for probs in found()] for _ in range(3)]
+    assert len(calls) == predicted
+    for other in passes[1:]:
+        np.testing.assert_array_equal(other, passes[0])
+    assert [probs.shape[:2] for probs in found()] == [(40 + index, 60) for index in range(5)]

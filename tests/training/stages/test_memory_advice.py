@@ -11,7 +11,6 @@ import tensorflow as tf
 from tests.training.methods.tiny import tiny_network
 from tests.training.small_runs import left_by, options
 from training import label
-from training.distribution import memory
 from training.distribution.step_memory import StepMemory
 from training.methods.source_training import SourceTraining
 from training.methods.terms import CrossEntropyTerm
@@ -169,13 +168,3 @@ def test_label_says_it_too(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert said.startswith("streetshift: out of memory while labelling")
     assert len(said.splitlines()) == 1
-
-
-def test_a_control_group_with_a_limit_counts(tmp_path, monkeypatch):
-    limit, used = tmp_path / "max", tmp_path / "current"
-    limit.write_text("3000\n")
-    used.write_text("1000\n")
-    monkeypatch.setattr(memory, "CGROUPS", ((str(limit), str(used)), ("missing", "missing")))
-    assert memory.free_memory() == 2000
-    limit.write_text("max\n")
-    assert memory.free_memory() > 2000

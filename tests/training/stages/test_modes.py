@@ -36,7 +36,7 @@ def levels(monkeypatch):
 
 def run_of(network, **more):
     """A run, as far as embeddings need one."""
-    return SimpleNamespace(outputs_with_levels=with_levels(network), **more)
+    return SimpleNamespace(outputs_with_levels=with_levels(network), size=frame(0).shape[:2], **more)
 
 
 EVERYTHING = Mixture(dimension=4, samples=999, label_reduction=2)

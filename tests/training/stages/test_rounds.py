@@ -1,0 +1,41 @@
+"""What a round trains on: which crops are mined, which source images take part."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from training.command_line import experiment_of, parse
+from training.data.source_subset import source_subset
+from training.stages import rounds
+from training.stages.plan import plan
+
+
+@pytest.mark.parametrize(("recipe", "of_source"), [("cbst", 0.8), ("lrent", 0.0), ("mrkld", 0.0), ("drsl", 0.0)])
+def test_crst_mines_no_crops_of_the_source(recipe, of_source, monkeypatch):
+    experiment = experiment_of(parse(["--recipe", recipe, "--set", "data.mined_crops=True"]))
+    stage = next(each for each in plan(experiment) if each.name == "round_1")
+    mined = {}
+    monkeypatch.setattr(rounds, "stream_of", lambda *given, **_: mined.update(target=given[4].mine))
+    monkeypatch.setattr(rounds, "source_stream", lambda *given, **_: mined.update(source=given[3].mine))
+    monkeypatch.setattr(rounds, "side_by_side", lambda **streams: None)
+    found = SimpleNamespace(fitted=SimpleNamespace(soft=None))
+    labelled = SimpleNamespace(rare_classes=(3,), found=found, dataset=None)
+    rounds.round_streams(
+        SimpleNamespace(domains=None, experiment=experiment), stage, labelled, {"source": None, "target": None}
+    )
+    assert mined == {"source": of_source, "target": 0.8}
+
+
+def part_of(recipe: str, seed: int, *command: str):
+    experiment = experiment_of(parse(["--recipe", recipe, "--seed", str(seed), *command]))
+    share = experiment.recipe.adaptation.source_share
+    return rounds.source_part(1000, share, experiment.data, 1, experiment.seed)
+
+
+def test_the_source_images_of_a_round_follow_from_the_seed():
+    published = ("--data", "gta5_cityscapes", "--source-root", ".", "--target-root", ".")
+    np.testing.assert_array_equal(part_of("cbst", 0, *published), source_subset(1000, 0.02, 0))
+    np.testing.assert_array_equal(part_of("lrent", 0, *published), source_subset(1000, 0.03, 0, "random", seed=3))
+    for recipe in ("cbst", "lrent"):
+        assert set(part_of(recipe, 0)) != set(part_of(recipe, 1))
