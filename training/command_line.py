@@ -41,12 +41,13 @@ class Arguments:
     model: str | None = None
     """The network; see --list. Not given: the one that suits the data."""
     weights: str | None = None
-    """Start of the backbone: imagenet, none or a file (.weights.h5, .safetensors). Not given: what suits the data."""
+    """Start of the network: imagenet, none, or a file of the backbone or of a whole network (.weights.h5,
+    .safetensors). Not given: what suits the data."""
     out: Path | None = None
-    """The run directory. Not given: runs/RECIPE-DATA-SEED."""
+    """The run directory. Not given: runs/RECIPE-DATA-seedSEED, with a number behind it if that exists."""
     resume: Path | None = None
     """Continue the run in this directory; everything but the devices is read from it. An option that asks for something
-    else than was begun is refused."""
+    else than was begun is refused, but accumulate."""
     devices: str = "auto"
     """auto, cpu, gpu, or gpu:0,1: where to compute. Several train as one, with the same result to rounding.
     TF_CONFIG in the environment makes this process one of several workers."""
@@ -78,7 +79,8 @@ class Arguments:
     Cityscapes in label files with other ids: cityscapes19_ids, kitti, mapillary_v1.2, idd, idd_level3, camvid32 (ids or
     colours)."""
     size: str | None = None
-    """HEIGHTxWIDTH that images are brought to."""
+    """HEIGHTxWIDTH that images are brought to, in training and prediction: the aspect ratio of your photos, multiples
+    of 32."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = ()
     """Overrides, e.g. --set adaptation.rounds=5 data.most_rounds=5; --show prints the keys."""
     list: bool = False
@@ -86,8 +88,8 @@ class Arguments:
     show: bool = False
     """Print the resolved experiment, and stop."""
     control: bool = False
-    """The control beside a run: the same training with target labels of weight 0. What a run gains over it is what
-    the labels do."""
+    """The control beside a run: the same training with target labels of weight 0. What a run gains over it is the
+    gain from the labels."""
     smoke: bool = False
     """Every stage of the recipe with a few small steps: half a minute, on any machine, to see that it works."""
 
@@ -295,9 +297,9 @@ def catalogue():
     data = Table("data", "from -> to", "size", "needs", title="Data (--data)", title_justify="left")
     for name, pair in DATA.items():
         data.add_row(name, pair.title, f"{pair.size[0]}x{pair.size[1]}", _needs(pair))
-    models = Table("model", "network", "paper", title="Models (--model)", title_justify="left")
+    models = Table("model", "network", "for", "paper", title="Models (--model)", title_justify="left")
     for name, network in NETWORKS.items():
-        models.add_row(name, network.title, network.paper)
+        models.add_row(name, network.title, network.note, network.paper)
     return recipes, data, models
 
 
