@@ -46,8 +46,8 @@ def with_overrides(experiment: Experiment, overrides: tuple[str, ...]) -> Experi
         elif re.search(r"(^|,)-+[A-Za-z]", value):  # the parser would take it for an option
             raise UserError(f"--set {override}: {value} is no value; --show prints those there are")
         else:
-            values += [f"--{key}", *value.split(",")]
-    changed = _quietly(values, current) if values else current
+            values.append((key, value.split(",")))
+    changed = _changed(current, values)
     experiment = replace(experiment, recipe=changed.recipe, data=changed.data, model=changed.model)
     return experiment_from_json(experiment_to_json(experiment), OPTIONS)
 
@@ -92,24 +92,45 @@ def _has_defaults(kind: type) -> bool:
 def _replaced(part, path: list[str], value):
     """`part` with the value at `path` replaced."""
     first, *rest = path
-    if isinstance(part, dict):
-        return part | {first: _replaced(part[first], rest, value)}
-    return replace(part, **{first: _replaced(getattr(part, first), rest, value) if rest else value})
+    new = _replaced(_found(part, [first]), rest, value) if rest else value
+    return part | {first: new} if isinstance(part, dict) else replace(part, **{first: new})
 
 
-def _quietly(args: list[str], current: _Overridable) -> _Overridable:
+def _changed(current: _Overridable, values: list[tuple[str, list[str]]]) -> _Overridable:
+    """`current` with plain values replaced: (full key, words of the value).
+
+    A parser of all settings takes 0.2 s to build. So each part is parsed alone, and all of them where that is refused:
+    for the sentence, which names the whole key, and for values that are valid together alone.
+    """
+    parts: dict[str, list[str]] = {}
+    for key, words in values:
+        place, _, name = key.rpartition(".")
+        parts.setdefault(place, []).extend((f"--{name}", *words))
+    try:
+        changed = current
+        for place, args in parts.items():
+            path = place.split(".")
+            changed = _replaced(changed, path, _quietly(args, _found(changed, path)))
+        return changed
+    except UserError:
+        return _quietly([word for key, words in values for word in (f"--{key}", *words)], current)
+
+
+def _quietly(args: list[str], part):
+    """`part` as tyro changes it by command-line options, without tyro's output.
+
+    Raises:
+        UserError: what tyro would have printed.
+    """
     import contextlib
     import io
 
-    said = io.StringIO()
+    said, config = io.StringIO(), (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)
+    if not is_dataclass(part):
+        raise UserError("--set: no such part")
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            return tyro.cli(
-                _Overridable,
-                args=args,
-                default=current,
-                config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
-            )
+            return tyro.cli(type(part), args=args, default=part, config=config)
     except SystemExit as error:
         raise UserError(f"--set: {_words_of(said.getvalue())}; --show prints the keys there are") from error
 

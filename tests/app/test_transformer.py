@@ -14,11 +14,13 @@ from tests.app.conftest import running_page
 from tests.training.small_runs import CLASSES, options, write_data
 from training import run as training
 
+# Nightly: that its file agrees with Keras, tests/export/test_onnx_graph.py shows.
+pytestmark = pytest.mark.slow
 NETWORK = "segformer_mit_b0"
 STEPS = tuple(f"data.schedules.{stage}.steps=2" for stage in ("warm_up", "rounds"))
 
 
-@pytest.fixture(scope="module", params=["source_only", pytest.param("cbst", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["source_only", "cbst"])
 def run(request, tmp_path_factory) -> Path:
     """A run of two steps per stage on folders of 64x64 photos; the graph of a round takes half a minute more."""
     folder = tmp_path_factory.mktemp("transformer")

@@ -16,12 +16,12 @@ from models.batch_norm import batch_norm_layers, set_batch_norm, trained_batch_n
 from models.catalogue import NETWORKS
 from models.heads import classifier_bias, head_variables
 from models.segmenter import BUILDERS, build_segmenter
-from tests.kinds import KINDS
+from tests.kinds import EACH_KIND
 
 CLASSES = 19
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=EACH_KIND)
 def network(request):
     yield build_segmenter(request.param, CLASSES)
     keras.backend.clear_session()
@@ -131,7 +131,7 @@ def test_weights_survive_a_file(network, tmp_path):
     assert [float(tf.reduce_sum(weight)) for weight in network.weights] == sums
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", EACH_KIND)
 def test_mixed_bfloat16_keeps_images_outputs_and_weights_in_float32_at_every_other_stride(name):
     """Two in one, because building the large ones takes most of the time."""
     entry = NETWORKS[name]

@@ -10,13 +10,13 @@ import tensorflow as tf
 from models.catalogue import NETWORKS
 from models.levels import LEVELS, with_levels
 from models.segmenter import build_segmenter
-from tests.kinds import KINDS
+from tests.kinds import EACH_KIND
 
 HEIGHT, WIDTH = 64, 96
 PICTURE = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, 3)).astype("float32")
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", EACH_KIND)
 def test_levels_go_from_stride_4_to_the_output_stride(name):
     network = build_segmenter(name, 3)
     whole = with_levels(network)

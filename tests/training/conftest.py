@@ -1,7 +1,6 @@
 """What the tests of whole runs share."""
 
 import pytest
-import tensorflow as tf
 
 from tests.training.methods.tiny import give_levels
 from tests.training.small_runs import two_layers, write_data
@@ -18,6 +17,4 @@ def start(tmp_path, monkeypatch):
     monkeypatch.setattr(charts, "write_charts", lambda *_: {})
     monkeypatch.setattr(run_script, "_export", lambda *_: None)
     write_data(tmp_path)
-    tf.config.run_functions_eagerly(True)  # five steps are made sooner than traced
-    yield run_script.main
-    tf.config.run_functions_eagerly(False)
+    return run_script.main
