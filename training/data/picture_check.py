@@ -2,6 +2,7 @@
 
 Each file is decoded as coarsely as its format allows: a JPEG at an eighth of its size, of a PNG the checksums alone. A
 file that does not come through is given to its reader, which has the last word: what can be read is never refused.
+Pictures of large data sets are read once: see `checked_pictures.py`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from statistics import median
 
 from PIL import Image
 
+from training.data.checked_pictures import CheckedPictures
 from training.data.images import image_size, read_image
 from training.data.picture_files import opened_picture
 from training.data.picture_pixels import measured
@@ -100,17 +102,29 @@ def _squeezed(sizes: Sequence[Size], size: Size) -> list[Size]:
 def _looked_at(dataset: Dataset) -> Iterator[Size | UserError]:
     """Of each sample (height, width) of its image, or what is wrong with its image or label."""
 
+    pictures = CheckedPictures(len(dataset))
+
+    def checked(path: Path, read: Callable[[Path], object]) -> Size:
+        size = pictures.size_of(path)
+        if size is None:
+            size = checked_size(path, read)
+            pictures.remember(path, size)
+        return size
+
     def look(sample: Sample) -> Size | UserError:
         try:
-            size = checked_size(sample.image, read_image)
+            size = checked(sample.image, read_image)
             if sample.label is not None:
-                checked_size(sample.label, dataset.decode.read_raw)
+                checked(sample.label, dataset.decode.read_raw)
         except UserError as error:
             return error
         return size
 
     looked = in_order(look, ((sample,) for sample in dataset.samples))
-    return tracked(looked, f"checking the pictures of {dataset.name}", len(dataset), patience=PATIENCE)
+    try:
+        yield from tracked(looked, f"checking the pictures of {dataset.name}", len(dataset), patience=PATIENCE)
+    finally:
+        pictures.keep()
 
 
 def checked_size(path: Path, read: Callable[[Path], object]) -> Size:

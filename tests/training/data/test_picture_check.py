@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training.data import checked_pictures, picture_check
 from training.data.classes import LABEL_SPACES
 from training.data.datasets import folders, image_folder
 from training.data.images import read_image
@@ -95,6 +96,35 @@ def test_a_check_that_takes_long_shows_how_far_it_is(tmp_path, capsys, monkeypat
     monkeypatch.setattr("training.data.picture_check.checked_size", lambda *_: time.sleep(0.1) or SIZE)
     usable_photos(image_folder(tmp_path / "photos", SPACE), SIZE)
     assert "checking the pictures of photos: 2/2 in" in capsys.readouterr().out
+
+
+def test_pictures_of_large_data_sets_are_read_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("STREETSHIFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(checked_pictures, "LEAST", 3)
+    read = []
+    monkeypatch.setattr(picture_check, "checked_size", lambda path, reader: read.append(path.name) or SIZE)
+    folder = tmp_path / "photos"
+    for name in "ab":
+        photo(folder / f"{name}.jpg")
+    usable_photos(image_folder(folder, SPACE), SIZE)  # few: not kept
+    assert not (tmp_path / "cache").exists()
+    photo(folder / "c.jpg")
+    read.clear()
+    usable_photos(image_folder(folder, SPACE), SIZE)
+    assert sorted(read) == ["a.jpg", "b.jpg", "c.jpg"]
+    # Those that are new or have changed are read; a file that is gone, and a damaged cache, do no harm.
+    cut(folder / "b.jpg")
+    photo(folder / "d.jpg")
+    (folder / "a.jpg").unlink()
+    read.clear()
+    kept, notes = usable_photos(image_folder(folder, SPACE), SIZE)
+    assert (sorted(read), len(kept), notes) == (["b.jpg", "d.jpg"], 3, ())
+    (tmp_path / "cache" / "checked_pictures.json").write_text('{"x": [1], "y": 2, ')
+    read.clear()
+    usable_photos(image_folder(folder, SPACE), SIZE)
+    assert len(read) == 3
+    usable_photos(image_folder(folder, SPACE), SIZE)
+    assert len(read) == 3
 
 
 def test_a_broken_labelled_picture_is_an_error(tmp_path):

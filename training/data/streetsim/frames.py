@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from training.data.streetsim import STYLES, VERSION, render
 from training.errors import UserError
+from training.files.cache import cache_folder
 
 SPLITS = ("train", "val", "test")
 _CHUNK = 16  # frames a task
@@ -32,7 +33,7 @@ def ensure_frames(
     """
     _check(style_name, split, count, size)
     folder = (
-        _root(cache)
+        cache_folder(cache)
         / "streetsim"
         / f"{style_name}-{split}-{size[0]}x{size[1]}-{_digest(style_name, split, size, seed)}"
     )
@@ -62,11 +63,6 @@ def _check(style_name: str, split: str, count: int, size: tuple[int, int]) -> No
         raise UserError(f"There is no split {split!r} of the streets: choose one of {', '.join(SPLITS)}.")
     if count < 1 or min(size) < 32:
         raise UserError(f"Cannot render {count} frames of {size[0]}x{size[1]}: ask for at least 1 frame of 32x32.")
-
-
-def _root(cache: Path | str | None) -> Path:
-    chosen = cache or os.environ.get("STREETSHIFT_CACHE") or "~/.cache/streetshift"
-    return Path(chosen).expanduser()
 
 
 def _digest(style_name: str, split: str, size: tuple[int, int], seed: int) -> str:
