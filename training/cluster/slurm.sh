@@ -1,5 +1,6 @@
 #!/bin/bash
-# Two nodes with four GPUs each train one run as one; eight devices divide the batches, and learning rates grow with them. Not run on a cluster yet: adapt names and paths.
+# Two nodes with four GPUs each train one run as one. Eight devices divide the batches, and learning rates grow with them.
+# Not run on a cluster yet: adapt names and paths.
 #SBATCH --nodes=2 --ntasks-per-node=1 --gpus-per-node=4
 hosts=($(scontrol show hostnames "$SLURM_JOB_NODELIST"))
 export CLUSTER="\"${hosts[0]}:12345\", \"${hosts[1]}:12345\""
