@@ -15,8 +15,8 @@ adjusted logits; a stage of adjusted logits itself is compared with the model th
   between the two predictions, 0 to 1.
 * `consistency`: the same between the prediction on the image and on its mirrored, smaller view, over all classes; a
   class that is never shown counts as 0, so that a stage is not worse for finding a rare class.
-* `source_miou`: on held-out *source* images, in percent (the only labels there are). A network that believes its own
-  mistakes forgets the source.
+* `source_miou`: on held-out *source* images, the mean over the classes that their labels show, in percent (the only
+  labels there are). A network that believes its own mistakes forgets the source.
 * `reverse_miou`: of a linear classifier that is fitted to the network's features and labels of the target, on the
   source's labels, in percent (reverse validation).
 * `estimated_accuracy`, `estimated_class_accuracy`: average thresholded confidence, 0 to 1.
