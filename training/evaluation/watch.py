@@ -248,13 +248,18 @@ def chosen_stage(stages: dict[str, dict]) -> str:
     return names[chosen_index([Verdict.from_json(stages[name].get("verdict"), name) for name in names])]
 
 
+def stages_until(stages: dict[str, dict], stage: str) -> list[str]:
+    """Names of the finished stages up to `stage`, in their order; arguments as in `was_adapted`."""
+    names = list(stages)
+    return names[: names.index(stage.removeprefix(STUDENT)) + 1]
+
+
 def was_adapted(stages: dict[str, dict], stage: str) -> bool:
     """Was the network of a finished stage trained on the target, in this run or before its warm start?
 
     stages: as in `scored_stages`. stage: its name; "student/NAME" is the student of that one.
     """
-    names = list(stages)
-    so_far = names[: names.index(stage.removeprefix(STUDENT)) + 1]
+    so_far = stages_until(stages, stage)
     return any(stages[name].get("adapts") or stages[name].get("adapted") for name in so_far)
 
 
