@@ -37,8 +37,8 @@ def advice(summary: Mapping[str, Any], examples: Sequence[Example], names: Seque
     labelled, head = change is not None, ""
     if labelled and change < -HARM:
         head = (
-            f"Keep the source model, source.onnx: the adapted one, model.onnx, changed mIoU by {change:+.1f} points on "
-            f"your labels ({miou_classes(summary)}). "
+            f"Keep {_start(summary)}, source.onnx: the adapted one, model.onnx, changed mIoU by {change:+.1f} points "
+            f"on your labels ({miou_classes(summary)}). "
         )
     # 3. What was gained and what was lost.
     if labelled:
@@ -83,7 +83,15 @@ def _kept(summary: Mapping[str, Any], refused: Mapping[str, Any], examples: Sequ
     if panels := _most_changed(changed):
         seen.append(f"look at {', '.join(panels)}")
     shown = f" What was refused, {title}: {'; '.join(seen)}." if seen else ""
-    return f"Keep the source model, which model.onnx is: {why}.{shown}"
+    return f"Keep {_start(summary)}, which model.onnx is: {why}.{shown}"
+
+
+def _start(summary: Mapping[str, Any]) -> str:
+    """The model before adaptation in words."""
+    start = summary.get("started_from")
+    if start and start["adapted"]:
+        return f"the model that the run started from ({start['run']}, adapted already)"
+    return "the source model"
 
 
 def _by_labels(before: Mapping, after: Mapping) -> tuple[dict[str, str], dict[str, str]]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.evaluation import tables
-from training.methods.modes import LEAST_SHARE
+from training.methods.modes import least_share
 
 EXPLAINED = (
     "Share of the pixels of a class, in percent, that each of its modes is the nearest to, in the order of the modes, "
@@ -32,7 +32,9 @@ def modes_part(stages: Sequence[Mapping[str, Any]], source: Mapping[str, Any] | 
     told = [f"Modes that few pixels were near and that began anew: {'; '.join(moved)}."] if moved else []
     course = [] if source is None else [("after k-means", source["start"])]
     course += [(f"after {title.lower()}", modes) for title, modes in modelled]
-    used = [f"Modes with {100 * LEAST_SHARE:.0f} % of their class, on the source: {', '.join(map(_in_use, course))}."]
+    least = least_share(_modes_per_class(modelled[-1][1]))
+    in_use = ", ".join(_in_use(*moment, least) for moment in course)
+    used = [f"Modes with {100 * least:.2g} % of their class, on the source: {in_use}."]
     return ["### Modes", modes_table(modelled[-1][1]), EXPLAINED, *used, *told]
 
 
@@ -46,11 +48,14 @@ def modes_table(modes: Mapping[str, Any]) -> str:
     return tables.markdown_table(("class", "source", "target", "apart", "from others"), rows)
 
 
-def _in_use(moment: tuple[str, Mapping[str, Any]]) -> str:
-    """Of a moment's title and figures: "22 of 57 after round 1"."""
-    title, modes = moment
+def _modes_per_class(modes: Mapping[str, Any]) -> int:
+    return max((len(shares) for shares in modes["source"].values() if shares is not None), default=1)
+
+
+def _in_use(title: str, modes: Mapping[str, Any], least: float) -> str:
+    """Of a moment's title and figures: "22 of 57 after round 1"; least: share of a mode in use."""
     shares = [share for of_class in modes["source"].values() if of_class is not None for share in of_class]
-    return f"{sum(share >= LEAST_SHARE for share in shares)} of {len(shares)} {title}"
+    return f"{sum(share >= least for share in shares)} of {len(shares)} {title}"
 
 
 def _shares(shares: Sequence[float] | None) -> str:

@@ -3,9 +3,11 @@
 Everything is drawn from one summary, a plain dict that is also written as summary.json. What a recipe does not have is
 None or left out, and so is its part of the report.
 
-* recipe, data, model, seed, resolved (what the recipe does, in a sentence), source, translation (of the source's
-  images, in words), target, class_set (what `miou` is a mean over), label_space (its name), split, resolution [h, w],
-  version, command, next_commands [command lines], environment {name: value}
+* recipe, data, model, seed, resolved (what the recipe does, in a sentence), source, trained_on (the data set whose
+  labels were trained on first: the source, or the oracle's target), translation (of those source images that the
+  result was trained on, in words), started_from (the run of a warm start, {run: its name, adapted: to the target}, if
+  the result comes from its weights), target, class_set (what `miou` is a mean over), label_space (its name), split,
+  resolution [h, w], version, command, next_commands [command lines], environment {name: value}
 * images {"source", "target", "evaluation": count}, data_notes [sentences], unseen_classes [names of classes of which no
   label that was learned from has a pixel]
 * before, after: `confusion.scores`, or None when the target has no labels
@@ -149,20 +151,26 @@ def report_text(summary: Mapping[str, Any], pictures: Mapping[str, str], panels:
 
 
 def _what_was_run(summary: Mapping[str, Any]) -> str:
-    source, target = summary.get("source") or "the source", summary.get("target") or "the target"
+    source = summary.get("trained_on") or summary.get("source") or "the source"
+    target, start = summary.get("target") or "the target", summary.get("started_from")
     taken = summary["stages"][: tables.chosen_line(summary["stages"], summary.get("chosen"))]
     ways = ", ".join(dict.fromkeys(entry["way"] for entry in taken if entry.get("way")))
-    if any(entry.get("trains_on_target") for entry in taken):
+    learns = any(entry.get("trains_on_target") for entry in taken)
+    if learns:
         adapted = f"adapted to {target} {ways}, without its labels"
     elif ways:
-        adapted = f"changed {ways}, not trained on {target}"
+        adapted = f"changed {ways}, not trained on {target}{' in this run' if start else ''}"
     else:
-        adapted = "not adapted" + (": the watch kept the model before adaptation" if summary["stages"] else "")
+        adapted = f"not adapted{' in this run' if start else ''}"
+        adapted += ": the watch kept the model before adaptation" if summary["stages"] else ""
     if summary.get("translation"):
         source += f" (translated: {summary['translation']})"
+    trained = f"trained on {source} with labels and "
+    if start:
+        already = ", which was adapted already" if start["adapted"] else ""
+        trained = f"started from {start['run']}{already}, {trained if learns else 'and '}"
     return (
-        f"Recipe `{summary.get('recipe')}`: model `{summary.get('model')}`, trained on {source} with labels and "
-        f"{adapted}; "
+        f"Recipe `{summary.get('recipe')}`: model `{summary.get('model')}`, {trained}{adapted}; "
         f"data `{summary.get('data')}`, seed {summary.get('seed')}."
     )
 

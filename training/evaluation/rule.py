@@ -44,9 +44,9 @@ class Rule:
                 reasons.append(f"{meaning} ({words} {found:+.2g}, limit {limit:g})")
         gain = self.gain(measured, before)
         if gain < self.margin:
-            reasons.append(
-                f"views of one image get less equal labels (label-free gain {gain:+.3f}, limit {self.margin:g})"
-            )
+            more = "more equal labels, but its class shares drifted too far for that"
+            equal = "less equal labels" if (change(measured, before, "consistency") or 0.0) < 0 else more
+            reasons.append(f"views of one image get {equal} (label-free gain {gain:+.3f}, limit {self.margin:g})")
         return reasons
 
     def choice(self, states: Sequence[Measured], barred: Sequence[bool]) -> int:

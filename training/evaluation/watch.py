@@ -10,13 +10,13 @@ adjusted logits; a stage of adjusted logits itself is compared with the model th
   at least 5 % in the reference and in the source labels).
 * `share_excess`: mean over the classes of the distance (natural log) of their share from the plausible interval, which
   lies between the reference's share and the source's. It finds the slow collapse, in which rare classes grow round
-  after round: drift stays small and consistency rises, yet every round is worse than the one before.
+  after round, or are lost: drift stays small and consistency rises, yet every round is worse than the one before.
 * `agreement` with the stage before, `agreement_reference` with the reference: mean over the shown classes of the IoU
   between the two predictions, 0 to 1.
 * `consistency`: the same between the prediction on the image and on its mirrored, smaller view, over all classes; a
   class that is never shown counts as 0, so that a stage is not worse for finding a rare class.
-* `source_miou`: on held-out *source* images, in percent (the only labels there are). A network that believes its own
-  mistakes forgets the source.
+* `source_miou`: on held-out *source* images, the mean over the classes that their labels show, in percent (the only
+  labels there are). A network that believes its own mistakes forgets the source.
 * `reverse_miou`: of a linear classifier that is fitted to the network's features and labels of the target, on the
   source's labels, in percent (reverse validation).
 * `estimated_accuracy`, `estimated_class_accuracy`: average thresholded confidence, 0 to 1.
@@ -93,14 +93,15 @@ def ious_between(first: np.ndarray, second: np.ndarray, classes: int) -> np.ndar
     return iou(both.matrix)
 
 
-def share_excess_of(shares: np.ndarray, reference_shares: np.ndarray, source_shares: np.ndarray) -> float:
-    """Mean over classes of `|log|` of the factor by which a share lies outside [first, source]; 0 if none does.
+def share_excesses(shares: np.ndarray, reference_shares: np.ndarray, source_shares: np.ndarray) -> np.ndarray:
+    """Natural log of the factor by which the share of each class lies outside [reference, source], float64 `[classes]`:
+    above 0 if it is larger, below 0 if it is smaller, 0 within.
 
     Shares below one in ten thousand are taken as that: an absent class has no meaningful ratio.
     """
     now, first, source = (np.maximum(values, SMALLEST_SHARE) for values in (shares, reference_shares, source_shares))
     above, below = now / np.maximum(first, source), np.minimum(first, source) / now
-    return float(np.mean(np.log(np.maximum(np.maximum(above, below), 1.0))))
+    return np.log(np.maximum(above, 1.0)) - np.log(np.maximum(below, 1.0))
 
 
 def lost_share(shares, reference_shares, source_shares) -> tuple[float, int | None]:
@@ -137,7 +138,8 @@ def judge(
     shares = class_shares(observation.prediction, classes)
     reference_shares = class_shares(reference.prediction, classes) if labeller_shares is None else labeller_shares
     drift = jensen_shannon(shares, reference_shares)
-    share_excess = share_excess_of(shares, reference_shares, source_shares)
+    excesses = share_excesses(shares, reference_shares, source_shares)
+    share_excess = float(np.abs(excesses).mean())
     lost, lost_class = lost_share(shares, reference_shares, source_shares)
     consistency = np.nan_to_num(ious_between(observation.prediction, observation.view, classes)).mean()
     gained = observation.measured["source_miou"] - reference.measured["source_miou"]
@@ -150,7 +152,8 @@ def judge(
         "share_excess": share_excess,
         **{name: value if np.isfinite(value) else None for name, value in observation.measured.items()},
     }
-    reasons = _reasons(drift, share_excess, source_change, lost, lost_class, names, limits)
+    rare = _rare_classes(excesses, names)
+    reasons = _reasons(drift, share_excess, rare, source_change, lost, lost_class, names, limits)
     return Verdict(
         score=RULE.gain(measured, before or measured),
         refused=tuple(RULE.refusals(measured, before)) if before else (),
@@ -160,7 +163,7 @@ def judge(
         source_change=source_change,
         shares=tuple(shares.tolist()),
         collapse=bool(reasons),
-        sentence="; ".join(reasons) if reasons else _no_collapse(drift, share_excess, source_change, limits),
+        sentence="; ".join(reasons) if reasons else _no_collapse(drift, share_excess, rare, source_change, limits),
     )
 
 
@@ -169,13 +172,20 @@ def agreement_of(first: Observation, second: Observation, classes: int) -> float
     return float(np.nanmean(ious_between(first.prediction, second.prediction, classes)))
 
 
-def _no_collapse(drift: float, share_excess: float, source_change: float | None, limits) -> str:
+def _rare_classes(excesses: np.ndarray, names) -> str:
+    """In words: did more shares leave their intervals upwards or downwards, and that of which class most?"""
+    grew = excesses.sum() > 0
+    most = names[int(np.argmax(excesses if grew else -excesses))]
+    return f"rare classes {'grew' if grew else 'were lost'}, '{most}' most"
+
+
+def _no_collapse(drift: float, share_excess: float, rare: str, source_change: float | None, limits) -> str:
     source = (
         "no labelled pixel on the source" if source_change is None else f"{source_change:+.1f} points on the source"
     )
     seen = f"class-share drift {drift:.3f}, share excess {share_excess:.2f}, {source}"
     if share_excess > limits.collapse_share_excess / 2 and _forgets(source_change, limits):
-        return f"no clear collapse, but rare classes grow while the source is forgotten, check the panels: {seen}"
+        return f"no clear collapse, but {rare}, while the source is forgotten, check the panels: {seen}"
     return f"no collapse: {seen}"
 
 
@@ -184,14 +194,21 @@ def _forgets(source_change: float | None, limits) -> bool:
 
 
 def _reasons(
-    drift: float, share_excess: float, source_change: float | None, lost: float, lost_class: int | None, names, limits
+    drift: float,
+    share_excess: float,
+    rare: str,
+    source_change: float | None,
+    lost: float,
+    lost_class: int | None,
+    names,
+    limits,
 ) -> list[str]:
     reasons = []
     if drift > limits.collapse_drift:
         reasons.append(f"class-share drift {drift:.3f} (limit {limits.collapse_drift})")
     if share_excess > limits.collapse_share_excess and _forgets(source_change, limits):
         reasons.append(
-            f"rare classes grew, share excess {share_excess:.2f} (limit {limits.collapse_share_excess}), while the "
+            f"{rare}, share excess {share_excess:.2f} (limit {limits.collapse_share_excess}), while the "
             f"network lost {-source_change:.1f} points on the source (limit {limits.collapse_source_loss})"
         )
     if lost > limits.collapse_lost_share:
@@ -231,13 +248,18 @@ def chosen_stage(stages: dict[str, dict]) -> str:
     return names[chosen_index([Verdict.from_json(stages[name].get("verdict"), name) for name in names])]
 
 
+def stages_until(stages: dict[str, dict], stage: str) -> list[str]:
+    """Names of the finished stages up to `stage`, in their order; arguments as in `was_adapted`."""
+    names = list(stages)
+    return names[: names.index(stage.removeprefix(STUDENT)) + 1]
+
+
 def was_adapted(stages: dict[str, dict], stage: str) -> bool:
     """Was the network of a finished stage trained on the target, in this run or before its warm start?
 
     stages: as in `scored_stages`. stage: its name; "student/NAME" is the student of that one.
     """
-    names = list(stages)
-    so_far = names[: names.index(stage.removeprefix(STUDENT)) + 1]
+    so_far = stages_until(stages, stage)
     return any(stages[name].get("adapts") or stages[name].get("adapted") for name in so_far)
 
 

@@ -29,7 +29,7 @@ def soft_cross_entropy(logits, soft_label, mask, count=None):
     Args:
         logits: float `[batch, height, width, classes]`.
         soft_label: float `[batch, height, width, classes]`, a distribution over the classes at each pixel.
-        mask: float32 `[batch, height, width]`, 1 where the pixel counts.
+        mask: float32 `[batch, height, width]`, 1 where the pixel counts; with `count` a weight per pixel.
     """
     log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
     return mean_over(-ops.sum(ops.cast(soft_label, "float32") * log_probs, axis=-1), mask, count)

@@ -27,10 +27,11 @@ class ClassMixer:
     Args:
         settings: the share of the classes and the strength of the colour changes.
         seed: of the stage.
+        target_weight: of the target's pixels in `pasted`, where a pasted one has the weight 1.
     """
 
-    def __init__(self, settings: ClassMix, seed: int):
-        self.settings, self.seed = settings, seed
+    def __init__(self, settings: ClassMix, seed: int, target_weight: float = 1.0):
+        self.settings, self.seed, self.target_weight = settings, seed, target_weight
 
     def mask(self, label, positions):
         """Where the source is pasted: bool `[batch, height, width]`.
@@ -75,7 +76,8 @@ class ClassMixer:
     def pasted(self, batch) -> dict:
         """The batch of a round with source pixels pasted into the target's views and pseudo-labels, by one mask.
 
-        The target gets "pasted" too, bool `[b, h, w]`. The colours of the weak view stay as they are.
+        The target gets "pasted", bool, and "weight", float32, too, both `[b, h, w]`. The colours of the weak view stay
+        as they are.
 
         Args:
             batch: `{"source": {"image", "label", "position"}, "target": {"image", "label"}}`, perhaps with the target's
@@ -85,8 +87,8 @@ class ClassMixer:
         mask, names = self.mask(source["label"], source["position"]), {"image", "weak"} & set(target)
         views = {name: tf.where(mask[..., None], source["image"], target[name]) for name in names}
         views["image"] = self.recoloured(views["image"], source["position"])
-        label = tf.where(mask, source["label"], target["label"])
-        return {**batch, "target": {**target, **views, "label": label, "pasted": mask}}
+        label, weight = tf.where(mask, source["label"], target["label"]), tf.where(mask, 1.0, self.target_weight)
+        return {**batch, "target": {**target, **views, "label": label, "weight": weight, "pasted": mask}}
 
 
 def shown_ids(label):

@@ -3,7 +3,7 @@
 The losses move the nearest mode alone. A mode that has no samples is never pulled back, and two modes in one place stay
 together. So every n steps, for each class:
 
-1. A mode starts anew if it was the nearest one to less than `LEAST_SHARE` of the samples since the last time, or if it
+1. A mode starts anew if it was the nearest one to less than `least_share` of the samples since the last time, or if it
    is so near to a mode with more samples that both are one.
 2. It goes to one of the class' last samples, drawn as by k-means++ (Arthur and Vassilvitskii 2007): with a probability
    in proportion to the squared distance from the modes that stay. Of several draws the one that lowers the sum of these
@@ -13,17 +13,12 @@ together. So every n steps, for each class:
 
 import tensorflow as tf
 
-from training.methods.modes import LEAST_SHARE
+from training.methods.modes import least_share
 
 LEAST_COUNT = 100  # samples of a class, to say so
 TOGETHER = 0.05  # two modes are one if they are nearer than this share of the root mean square distance from the mean
 CANDIDATES = 8  # draws for each mode that starts anew
 LLOYD_STEPS = 5
-
-
-def least_share(modes: int) -> float:
-    """Of a mode in use; with so many modes that this is much to ask for, half of what each would have of equal ones."""
-    return min(LEAST_SHARE, 0.5 / modes)
 
 
 def restarted(modes, counts, points, filled, uniform):

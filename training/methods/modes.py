@@ -14,6 +14,11 @@ ITERATIONS = 50  # of k-means
 LEAST_SHARE = 0.05  # of the samples of its class that a mode in use has
 
 
+def least_share(modes: int) -> float:
+    """Of a mode in use; with so many modes that this is much to ask for, half of what each would have of equal ones."""
+    return min(LEAST_SHARE, 0.5 / modes)
+
+
 def started_modes(values: np.ndarray, label: np.ndarray, modes: np.ndarray, seed: int) -> np.ndarray:
     """The means that k-means (k-means++, Arthur and Vassilvitskii 2007) finds for each class; equal in every call.
 

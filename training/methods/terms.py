@@ -111,7 +111,7 @@ class TeacherWeightTerm(Term):
 class SoftCrossEntropyTerm(Term):
     """LRENT: cross-entropy with the recomputed soft label on the pixels whose hard pseudo-label was kept.
 
-    own_mean, prior: as in `CrossEntropyTerm`.
+    own_mean, prior, and the view's weight per pixel: as in `CrossEntropyTerm`.
     """
 
     name = "soft_cross_entropy_target"
@@ -124,7 +124,9 @@ class SoftCrossEntropyTerm(Term):
         view = step.target
         count = view.count("confident") if self.own_mean else labelled_pixels(step)
         logits = with_prior(view, self.prior)
-        return soft_cross_entropy(logits, view.soft_label, labelled_region(view.label), count)
+        region = labelled_region(view.label)
+        region = region if view.weight is None else region * view.weight
+        return soft_cross_entropy(logits, view.soft_label, region, count)
 
 
 class ConfidentRegionKLDTerm(Term):

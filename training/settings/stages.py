@@ -84,7 +84,7 @@ class Rounds:
     losses: Losses = Losses()
     mixture: Mixture | None = None  # of the warm-up too
     target_weight: Weight = 1.0  # of the pseudo-labels beside the source's labels, 1 as published: of a pixel, or of
-    # the mean where each domain has its own (`domain_means`); 0 = the control without labels
+    # the mean where each domain has its own (`domain_means`); pasted source pixels keep 1; 0 = control without labels
     learning_rate_decay: Positive = 1.0  # factor on the learning rate from one round to the next
     blend: Portion = 1.0  # the result of a round lies this share of the way from the model before adaptation to the
     # trained one (WiSE-FT, CVPR 2022); the next round goes on from the result, with a mean teacher from the student

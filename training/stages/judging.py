@@ -64,7 +64,7 @@ def observe(run: Run, stage: Stage, of: str) -> tuple[Observation, dict]:
     # 2. The held-out source images.
     watcher = SourceWatcher(target.head)
     source_scores = _source_scores(run, stage, of, watcher)
-    return observation_of(target, watcher.over_workers(), source_scores["miou"]), source_scores
+    return observation_of(target, watcher.over_workers(), source_scores["miou_in_truth"]), source_scores
 
 
 def _source_scores(run: Run, stage: Stage, of: str, watcher: SourceWatcher | None = None) -> dict:

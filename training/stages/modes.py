@@ -18,7 +18,7 @@ from training.distribution.workers import on_chief
 from training.losses.metric import drawn_places
 from training.losses.regions import OUTSIDE
 from training.methods.mixture import GROUP, MixtureHead
-from training.methods.modes import LEAST_SHARE, mode_distances, started_modes, usage, usage_by_name
+from training.methods.modes import least_share, mode_distances, started_modes, usage, usage_by_name
 from training.methods.step import on_grid_of, thin_label
 from training.prediction.predictor import images_at_once
 from training.progress import console
@@ -224,12 +224,11 @@ def source_figures(run: Run, stage: Stage, head: MixtureHead) -> dict:
 
 def say_usage(run: Run, shares: list[np.ndarray | None]) -> None:
     """How many modes are in use, and of which classes some are not."""
-    used = [None if each is None else int((each >= LEAST_SHARE).sum()) for each in shares]
+    all_of = max((len(each) for each in shares if each is not None), default=1)
+    least = least_share(all_of)
+    used = [None if each is None else int((each >= least).sum()) for each in shares]
     known = [each for each in used if each is not None]
-    all_of = max((len(each) for each in shares if each is not None), default=0)
     names = run.domains.label_space.names
     few = [f"{name} {each}" for name, each in zip(names, used, strict=True) if each is not None and each < all_of]
     listed = f"; fewer of {', '.join(few)}" if few else ""
-    console.print(
-        f"  modes with {100 * LEAST_SHARE:.0f} % of their class: {sum(known)} of {all_of * len(known)}{listed}"
-    )
+    console.print(f"  modes with {100 * least:.2g} % of their class: {sum(known)} of {all_of * len(known)}{listed}")

@@ -17,6 +17,7 @@ from training.evaluation.advice import advice, best_refused
 from training.evaluation.confusion import Confusion
 from training.evaluation.panels import Example, write_panels
 from training.evaluation.report import print_summary, write_report
+from training.evaluation.watch import stages_until
 from training.experiment_json import VERSION
 from training.in_words import in_words
 from training.prediction.label_files import MANIFEST_NAME, read_fitted
@@ -25,6 +26,8 @@ from training.progress import console
 from training.run_directory.paths import RunDirectory
 from training.stages.balanced_orders import KEY as BALANCED
 from training.stages.stage import Run, Stage
+from training.stages.translation import trained_on_translated
+from training.stages.warm_up import TRANSLATED
 
 PANELS = 6
 
@@ -45,7 +48,9 @@ def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
         "seed": experiment.seed,
         "resolved": in_words(experiment),
         "source": domains.source.name,
-        "translation": words_of(experiment.recipe.translation),
+        "trained_on": domains.warm_up.name,
+        "translation": words_of(experiment.recipe.translation) if trained_on_translated(run, stages, chosen) else None,
+        "started_from": _started_from(run, stages, chosen),
         "target": domains.target.name,
         "split": domains.evaluation.name if domains.evaluation else None,
         "label_space": space.name,
@@ -83,6 +88,14 @@ def _next_commands(directory: RunDirectory, domains: Domains) -> list[str]:
     if domains.evaluation is None:
         return [f"python training/label.py --checkpoint {run} --images PHOTOS --selector cbst --out LABELS"]
     return [f"python training/evaluate.py --model {run} --scales 0.5,0.75,1.0 --flip"]
+
+
+def _started_from(run: Run, stages: dict[str, dict], chosen: str) -> dict | None:
+    """The other run that the chosen model started from; None where it was trained from the initial weights."""
+    before = stages[run.baseline.name]
+    if "taken_from" not in before or TRANSLATED in stages_until(stages, chosen):
+        return None
+    return {"run": Path(before["taken_from"]).name, "adapted": before["adapted"]}
 
 
 def _labeller(figures: dict) -> dict | None:

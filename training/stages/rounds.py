@@ -183,14 +183,16 @@ def round_terms(adaptation: Rounds, with_source: bool, context: TermContext | No
     the source all the same, it gets a mean of its own.
     """
     prior = None if context is None else context.prior
-    weight, own_mean = adaptation.target_weight, adaptation.source_share is None or adaptation.domain_means
+    # With ClassMix each pixel has a weight of its own, for pasted ones are the source's.
+    weight = adaptation.target_weight if adaptation.class_mix is None else 1.0
+    own_mean = adaptation.source_share is None or adaptation.domain_means
     target = (
         SoftCrossEntropyTerm(weight, own_mean, prior=prior)
         if selector_class(adaptation.selector.kind).gives_soft_labels
         else CrossEntropyTerm("target", weight, own_mean, prior=prior)
     )
     source = [CrossEntropyTerm("source", own_mean=own_mean, prior=prior)] if with_source else []
-    modes = mixture_terms(adaptation.mixture, context, adaptation.target_weight)
+    modes = mixture_terms(adaptation.mixture, context, weight)
     return [*source, target, *terms_of(adaptation.losses, context), *modes]
 
 
@@ -208,7 +210,8 @@ def round_method(
     """
     terms = round_terms(adaptation, source_share_of(adaptation, data) is not None, context)
     seed = 0 if context is None else context.seed
-    mixer = None if adaptation.class_mix is None else ClassMixer(adaptation.class_mix, seed)
+    mix = adaptation.class_mix
+    mixer = None if mix is None else ClassMixer(mix, seed, adaptation.target_weight)
     if adaptation.mean_teacher is None:
         return SelfTraining(network, terms, data.loss_stride, soft, mixer)
     masked = adaptation.losses.masked

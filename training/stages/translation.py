@@ -11,10 +11,11 @@ from training.data.translation import words_of
 from training.distribution.workers import on_chief
 from training.errors import UserError
 from training.evaluation.panels import write_translation
+from training.evaluation.watch import stages_until
 from training.progress import console
 from training.settings.experiment import Experiment
 from training.settings.stages import Online, Rounds
-from training.stages.rounds import source_share_of
+from training.stages.rounds import RoundStage, source_share_of
 from training.stages.stage import TRANSLATION, Run, Stage
 from training.stages.streams import stream_of
 
@@ -53,6 +54,23 @@ def _source_takes_part(experiment: Experiment) -> bool:
     if experiment.recipe.alignment is not None or isinstance(adaptation, Online):
         return True
     return isinstance(adaptation, Rounds) and source_share_of(adaptation, experiment.data) is not None
+
+
+def trained_on_translated(run: Run, stages: dict[str, dict], chosen: str) -> bool:
+    """Was the model of the chosen stage trained on translated images, in this stage or an earlier one?
+
+    stages: what state.json records of each, in their order.
+    """
+    so_far = stages_until(stages, chosen)
+    if TRANSLATION not in so_far:
+        return False
+    settings, later = run.experiment.recipe.translation, so_far[so_far.index(TRANSLATION) :]
+    translated = {
+        run.baseline.name: settings.warm_up and "taken_from" not in stages[run.baseline.name],
+        **{each.name: each.source_share is not None for each in run.plan if isinstance(each, RoundStage)},
+    }
+    trained = [each.name for each in run.plan if each.name in later and each.scored and each.schedule is not None]
+    return any(translated.get(name, True) for name in trained)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,6 +64,10 @@ def test_a_run_that_returned_to_its_start_says_why_and_shows_what_was_refused(su
         "label-free score is no better. What was refused, round 1: mIoU 60.0 → 66.0 on your labels (4 classes of "
         "streets4); look at panel_a_2.png."
     )
+    started = {**kept, "started_from": {"run": "old", "adapted": True}}
+    assert advice(started, [], NAMES).startswith(
+        "Keep the model that the run started from (old, adapted already), which"
+    )
     refused = [{**stage, "refused": ["its labels are less sure"]} for stage in summary["stages"]]
     assert "round 1, is not safe to take: its labels are less sure." in advice({**kept, "stages": refused}, [], NAMES)
     assert best_refused(summary) is None

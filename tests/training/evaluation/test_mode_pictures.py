@@ -75,3 +75,9 @@ def test_the_report_tells_how_modes_are_used():
     assert "on the source: 3 of 3 after k-means, 2 of 3 after warm-up, 2 of 3 after round 1." in text
     assert "| road | 40 / 0 / 60 | — |" in "\n".join(modes_part([], source))
     assert modes_part([{"title": "Round 1"}]) == []
+
+
+def test_of_many_modes_a_smaller_share_is_use():
+    shares = {"road": [0.03] * 20 + [0.005] * 5 + [0.075] * 5}
+    entry = {"title": "Round 1", "modes": {"source": shares, "distances": {"road": [1.0, None]}, "moved": {}}}
+    assert "Modes with 1.7 % of their class, on the source: 25 of 30 after round 1." in "\n".join(modes_part([entry]))

@@ -92,6 +92,22 @@ def test_a_report_tells_of_the_stages_that_were_taken_alone(summary):
     assert "with labels and not adapted: the watch kept the model before adaptation; data" in said("source")
 
 
+def test_the_first_sentence_names_what_the_model_learned_from(summary):
+    def said(**more):
+        return report_text({**summary, **more}, {}, [], False).split("\n\n")[1]
+
+    oracle = said(trained_on="photos train", stages=[], chosen="source")
+    assert "trained on photos train with labels and not adapted; data" in oracle
+    start = {"run": "old", "adapted": True}
+    kept = said(started_from=start, chosen="source")
+    assert "`compact`, started from old, which was adapted already, and not adapted in this run: the watch" in kept
+    assert "started from old, which was adapted already, trained on games with labels and adapted to photos" in said(
+        started_from=start
+    )
+    other = said(started_from={"run": "old", "adapted": False}, chosen="source")
+    assert "started from old, and not adapted in this run" in other
+
+
 def test_summary_json_holds_what_was_given(tmp_path, summary, label_space):
     write_report(tmp_path, summary, [], label_space)
     assert json.loads((tmp_path / "summary.json").read_text()) == summary

@@ -19,10 +19,17 @@ def test_the_largest_gain_within_the_limits_is_taken():
 def test_a_gain_below_the_margin_keeps_the_model_before():
     little = BEFORE | {"consistency": 0.54}
     assert RULE.choice([BEFORE, little], [False, False]) == 0
-    assert (
-        RULE.refusals(little, BEFORE)[0]
-        == "views of one image get less equal labels (label-free gain +0.040, limit 0.05)"
-    )
+
+
+def test_a_negative_gain_is_told_by_what_changed():
+    before = {"consistency": 0.5, "drift": 0.0}
+    assert PRODUCT.refusals({"consistency": 0.46, "drift": 0.0}, before) == [
+        "views of one image get less equal labels (label-free gain -0.040, limit 0)"
+    ]
+    assert PRODUCT.refusals({"consistency": 0.51, "drift": 0.06}, before) == [
+        "views of one image get more equal labels, but its class shares drifted too far for that "
+        "(label-free gain -0.020, limit 0)"
+    ]
 
 
 def test_what_is_not_known_neither_gains_nor_is_refused():

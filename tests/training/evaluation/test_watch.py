@@ -14,7 +14,7 @@ from training.evaluation.watch import (
     jensen_shannon,
     judge,
     lost_share,
-    share_excess_of,
+    share_excesses,
 )
 from training.settings.experiment import Watch
 
@@ -77,14 +77,27 @@ def test_one_class_flooding_the_image_is_a_collapse_and_is_said_in_words():
 
 def test_share_excess_counts_only_what_leaves_the_interval_between_model_and_source():
     first, source = np.array([0.9, 0.08, 0.02]), np.array([0.9, 0.06, 0.04])
-    assert share_excess_of(np.array([0.9, 0.07, 0.03]), first, source) == 0
-    assert share_excess_of(np.array([0.9, 0.02, 0.08]), first, source) == pytest.approx((math.log(3) + math.log(2)) / 3)
+    assert share_excesses(np.array([0.9, 0.07, 0.03]), first, source).tolist() == [0, 0, 0]
+    np.testing.assert_allclose(
+        share_excesses(np.array([0.9, 0.02, 0.08]), first, source), [0, -math.log(3), math.log(2)], atol=1e-12
+    )
 
 
 def test_rare_classes_that_eat_a_common_one_are_a_collapse_only_if_the_source_is_forgotten():
     swollen = picture([0.32, 0.26, 0.24, 0.18])
-    assert verdict(observed(swollen, source_miou=39.0)).collapse
+    collapsed = verdict(observed(swollen, source_miou=39.0))
+    assert collapsed.collapse
+    assert "rare classes grew, 'pole' most" in collapsed.sentence
     assert not verdict(observed(swollen, source_miou=40.5)).collapse
+
+
+def test_rare_classes_that_vanish_are_not_said_to_grow():
+    vanished = verdict(observed(picture([0.42, 0.3, 0.28, 0.0]), source_miou=39.0))
+    assert vanished.collapse
+    assert "rare classes were lost, 'pole' most" in vanished.sentence
+    fewer = verdict(observed(picture([0.41, 0.3, 0.276, 0.014]), source_miou=39.0))
+    assert not fewer.collapse
+    assert "but rare classes were lost, 'pole' most, while the source is forgotten" in fewer.sentence
 
 
 def test_share_excess_sees_what_drift_does_not():
@@ -93,7 +106,7 @@ def test_share_excess_sees_what_drift_does_not():
     after = np.array([12.6, 19.3, 3.2, 31.5, 4.8, 14.5, 0.9, 2.4, 7.4, 2.0, 1.5])
     source = np.array([10.0, 21.0, 1.7, 30.6, 5.8, 17.2, 0.8, 0.8, 9.2, 1.3, 0.7])
     assert jensen_shannon(first / first.sum(), after / after.sum()) < Watch().collapse_drift
-    assert share_excess_of(after / 100, first / 100, source / 100) > Watch().collapse_share_excess
+    assert np.abs(share_excesses(after / 100, first / 100, source / 100)).mean() > Watch().collapse_share_excess
 
 
 def test_a_round_that_learns_from_another_model_is_measured_by_that_one():

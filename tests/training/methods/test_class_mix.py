@@ -111,7 +111,7 @@ def round_batch(weak: bool = True) -> dict:
 
 
 def test_in_a_round_views_and_label_are_pasted_by_one_mask():
-    batch, mixer = round_batch(), ClassMixer(UNCHANGED, 2)
+    batch, mixer = round_batch(), ClassMixer(UNCHANGED, 2, target_weight=0.25)
     pasted = mixer.pasted(batch)
     source, target, mixed = batch["source"], batch["target"], pasted["target"]
     mask = mixer.mask(source["label"], source["position"]).numpy()
@@ -120,6 +120,7 @@ def test_in_a_round_views_and_label_are_pasted_by_one_mask():
     for name in ("image", "weak"):
         np.testing.assert_array_equal(mixed[name], np.where(mask[..., None], source["image"], target[name]))
     np.testing.assert_array_equal(mixed["label"], np.where(mask, source["label"], target["label"]))
+    np.testing.assert_array_equal(mixed["weight"], np.where(mask, 1.0, 0.25))
     assert pasted["source"] is source
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.methods.mode_restarts import CANDIDATES, LEAST_COUNT, least_share, restarted
+from training.methods.mode_restarts import CANDIDATES, LEAST_COUNT, restarted
+from training.methods.modes import least_share
 
 CORNERS = np.array([[0, 0], [5, 0], [0, 5]], np.float32)
 

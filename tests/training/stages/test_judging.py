@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
+import pytest
 
+from training.data.classes import load_label_space
+from training.evaluation.confusion import scores
 from training.evaluation.observing import Observation
 from training.settings.experiment import Recipe
+from training.stages import judging
 from training.stages.adjustment import AdjustmentStage
 from training.stages.judging import verdict_on
 from training.stages.stage import Stage
@@ -74,3 +79,15 @@ def test_the_target_s_statistics_are_their_own_reference():
     assert verdicts.of(STATISTICS, 40).measured["drift"] == 0
     assert verdicts.of(ADJUSTMENT, 40).measured["drift"] == 0
     assert verdicts.of(ONLINE, 20).measured["drift"] > 0
+
+
+def test_a_stray_pixel_of_a_class_that_the_source_labels_lack_does_not_change_the_source_figure(monkeypatch):
+    space = load_label_space("camvid11")
+    matrix = np.diag([100, 100, *[0] * (space.count - 2)])
+    matrix[0, 2] = 1
+    monkeypatch.setattr(judging, "target_pass", MagicMock())
+    monkeypatch.setattr(judging, "SourceWatcher", MagicMock())
+    monkeypatch.setattr(judging, "observation_of", lambda target, source, source_miou: source_miou)
+    monkeypatch.setattr(judging, "_source_scores", lambda *_: scores(matrix, space))
+    source_miou, _ = judging.observe(MagicMock(), SOURCE, "")
+    assert source_miou == pytest.approx((100 * 100 / 101 + 100) / 2)

@@ -164,6 +164,12 @@ def test_figures_tell_use_distances_and_restarts_in_the_order_of_the_modes(monke
     assert "target" not in after
 
 
+def test_of_many_modes_a_smaller_share_is_use(capsys):
+    run = SimpleNamespace(domains=SimpleNamespace(label_space=TINY_SPACE))
+    modes.say_usage(run, [np.array([0.03] * 20 + [0.005] * 5 + [0.075] * 5), None, None])
+    assert "modes with 1.7 % of their class: 25 of 30; fewer of a 25" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "recipe",
     [

@@ -11,12 +11,15 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.training.small_runs import options
+from training.command_line import experiment_of, parse
 from training.evaluation import charts
 from training.prediction.label_files import LabelFolder
 from training.prediction.label_images import Predictions, label_images
 from training.pseudo_labels.registry import choices
-from training.stages import report
-from training.stages.report import _pseudo_label, pictures_to_tensorboard
+from training.stages import plan, report
+from training.stages.report import _pseudo_label, _started_from, pictures_to_tensorboard
+from training.stages.stage import Run
+from training.stages.translation import trained_on_translated
 
 MAPS = np.random.default_rng(0).dirichlet(np.ones(4) * 0.5, (3, 32, 48)).astype(np.float32)
 
@@ -88,6 +91,42 @@ def test_panels_show_the_refused_stage_where_the_source_model_was_kept(monkeypat
     (example,) = report._examples(run, {"source": {}}, refused)
     assert (example.before.item(), example.after.item()) == (0, after)
     assert network.name == "final"
+
+
+def finished(recipe: str, *settings: str, taken: bool = False) -> tuple[Run, dict[str, dict]]:
+    """A run and what state.json may say of its stages."""
+    experiment = experiment_of(parse(["--recipe", recipe, "--set", *settings]))
+    stages = plan.plan(experiment)
+    figures = {stage.name: {} for stage in stages}
+    if taken:
+        figures["source"] = {"taken_from": "/runs/old", "adapted": True}
+    return Run(experiment, None, None, None, stages), figures
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "taken", "first"),
+    [
+        ("cbst", ("translation=CycleGan",), False, "translated"),
+        ("cbst", ("translation=CycleGan", "translation.warm_up=False"), False, "round_1"),
+        ("cbst", ("translation=fda",), False, "source"),
+        ("cbst", ("translation=fda",), True, "round_1"),
+        ("iast", ("translation=fda", "translation.warm_up=False", "data.keep_source=False"), False, "alignment"),
+        ("iast", ("translation=fda", "alignment=off", "data.keep_source=False"), True, None),
+    ],
+)
+def test_the_report_names_the_translation_from_the_first_stage_that_trained_on_it(recipe, settings, taken, first):
+    run, figures = finished(recipe, *settings, taken=taken)
+    scored = [stage.name for stage in run.plan if stage.scored]
+    told = [trained_on_translated(run, figures, name) for name in scored]
+    position = len(scored) if first is None else scored.index(first)
+    assert told == [False] * position + [True] * (len(scored) - position)
+
+
+def test_a_result_comes_from_the_run_of_a_warm_start_unless_it_was_trained_anew():
+    run, figures = finished("cbst", "translation=CycleGan", taken=True)
+    assert _started_from(run, figures, "source") == {"run": "old", "adapted": True}
+    assert _started_from(run, figures, "translated") is None
+    assert _started_from(*finished("cbst", "translation=CycleGan"), "source") is None
 
 
 RECIPE = ("hiast", "alignment=off", "adaptation.rounds=1", "adaptation.selector.initial=0.2")

@@ -13,7 +13,7 @@ from training.methods.self_training import SelfTraining, SoftLabeller
 from training.run_directory.paths import RunDirectory
 from training.settings.losses import Losses, Masked
 from training.settings.sampling import ClassMix
-from training.settings.selectors import LabelEntropy
+from training.settings.selectors import ClassBalanced, LabelEntropy
 from training.settings.stages import Rounds
 from training.settings.teacher import ImageConfidence, MeanTeacher
 from training.stages.plan import plan
@@ -60,6 +60,21 @@ def test_a_pasted_pixels_soft_label_is_the_sources_label():
     assert 0 < pasted.mean() < 1
     np.testing.assert_array_equal(target.soft_label[pasted], np.eye(CLASSES)[target.label[pasted]])
     assert (target.soft_label.numpy()[~pasted].max(axis=-1) < 1).all()
+
+
+@pytest.mark.parametrize("selector", [ClassBalanced(), LabelEntropy()], ids=["hard labels", "soft labels"])
+def test_in_the_control_pasted_pixels_count_and_those_of_the_target_do_not(selector):
+    soft = SoftLabeller(tiny_network(1), np.full(CLASSES, 0.5, np.float32), 0.25)
+    soft = soft if isinstance(selector, LabelEntropy) else None
+    settings = Rounds(selector=selector, class_mix=UNCHANGED, target_weight=0.0, domain_means=True)
+    method, data = round_method(tiny_network(), settings, data_of(), 100, soft), views()
+    (term,) = (term for term in method.terms if "target" in term.needs)
+    step = method.forward(method.prepared(data))
+    pasted, label = step.target.pasted.numpy(), step.target.label.numpy()
+    log_probs = tf.nn.log_softmax(step.target.logits).numpy()[pasted]
+    mean = -log_probs[np.arange(len(log_probs)), label[pasted]].sum() / (label < CLASSES).sum()
+    assert mean > 0
+    assert term.weight * float(term(step)) == pytest.approx(mean, rel=1e-5)
 
 
 def test_hidden_blocks_have_the_labels_of_the_teacher_and_daformers_weight():
