@@ -13,7 +13,8 @@ checkpoints/        of each finished stage NAME (see `training/stages/plan.py`)
                       NAME.weights.h5           its result; with a mean teacher the teacher
                       NAME.lasting.npz          what else is kept for later stages: a student, a discriminator ...
                       NAME.watch.npz            the watch's predictions
-                      NAME.sha256               digests of all files of the stage, its pseudo-labels among them
+                      NAME.sha256               digests of all files of the stage, its pseudo-labels among them,
+                                                but not of pictures in report/
                     of the stage under way
                       partial/NAME-STEP.npz     all that moves, at the last two checkpoints
                       partial.sha256            their digests
@@ -251,10 +252,11 @@ class RunDirectory:
 
         Args:
             more_files: what it has left beside `files_of`; files that are not there, or that a stage before has left,
-                do not count.
+                do not count, and pictures of the report do not: no later stage needs them.
         """
         earlier = {self.path / file for stage in self.stages for file in read_digests(self.digests(stage))}
-        files = [*self.files_of(name), *(path for path in more_files if path.is_file() and path not in earlier)]
+        more = [path for path in more_files if path.is_file() and path.parent != self.report and path not in earlier]
+        files = [*self.files_of(name), *more]
         write_digests(self.digests(name), digests_of(self.path, files))
         state = self._state()
         self.write_json(STATE_BEFORE, state)
