@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from models.catalogue import NETWORKS
 from training.data.classes import LabelSpace, load_label_space
 from training.errors import UserError
 from training.evaluation.watch import was_adapted, weights_stage
@@ -22,7 +23,7 @@ from training.prediction.foreign_predictor import SUFFIXES, ForeignPredictor
 from training.prediction.predictor import Predictor
 from training.prediction.trained_model import load_trained
 from training.run_directory.paths import ADJUSTMENT, STATE, STUDENT, RunDirectory
-from training.settings.experiment import Experiment
+from training.settings.experiment import Experiment, Model
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,13 @@ def _run_around(path: Path) -> tuple[Path | None, str]:
 
 
 def _same_network(trained: Experiment, experiment: Experiment) -> bool:
-    ours, theirs = (replace(each.model, weights="", precision="float32") for each in (experiment, trained))
-    return ours == theirs
+    return _built(trained.model) == _built(experiment.model)
+
+
+def _built(model: Model) -> Model:
+    """The settings that decide what network is built; an output stride left open is the network's default."""
+    stride = model.output_stride or NETWORKS[model.network].default_stride
+    return replace(model, weights="", precision="float32", output_stride=stride)
 
 
 def _sha256(path: Path) -> str:
