@@ -96,9 +96,6 @@ def _found(
                 f"--warm-start {path}: that run knows the classes of '{trained.data.label_space}', this one "
                 f"'{experiment.data.label_space}': choose one with the same --classes"
             )
-        weights = other.final_weights if stage == "final" else other.weights(stage)
-        if not weights.is_file():
-            raise UserError(f"--warm-start {path}: that run is not finished; continue it with --resume first")
         takes_weights = _same_network(trained, experiment)
         if pixels is not None and (takes_weights or path.is_dir()):
             raise UserError(
@@ -111,6 +108,7 @@ def _found(
                     f"--warm-start {path}: this recipe trains from ImageNet's weights (adaptation.start=imagenet) and "
                     "would not use those of that run: set adaptation.start=warm_up, or leave --warm-start out"
                 )
+            weights = _weights_of(other, stage, path)
             taken = weights_stage(other.stages, stage)
             adapted = was_adapted(other.stages, taken)
             adjusted = _logit_adjustment_of(other, trained, taken)
@@ -120,13 +118,26 @@ def _found(
             f"--warm-start {path}: a model that is no run of {experiment.model.network} can only label for the "
             f"rounds of a recipe, and '{experiment.names.get('recipe')}' has none: choose one with rounds, such as cbst"
         )
-    file = weights if path.is_dir() else path
+    file = _weights_of(other, stage, path) if path.is_dir() else path
     return WarmStart(str(path), "labeller", str(file), _sha256(file), labelled, pixels=pixels)
+
+
+def _weights_of(other: RunDirectory, stage: str, path: Path) -> Path:
+    """The file with the weights of "final" or a stage of another run, which `--warm-start path` asks for."""
+    if stage.startswith(STUDENT):
+        raise UserError(
+            f"--warm-start {path}: it holds a student, which cannot be gone on from: take that run's result "
+            f"(--warm-start {other.path}), or export another stage"
+        )
+    weights = other.final_weights if stage == "final" else other.weights(stage)
+    if not weights.is_file():
+        raise UserError(f"--warm-start {path}: that run is not finished; continue it with --resume first")
+    return weights
 
 
 def _logit_adjustment_of(other: RunDirectory, trained: Experiment, taken: str) -> float:
     """What the logits of a stage of another run went through: in that run, or before its own warm start."""
-    names = [name.removeprefix(STUDENT) for name in (*other.stages, taken)]
+    names = [*other.stages, taken]
     if ADJUSTMENT in names[:-1] and names.index(ADJUSTMENT) <= names.index(names[-1]):
         return trained.recipe.logit_adjustment
     return (other.read_json(STATE).get("warm_start") or {}).get("logit_adjustment", 0.0)

@@ -67,7 +67,7 @@ def test_a_warm_start_knows_what_the_other_run_went_through():
     trained = SimpleNamespace(recipe=Recipe(paper="", logit_adjustment=0.25))
     state = {}
     other = SimpleNamespace(stages=["source", "adjustment", "online_3"], read_json=lambda _: state)
-    found = [_logit_adjustment_of(other, trained, taken) for taken in ("source", "adjustment", "student/online_3")]
+    found = [_logit_adjustment_of(other, trained, taken) for taken in ("source", "adjustment", "online_3")]
     assert found == [0.0, 0.25, 0.25]
     other.stages, state["warm_start"] = ["source", "round_1"], {"logit_adjustment": 0.5}
     assert _logit_adjustment_of(other, trained, "round_1") == 0.5
