@@ -64,6 +64,7 @@ from training.settings.experiment import Experiment
 
 HDF5_OVERHEAD = 8192  # bytes per variable, at most; HDF5 crashes the process when it meets a full disk
 ADJUSTMENT = "adjustment"  # the stage of logit adjustment, which a warm start looks for in the other run
+TRANSLATED = "translated"  # the stage of a source model on translated images, which starts from the initial weights
 STUDENT = "student/"  # before the name of a stage whose result is its teacher: the student
 PACKAGES = ("keras", "tensorflow", "keras-cv", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "tf2onnx", "gradio")
 STATE, STATE_BEFORE = "state.json", "state.previous.json"

@@ -22,7 +22,7 @@ from training.files.atomic import digest_of
 from training.prediction.foreign_predictor import SUFFIXES, ForeignPredictor
 from training.prediction.predictor import Predictor
 from training.prediction.trained_model import load_trained
-from training.run_directory.paths import ADJUSTMENT, STATE, STUDENT, RunDirectory
+from training.run_directory.paths import ADJUSTMENT, STATE, STUDENT, TRANSLATED, RunDirectory
 from training.settings.experiment import Experiment, Model
 
 
@@ -136,10 +136,16 @@ def _weights_of(other: RunDirectory, stage: str, path: Path) -> Path:
 
 
 def _logit_adjustment_of(other: RunDirectory, trained: Experiment, taken: str) -> float:
-    """What the logits of a stage of another run went through: in that run, or before its own warm start."""
-    names = [*other.stages, taken]
-    if ADJUSTMENT in names[:-1] and names.index(ADJUSTMENT) <= names.index(names[-1]):
+    """What the logits of a finished stage of another run went through: in that run, or before its own warm start.
+
+    A source model on translated images has not gone through what the model of the warm start has.
+    """
+    names = list(other.stages)
+    so_far = names[: names.index(taken) + 1]
+    if ADJUSTMENT in so_far:
         return trained.recipe.logit_adjustment
+    if TRANSLATED in so_far:
+        return 0.0
     return (other.read_json(STATE).get("warm_start") or {}).get("logit_adjustment", 0.0)
 
 
