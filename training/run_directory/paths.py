@@ -16,7 +16,7 @@ checkpoints/        of each finished stage NAME (see `training/stages/plan.py`)
                       NAME.sha256               digests of all files of the stage, its pseudo-labels among them,
                                                 but not of pictures in report/
                     of the stage under way
-                      partial/NAME-STEP.npz     all that moves, at the last two checkpoints
+                      partial/NAME-STEP.npz     all that moves, and the seconds so far, at the last two checkpoints
                       partial.sha256            their digests
                       partial.entropies.npy     what the draws of soft-balance sampling follow
 spatial_prior.npy   counted in round 1
@@ -48,6 +48,7 @@ import json
 import os
 import platform
 import shutil
+import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -89,6 +90,7 @@ class RunDirectory:
         self.images = path / "images.json"
         self.spatial_prior = path / "spatial_prior.npy"
         self.final_weights = path / "final.weights.h5"
+        self.stage_began = time.monotonic()  # of the stage under way; a checkpoint moves it back by what it has taken
         self._lock = None
 
     @classmethod

@@ -170,7 +170,7 @@ def _carry_out_all(run: Run) -> None:
 
 def _carry_out(run: Run, stage: Stage) -> None:
     """One stage, from the weights of the one before to its own weights and figures in the run directory."""
-    started, before = time.monotonic(), run.previous(stage)
+    run.directory.stage_began, before = time.monotonic(), run.previous(stage)
     if before is not None:
         run.network.load_weights(run.directory.weights(before.name))
     figures = dict(stage.run(run))
@@ -180,7 +180,7 @@ def _carry_out(run: Run, stage: Stage) -> None:
         figures |= {**judgement.figures, "adapts": stage.trains_on_target}
         if judgement.observation is not None:
             on_chief(lambda: judgement.observation.save(run.directory.observation(stage.name)))
-    figures["seconds"] = time.monotonic() - started
+    figures["seconds"] = time.monotonic() - run.directory.stage_began
     on_chief(lambda: run.directory.finish_stage(stage.name, figures, stage.files(run)))
     if figures.get("scores"):
         on_chief(lambda: console.print(f"  {stage.name}: mIoU {score_or_none(told_miou(figures['scores']))}"))
