@@ -17,7 +17,9 @@ def portion_at(round: int, start: float, step: float, maximum: float, accumulate
             f"round {round} with portion step {step}: expected both to be at least 0; correct the schedule."
         )
     if start > maximum:
-        raise UserError(f"The first portion {start} exceeds the largest portion {maximum}: raise the largest.")
+        raise UserError(
+            f"The first portion {start} exceeds the largest portion {maximum}: raise the largest (portion_max)."
+        )
     if not accumulate:
         return min(start + round * step, maximum)
     portion = start

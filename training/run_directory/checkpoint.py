@@ -5,8 +5,9 @@ Of the stage under way the last two files are kept.
 
 import contextlib
 import re
+import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +23,7 @@ from training.run_directory.digests import digests_of, is_sound, read_digests, w
 from training.run_directory.paths import RunDirectory
 
 PARTIAL_GROUP = "stage"
+SECONDS = "seconds"  # the group of the time that the stage has taken
 
 
 def save_lasting(path: Path, groups: Mapping[str, list]) -> None:
@@ -59,18 +61,20 @@ def load_lasting(path: Path, groups: Mapping[str, list]) -> None:
                 variable.assign(read_values(stream, header))
 
 
-def read_lasting(path: Path) -> dict[str, list[np.ndarray]]:
-    """The arrays of each group that `save_lasting` wrote, in their order.
+def read_lasting(path: Path, groups: Collection[str] | None = None) -> dict[str, list[np.ndarray]]:
+    """The arrays of each group that `save_lasting` wrote, or of those of `groups` that are there, in their order.
 
     Raises:
         UserError: the file cannot be read.
     """
-    groups: dict[str, list[np.ndarray]] = {}
+    found: dict[str, list[np.ndarray]] = {}
     with _opened(path) as archive:
         for name in _names(archive):
+            if groups is not None and _group(name) not in groups:
+                continue
             with _array(archive, name, path) as (header, stream):
-                groups.setdefault(_group(name), []).append(read_values(stream, header))
-    return groups
+                found.setdefault(_group(name), []).append(read_values(stream, header))
+    return found
 
 
 def lasting_groups(path: Path) -> set[str]:
@@ -131,7 +135,8 @@ def save_partial(directory: RunDirectory, method: Method, stage: str, step: int)
     The file counts once it is in the list of digests; only then the last but one before it is removed.
     """
     path = directory.partials / f"{stage}-{step:07d}.npz"
-    save_lasting(path, {PARTIAL_GROUP: method.resumable_variables})
+    seconds = np.float64(time.monotonic() - directory.stage_began)
+    save_lasting(path, {PARTIAL_GROUP: method.resumable_variables, SECONDS: [seconds]})
     new = digests_of(directory.path, [path])
     earlier = [entry for entry in _listed(directory, stage) if entry[0] not in new]
     kept = {**dict(earlier[-1:]), **new}
@@ -142,11 +147,15 @@ def save_partial(directory: RunDirectory, method: Method, stage: str, step: int)
 
 
 def load_partial(directory: RunDirectory, method: Method, stage: str) -> int:
-    """Restore `method` from the last sound file of the same stage; the number of steps already made, 0 without one."""
+    """Restore `method` from the last sound file of the same stage; the number of steps already made, 0 without one.
+
+    `directory.stage_began` becomes earlier by the seconds that the stage had taken then.
+    """
     for name, digest in reversed(_listed(directory, stage)):
         path = directory.path / name
         if is_sound(path, digest):
             load_lasting(path, {PARTIAL_GROUP: method.resumable_variables})
+            directory.stage_began -= sum(float(each) for each in read_lasting(path, {SECONDS}).get(SECONDS, []))
             return _stage_and_step(name)[1]
         console.print(f"{path} is damaged: going on from the checkpoint before it", style="yellow", markup=False)
     return 0

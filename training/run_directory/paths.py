@@ -13,9 +13,10 @@ checkpoints/        of each finished stage NAME (see `training/stages/plan.py`)
                       NAME.weights.h5           its result; with a mean teacher the teacher
                       NAME.lasting.npz          what else is kept for later stages: a student, a discriminator ...
                       NAME.watch.npz            the watch's predictions
-                      NAME.sha256               digests of all files of the stage, its pseudo-labels among them
+                      NAME.sha256               digests of all files of the stage, its pseudo-labels among them,
+                                                but not of pictures in report/
                     of the stage under way
-                      partial/NAME-STEP.npz     all that moves, at the last two checkpoints
+                      partial/NAME-STEP.npz     all that moves, and the seconds so far, at the last two checkpoints
                       partial.sha256            their digests
                       partial.entropies.npy     what the draws of soft-balance sampling follow
 spatial_prior.npy   counted in round 1
@@ -47,6 +48,7 @@ import json
 import os
 import platform
 import shutil
+import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -63,6 +65,7 @@ from training.settings.experiment import Experiment
 
 HDF5_OVERHEAD = 8192  # bytes per variable, at most; HDF5 crashes the process when it meets a full disk
 ADJUSTMENT = "adjustment"  # the stage of logit adjustment, which a warm start looks for in the other run
+TRANSLATED = "translated"  # the stage of a source model on translated images, which starts from the initial weights
 STUDENT = "student/"  # before the name of a stage whose result is its teacher: the student
 PACKAGES = ("keras", "tensorflow", "keras-cv", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "tf2onnx", "gradio")
 STATE, STATE_BEFORE = "state.json", "state.previous.json"
@@ -87,6 +90,7 @@ class RunDirectory:
         self.images = path / "images.json"
         self.spatial_prior = path / "spatial_prior.npy"
         self.final_weights = path / "final.weights.h5"
+        self.stage_began = time.monotonic()  # of the stage under way; a checkpoint moves it back by what it has taken
         self._lock = None
 
     @classmethod
@@ -251,10 +255,11 @@ class RunDirectory:
 
         Args:
             more_files: what it has left beside `files_of`; files that are not there, or that a stage before has left,
-                do not count.
+                do not count, and pictures of the report do not: no later stage needs them.
         """
         earlier = {self.path / file for stage in self.stages for file in read_digests(self.digests(stage))}
-        files = [*self.files_of(name), *(path for path in more_files if path.is_file() and path not in earlier)]
+        more = [path for path in more_files if path.is_file() and path.parent != self.report and path not in earlier]
+        files = [*self.files_of(name), *more]
         write_digests(self.digests(name), digests_of(self.path, files))
         state = self._state()
         self.write_json(STATE_BEFORE, state)

@@ -15,9 +15,9 @@ class SourceShare:
     `seed`: of the drawing, beside the run's; published: 0 with cumulative (CBST), 3 with random (CRST).
     """
 
-    share: Fraction = 0.03
+    share: Portion = 0.03
     step: Fraction = 0.0025
-    maximum: Fraction = 0.06
+    maximum: Portion = 0.06
     policy: Literal["cumulative", "random"] = "cumulative"
     seed: AnyCount = 0
 

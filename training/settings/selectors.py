@@ -71,7 +71,7 @@ class InstanceAdaptive:
     alpha_step: Fraction = 0.0  # added from one round to the next
     beta: Fraction = 0.9
     gamma: Weight = 8.0
-    initial: Fraction = 0.9
+    initial: Annotated[float, Interval(ge=0, lt=1)] = 0.9
     batch_size: Images = 2
 
 

@@ -24,6 +24,7 @@ import tensorflow as tf
 from PIL import Image
 
 from models.translator import LEAST_SIDE, build_generator, build_patch_discriminator
+from training.data.augment import SampleAugmentation, check_augmentation
 from training.data.input_pipeline import evaluation_stream, side_by_side
 from training.data.translated_images import own_picture
 from training.distribution.devices import share_of_this_process
@@ -38,6 +39,7 @@ from training.run_directory.checkpoint import load_lasting
 from training.settings.data import Data
 from training.settings.data import Translator as Sizes
 from training.settings.experiment import Experiment
+from training.settings.schedule import Schedule
 from training.settings.translation import CycleGan
 from training.stages.fitting import train_stage
 from training.stages.stage import TRANSLATION, Run, Stage
@@ -55,11 +57,13 @@ def stages(part: CycleGan, experiment: Experiment) -> tuple[Stage, ...]:
     """Training, translation; with the semantic term the source model on the translated images, if it shall see them.
 
     Raises:
-        UserError: no stage of the recipe trains on translated images, or the images are too small.
+        UserError: no stage of the recipe trains on translated images, the images are too small, or the augmentation
+            cannot give the crops.
     """
     refuse_unused(experiment)
     refuse_small(experiment.data)
     schedule = experiment.data.schedules["translation"]
+    refuse_augmentation(experiment.data, schedule)
     common = {"phrase": "", "scored": False, "sizes": experiment.data.translator}
     trained = CycleGanStage(name=NAME, title="CycleGAN", schedule=schedule, settings=part, **common)
     translated = TranslatingStage(name=TRANSLATION, title="Translation", **common)
@@ -77,6 +81,15 @@ def refuse_small(data: Data) -> None:
             f"discriminators need {LEAST_SIDE} pixels in height and width: set a larger data.translator.width, or the "
             "data's size"
         )
+
+
+def refuse_augmentation(data: Data, schedule: Schedule) -> None:
+    """Raise UserError if the schedule's augmentation cannot give the crops that the translators learn from."""
+    size = size_of(data.translator, data.size)
+    try:
+        check_augmentation(crops_of(data, schedule), size)
+    except UserError as error:
+        raise UserError(f"{CycleGanStage.setting}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +120,7 @@ class CycleGanStage(Stage):
         networks = TranslatorNetworks(**generators(self.sizes, seed), **discriminators(self.sizes, seed))
         segmenter = run.network if self.settings.needs_segmenter else None
         method = CycleGanTraining(networks, self.settings, crop, seed, segmenter)
-        crops = replace(augmentation_of(schedule, data), crop=crop)
+        crops = crops_of(data, schedule)
         domains, first = run.domains, 1000 * seed + STREAMS
         streams = {
             name: stream_of(dataset, replace(data, size=size), schedule, first + number, crops)
@@ -155,6 +168,12 @@ def size_of(sizes: Sizes, size: tuple[int, int]) -> tuple[int, int]:
 def crop_of(sizes: Sizes, size: tuple[int, int]) -> tuple[int, int]:
     """(height, width) of the crops that the translators learn from, in images of `size`."""
     return min(sizes.crop[0], size[0]), min(sizes.crop[1], size[1])
+
+
+def crops_of(data: Data, schedule: Schedule) -> SampleAugmentation:
+    """The random crops that the translators learn from."""
+    crop = crop_of(data.translator, size_of(data.translator, data.size))
+    return replace(augmentation_of(schedule, data), crop=crop)
 
 
 def generators(sizes: Sizes, seed: int) -> dict:

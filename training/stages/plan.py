@@ -16,6 +16,7 @@ import time
 import keras
 
 from models.catalogue import NETWORKS
+from training.data.augment import check_augmentation
 from training.data.domains import load_domains
 from training.data.fixed_lists import with_fixed_lists
 from training.distribution.devices import share_of_this_process
@@ -28,6 +29,7 @@ from training.in_words import in_words
 from training.prediction.predictor import images_at_once
 from training.progress import console
 from training.run_directory.paths import RunDirectory
+from training.settings.data import Data
 from training.settings.experiment import Experiment, Model, Recipe
 from training.stages.adjustment import AdjustmentStage
 from training.stages.judging import judge_network
@@ -35,6 +37,7 @@ from training.stages.network import build_network
 from training.stages.report import report_run
 from training.stages.stage import JUDGED, Run, Stage, trains_statistics
 from training.stages.statistics import StatisticsStage
+from training.stages.streams import augmentation_of
 from training.stages.warm_start import warm_start_of
 
 
@@ -72,6 +75,7 @@ def run_experiment(experiment: Experiment, directory: RunDirectory) -> dict:
     """Carry out an experiment from wherever `directory` stands; the summary that the report shows."""
     stages = plan(experiment)
     check_batches(stages, experiment.model)
+    check_augmentations(stages, experiment.data)
     for stage in stages:
         stage.check()
     _check_finished(directory, stages)
@@ -120,6 +124,21 @@ def check_batches(stages: tuple[Stage, ...], model: Model) -> None:
             )
 
 
+def check_augmentations(stages: tuple[Stage, ...], data: Data) -> None:
+    """Refuse, before anything is trained, an augmentation that cannot give crops of the data's size.
+
+    Raises:
+        UserError: scales in the wrong order, or crops larger than the scaled frames.
+    """
+    for stage in stages:
+        if stage.schedule is None or not stage.scored:  # a stage that leaves the segmenter alone has its own check
+            continue
+        try:
+            check_augmentation(augmentation_of(stage.schedule, data), data.size)
+        except UserError as error:
+            raise UserError(f"{stage.setting}: {error}") from error
+
+
 def _check_finished(directory: RunDirectory, stages: tuple[Stage, ...]) -> None:
     """Refuse a directory with finished stages that are not in the plan."""
     unknown = sorted(set(directory.stages) - {stage.name for stage in stages})
@@ -151,7 +170,7 @@ def _carry_out_all(run: Run) -> None:
 
 def _carry_out(run: Run, stage: Stage) -> None:
     """One stage, from the weights of the one before to its own weights and figures in the run directory."""
-    started, before = time.monotonic(), run.previous(stage)
+    run.directory.stage_began, before = time.monotonic(), run.previous(stage)
     if before is not None:
         run.network.load_weights(run.directory.weights(before.name))
     figures = dict(stage.run(run))
@@ -161,7 +180,7 @@ def _carry_out(run: Run, stage: Stage) -> None:
         figures |= {**judgement.figures, "adapts": stage.trains_on_target}
         if judgement.observation is not None:
             on_chief(lambda: judgement.observation.save(run.directory.observation(stage.name)))
-    figures["seconds"] = time.monotonic() - started
+    figures["seconds"] = time.monotonic() - run.directory.stage_began
     on_chief(lambda: run.directory.finish_stage(stage.name, figures, stage.files(run)))
     if figures.get("scores"):
         on_chief(lambda: console.print(f"  {stage.name}: mIoU {score_or_none(told_miou(figures['scores']))}"))

@@ -33,7 +33,7 @@ from training.prediction.label_images import (
     LabelledImages,
 )
 from training.progress import console
-from training.pseudo_labels import portion_at, selector_class
+from training.pseudo_labels import build_selector, portion_at, selector_class
 from training.settings.data import Data
 from training.settings.experiment import Experiment
 from training.settings.sampling import CopyPaste, SourceShare
@@ -97,6 +97,16 @@ class RoundStage(Stage):
     source_share: SourceShare | None
 
     def check(self) -> None:
+        share = self.source_share
+        if share is not None and share.share > share.maximum:
+            raise UserError(
+                f"adaptation.source_share.share is {share.share}, and adaptation.source_share.maximum "
+                f"{share.maximum}: set a smaller share or a larger maximum"
+            )
+        try:
+            build_selector(self.settings.selector, self.number)
+        except UserError as error:
+            raise UserError(f"adaptation.selector in {self.name}: {error}") from error
         sampling = self.settings.rare_class_sampling
         if sampling is not None and sampling.domains == "source" and self.source_share is None:
             raise UserError(

@@ -24,7 +24,7 @@ from training.methods.term import TermContext
 from training.prediction.predictor import Predictor, images_at_once
 from training.prediction.trained_model import load_own_weights
 from training.run_directory.checkpoint import read_lasting, save_lasting
-from training.run_directory.paths import RunDirectory
+from training.run_directory.paths import TRANSLATED, RunDirectory
 from training.settings.experiment import Experiment, Model
 from training.settings.schedule import Schedule
 from training.settings.translation import CycleGan
@@ -143,7 +143,7 @@ class Run:
     def labeller(self) -> Predictor:
         return self.predictor.with_views(flips=(False, True))
 
-    @cached_property
+    @property
     def logit_prior(self) -> np.ndarray | None:
         """What the logits do without once they are adjusted, float32 `[classes]`: the logarithm of each class's share
         of the source times the recipe's `logit_adjustment`, or times that of the model that the run starts from, with a
@@ -157,8 +157,11 @@ class Run:
 
     @property
     def adjusted_before(self) -> float:
-        """The `logit_adjustment` of the model that the run starts from (`--warm-start`), 0 without."""
-        return 0.0 if self.warm_start is None else self.warm_start.logit_adjustment
+        """The `logit_adjustment` of the model that the run starts from (`--warm-start`); 0 without, and once a source
+        model on translated images, which starts from the initial weights, has taken its place."""
+        if self.warm_start is None or TRANSLATED in self.directory.stages:
+            return 0.0
+        return self.warm_start.logit_adjustment
 
     @property
     def baseline(self) -> Stage:

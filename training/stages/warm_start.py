@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from models.catalogue import NETWORKS
 from training.data.classes import LabelSpace, load_label_space
 from training.errors import UserError
 from training.evaluation.watch import was_adapted, weights_stage
@@ -21,8 +22,8 @@ from training.files.atomic import digest_of
 from training.prediction.foreign_predictor import SUFFIXES, ForeignPredictor
 from training.prediction.predictor import Predictor
 from training.prediction.trained_model import load_trained
-from training.run_directory.paths import ADJUSTMENT, STATE, STUDENT, RunDirectory
-from training.settings.experiment import Experiment
+from training.run_directory.paths import ADJUSTMENT, STATE, STUDENT, TRANSLATED, RunDirectory
+from training.settings.experiment import Experiment, Model
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,6 @@ def _found(
                 f"--warm-start {path}: that run knows the classes of '{trained.data.label_space}', this one "
                 f"'{experiment.data.label_space}': choose one with the same --classes"
             )
-        weights = other.final_weights if stage == "final" else other.weights(stage)
-        if not weights.is_file():
-            raise UserError(f"--warm-start {path}: that run is not finished; continue it with --resume first")
         takes_weights = _same_network(trained, experiment)
         if pixels is not None and (takes_weights or path.is_dir()):
             raise UserError(
@@ -110,6 +108,7 @@ def _found(
                     f"--warm-start {path}: this recipe trains from ImageNet's weights (adaptation.start=imagenet) and "
                     "would not use those of that run: set adaptation.start=warm_up, or leave --warm-start out"
                 )
+            weights = _weights_of(other, stage, path)
             taken = weights_stage(other.stages, stage)
             adapted = was_adapted(other.stages, taken)
             adjusted = _logit_adjustment_of(other, trained, taken)
@@ -119,15 +118,34 @@ def _found(
             f"--warm-start {path}: a model that is no run of {experiment.model.network} can only label for the "
             f"rounds of a recipe, and '{experiment.names.get('recipe')}' has none: choose one with rounds, such as cbst"
         )
-    file = weights if path.is_dir() else path
+    file = _weights_of(other, stage, path) if path.is_dir() else path
     return WarmStart(str(path), "labeller", str(file), _sha256(file), labelled, pixels=pixels)
 
 
+def _weights_of(other: RunDirectory, stage: str, path: Path) -> Path:
+    """The file with the weights of "final" or a stage of another run, which `--warm-start path` asks for."""
+    if stage.startswith(STUDENT):
+        raise UserError(
+            f"--warm-start {path}: it holds a student, which cannot be gone on from: take that run's result "
+            f"(--warm-start {other.path}), or export another stage"
+        )
+    weights = other.final_weights if stage == "final" else other.weights(stage)
+    if not weights.is_file():
+        raise UserError(f"--warm-start {path}: that run is not finished; continue it with --resume first")
+    return weights
+
+
 def _logit_adjustment_of(other: RunDirectory, trained: Experiment, taken: str) -> float:
-    """What the logits of a stage of another run went through: in that run, or before its own warm start."""
-    names = [name.removeprefix(STUDENT) for name in (*other.stages, taken)]
-    if ADJUSTMENT in names[:-1] and names.index(ADJUSTMENT) <= names.index(names[-1]):
+    """What the logits of a finished stage of another run went through: in that run, or before its own warm start.
+
+    A source model on translated images has not gone through what the model of the warm start has.
+    """
+    names = list(other.stages)
+    so_far = names[: names.index(taken) + 1]
+    if ADJUSTMENT in so_far:
         return trained.recipe.logit_adjustment
+    if TRANSLATED in so_far:
+        return 0.0
     return (other.read_json(STATE).get("warm_start") or {}).get("logit_adjustment", 0.0)
 
 
@@ -142,8 +160,13 @@ def _run_around(path: Path) -> tuple[Path | None, str]:
 
 
 def _same_network(trained: Experiment, experiment: Experiment) -> bool:
-    ours, theirs = (replace(each.model, weights="", precision="float32") for each in (experiment, trained))
-    return ours == theirs
+    return _built(trained.model) == _built(experiment.model)
+
+
+def _built(model: Model) -> Model:
+    """The settings that decide what network is built; an output stride left open is the network's default."""
+    stride = model.output_stride or NETWORKS[model.network].default_stride
+    return replace(model, weights="", precision="float32", output_stride=stride)
 
 
 def _sha256(path: Path) -> str:

@@ -20,6 +20,7 @@ from training.methods.source_training import SourceTraining
 from training.methods.terms import CrossEntropyTerm
 from training.prediction.foreign_predictor import ForeignPredictor
 from training.progress import console
+from training.run_directory.paths import TRANSLATED
 from training.settings.experiment import Experiment
 from training.settings.losses import Mixture
 from training.settings.stages import WarmUp
@@ -31,7 +32,7 @@ from training.stages.stage import Run, Stage, term_context
 from training.stages.streams import augmentation_of, source_stream, stream_of
 from training.stages.warm_start import WarmStart
 
-NAME, TRANSLATED = "source", "translated"
+NAME = "source"
 
 
 def stages(part: WarmUp, experiment: Experiment) -> tuple[Stage, ...]:

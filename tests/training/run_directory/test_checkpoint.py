@@ -4,6 +4,7 @@ Lasting variables: they come back bit for bit or not at all.
 """
 
 import io
+import time
 import zipfile
 
 import numpy as np
@@ -71,6 +72,18 @@ def test_student_teacher_and_optimiser_come_back_bit_for_bit(saved):
     for ours, theirs in zip(found, states[3], strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert len(list(directory.partials.iterdir())) == 2
+
+
+def test_a_resumed_stage_counts_the_seconds_before_its_checkpoint_too(saved):
+    (directory, _), model = saved, method()
+    directory.stage_began -= 60  # the stage has taken a minute
+    save_partial(directory, model, "round_1", 4)
+    resumed = RunDirectory(directory.path)
+    for _ in range(2):  # stopped and resumed twice: once more a minute
+        resumed.stage_began = time.monotonic() - 60
+        load_partial(resumed, model, "round_1")
+        save_partial(resumed, model, "round_1", 5)
+    assert 180 <= time.monotonic() - resumed.stage_began < 240
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(saved, capsys):

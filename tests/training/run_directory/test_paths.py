@@ -147,6 +147,18 @@ def test_of_translated_images_only_the_damaged_are_removed(run, damaged, stay):
     assert sorted(path.name for path in directory.translated.iterdir()) == stay
 
 
+def test_a_picture_of_the_report_that_is_gone_costs_no_stage(run, capsys):
+    directory = RunDirectory(run)
+    picture = directory.pasting_picture("round_3")
+    write_atomically(directory.weights("round_3"), b"weights")
+    directory.report.mkdir()
+    picture.write_bytes(b"picture")
+    directory.finish_stage("round_3", {}, [picture])
+    shutil.rmtree(directory.report)
+    assert list(resumed(run).stages) == [*STAGES, "round_3"]
+    assert capsys.readouterr().out == ""
+
+
 def test_of_pseudo_labels_all_are_made_anew(run):
     (run / "pseudo_labels/round_1/b.png").unlink()
     resumed(run)

@@ -15,13 +15,15 @@ from training.stages.stage import Run, Stage
 from training.stages.warm_start import WarmStart, _logit_adjustment_of
 
 
-def run_with(shares, factor: float, before: float | None = None) -> Run:
-    """A run whose source shows the classes with these shares. before: what its warm start went through."""
+def run_with(shares, factor: float, before: float | None = None, finished=("source",)) -> Run:
+    """A run whose source shows the classes with these shares. before: what its warm start went through. finished: its
+    stages so far."""
     experiment = SimpleNamespace(recipe=Recipe(paper="", logit_adjustment=factor))
     domains = SimpleNamespace(source_shares=np.array(shares), label_space=TINY_SPACE)
     start = None if before is None else WarmStart("", "weights", "", "", "source", True, before)
     plan = (Stage(name="source", title="", phrase=""), AdjustmentStage())
-    return Run(experiment, SimpleNamespace(), domains, tiny_network(), plan, start)
+    directory = SimpleNamespace(stages=dict.fromkeys(finished))
+    return Run(experiment, directory, domains, tiny_network(), plan, start)
 
 
 def test_logits_lose_the_logarithm_of_the_classes_shares():
@@ -63,11 +65,27 @@ def test_a_model_that_is_adjusted_stays_so_whatever_the_recipe_asks():
     np.testing.assert_array_equal(without.logit_prior, same.logit_prior)  # training on the source keeps it
 
 
+def test_a_source_model_on_translated_images_has_not_gone_through_what_the_model_of_the_warm_start_has():
+    anew = ("source", "cycle_gan", "translation", "translated")
+    run = run_with([0.7, 0.2, 0.1], 0.5, 0.5, anew)
+    assert run.plan[1].skipped(run) is None
+    bias = classifier_bias(run.network).numpy()
+    run.plan[1].run(run)
+    np.testing.assert_allclose(bias - classifier_bias(run.network).numpy(), run.logit_prior, atol=1e-6)
+    # Nor is an adjustment of that model kept where the recipe has none, though it was known before.
+    run = run_with([0.7, 0.2, 0.1], 0.0, 0.5)
+    assert run.logit_prior is not None
+    run.directory.stages |= dict.fromkeys(anew)
+    assert run.logit_prior is None
+
+
 def test_a_warm_start_knows_what_the_other_run_went_through():
     trained = SimpleNamespace(recipe=Recipe(paper="", logit_adjustment=0.25))
     state = {}
     other = SimpleNamespace(stages=["source", "adjustment", "online_3"], read_json=lambda _: state)
-    found = [_logit_adjustment_of(other, trained, taken) for taken in ("source", "adjustment", "student/online_3")]
+    found = [_logit_adjustment_of(other, trained, taken) for taken in ("source", "adjustment", "online_3")]
     assert found == [0.0, 0.25, 0.25]
     other.stages, state["warm_start"] = ["source", "round_1"], {"logit_adjustment": 0.5}
     assert _logit_adjustment_of(other, trained, "round_1") == 0.5
+    other.stages = ["source", "cycle_gan", "translation", "translated", "round_1"]
+    assert [_logit_adjustment_of(other, trained, taken) for taken in ("source", "round_1")] == [0.5, 0.0]

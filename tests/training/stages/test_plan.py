@@ -11,7 +11,7 @@ from training.errors import UserError
 from training.progress import console
 from training.recipes import RECIPES
 from training.settings.stages import Alignment
-from training.stages.plan import build_network, check_batches, plan, run_experiment
+from training.stages.plan import build_network, check_augmentations, check_batches, plan, run_experiment
 from training.stages.stage import Stage
 
 
@@ -76,6 +76,41 @@ def test_a_loss_that_a_stage_cannot_compute_is_refused():
     stages = plan(experiment("cbst", "--set", "adaptation.losses.consistency=on"))
     with pytest.raises(UserError, match=r"needs adaptation\.mean_teacher=on"):
         stages[-1].check()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "words"),
+    [
+        (
+            "cbst",
+            ["source_share.share=0.1"],
+            r"source_share\.share is 0\.1, and adaptation\.source_share\.maximum 0\.06",
+        ),
+        ("cbst", ["selector.portion=0.6"], r"adaptation\.selector in round_1: .* 0\.6 exceeds .* 0\.5: .*portion_max"),
+        ("iast", ["selector.alpha=0.95", "rounds=3"], r"adaptation\.selector in round_3: .* has alpha 1\.05"),
+    ],
+)
+def test_portions_that_a_round_cannot_select_are_refused_before_the_warm_up(recipe, settings, words):
+    settings = [f"adaptation.{setting}" for setting in settings]
+    stages = plan(experiment(recipe, "--set", "data.most_rounds=3", *settings))
+    with pytest.raises(UserError, match=words):
+        [stage.check() for stage in stages]
+
+
+@pytest.mark.parametrize("setting", ["source_share.share=0", "source_share.maximum=0", "selector.initial=1"])
+def test_portions_that_no_round_can_select_are_out_of_range(setting):
+    with pytest.raises(UserError, match=rf"adaptation\.{setting.split('=')[0]}"):
+        experiment("iast" if setting.startswith("selector") else "cbst", "--set", f"adaptation.{setting}")
+
+
+def test_an_augmentation_that_gives_no_crops_is_refused_before_the_warm_up():
+    settings = experiment("cbst", "--set", "data.schedules.rounds.augmentation.scale=1.5,0.7")
+    with pytest.raises(UserError, match=r"^data\.schedules\.rounds: The augmentation scale is 1\.5 to 0\.7"):
+        check_augmentations(plan(settings), settings.data)
+    with pytest.raises(UserError, match=r"^data\.schedules\.translation: The augmentation scale is 1\.5 to 0\.7"):
+        plan(
+            experiment("cbst", "--set", "translation=CycleGan", "data.schedules.translation.augmentation.scale=1.5,0.7")
+        )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Plug-in: a run of the same network is gone on from, anything else labels round 1; a resumed run finds it again."""
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.catalogue import NETWORKS
 from tests.export.some_metadata import some_metadata
 from training import run as run_script
 from training.command_line import experiment_of, parse
@@ -152,6 +153,26 @@ def test_a_run_of_another_network_labels(photos, tmp_path):
     assert (found.role, Path(found.path)) == ("labeller", other)
     assert directory.read_json("state.json")["warm_start"] == asdict(found)
     assert WarmStart(**asdict(found)).is_needed({"source": {}})
+
+
+def test_a_students_file_labels_for_another_network_and_gives_its_own_no_weights(photos, tmp_path):
+    settings = experiment(photos)
+    run = fake_run(tmp_path / "run", settings)
+    (run / "student_round_1.onnx").write_bytes(b"a model")
+    (run / "student_round_1.json").write_text(some_metadata(SPACE.names, stage="student/round_1").to_json())
+    with pytest.raises(UserError, match=r"holds a student.* take that run's result .* or export another stage"):
+        found_start(begun(tmp_path / "a", settings, run / "student_round_1.onnx"), settings)
+    other = experiment(photos, "--model", "deeplab_v2_mobilenet_v2_035")
+    found = found_start(begun(tmp_path / "b", other, run / "student_round_1.onnx"), other)
+    assert (found.role, Path(found.file)) == ("labeller", run / "student_round_1.onnx")
+
+
+def test_an_output_stride_that_is_left_open_is_the_networks_default(photos, tmp_path):
+    settings = experiment(photos)
+    stride = NETWORKS["compact"].default_stride
+    run = fake_run(tmp_path / "run", replace(settings, model=replace(settings.model, output_stride=stride)))
+    assert settings.model.output_stride is None
+    assert found_start(begun(tmp_path / "a", settings, run), settings).role == "weights"
 
 
 def test_a_run_is_asked_for_both_views_like_the_runs_own_network(photos, tmp_path, monkeypatch):
