@@ -50,8 +50,8 @@ class CheckedPictures:
         if self.path is None:
             return {}
         try:
-            found = json.loads(self.path.read_text())
-        except (OSError, ValueError):
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # ValueError: not JSON, or not UTF-8
             return {}
         return {path: row for path, row in found.items() if _sound(row)} if isinstance(found, dict) else {}
 

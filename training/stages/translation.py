@@ -66,7 +66,7 @@ def trained_on_translated(run: Run, stages: dict[str, dict], chosen: str) -> boo
         return False
     settings, later = run.experiment.recipe.translation, so_far[so_far.index(TRANSLATION) :]
     translated = {
-        run.baseline.name: settings.warm_up and "taken_from" not in stages[run.baseline.name],
+        run.baseline.name: getattr(settings, "warm_up", True) and "taken_from" not in stages[run.baseline.name],
         **{each.name: each.source_share is not None for each in run.plan if isinstance(each, RoundStage)},
     }
     trained = [each.name for each in run.plan if each.name in later and each.scored and each.schedule is not None]

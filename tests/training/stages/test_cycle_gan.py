@@ -163,6 +163,7 @@ def test_killed_again_and_again_it_ends_as_the_one_that_was_not(start, small, mo
     assert np.abs(read_image(files[1]) - original).max() > 0
     assert image_size(whole / "report/translation.png")[0] > 5 * 400
     report = (whole / "report/report.md").read_text()
-    assert "(translated: CycleGAN)" in report
+    chosen = json.loads((whole / "report/summary.json").read_text())["chosen"]
+    assert ("(translated: CycleGAN)" in report) == (chosen == "translated")
     assert "translation.png" in report
     assert "Source model on translated images" in report

@@ -89,6 +89,14 @@ def test_the_estimate_takes_the_trace_that_the_steps_use(tmp_path):
     assert len(traced) == 1
 
 
+@pytest.fixture
+def eager(start):
+    """Steps are computed in Python, where one of them can fail."""
+    tf.config.run_functions_eagerly(True)
+    yield start
+    tf.config.run_functions_eagerly(False)
+
+
 def fail_once(monkeypatch, error: BaseException) -> None:
     """In the third step that is computed, not in one that is traced."""
     compute, calls = SourceTraining.train_step, []
@@ -109,40 +117,40 @@ def fail_once(monkeypatch, error: BaseException) -> None:
     ids=["tf", "py"],
 )
 def test_too_little_memory_ends_in_a_sentence_and_the_run_resumes_to_the_same_result(
-    start, tmp_path, monkeypatch, capsys, error
+    eager, tmp_path, monkeypatch, capsys, error
 ):
     whole, failed = tmp_path / "whole", tmp_path / "failed"
     command = options(tmp_path, "source_only")
-    assert start([*command, "--out", str(whole)]) == 0
+    assert eager([*command, "--out", str(whole)]) == 0
     fail_once(monkeypatch, error)
-    assert start([*command, "--out", str(failed)]) == 2
+    assert eager([*command, "--out", str(failed)]) == 2
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1
     assert "OOM" not in said
     assert "out of memory in stage source: a step needs about" in said
     assert f"{PLACE}.batch_size=1" in said
     assert said.endswith(f"then continue with: python training/run.py --resume {failed}\n")
-    assert start(["--resume", str(failed)]) == 0
+    assert eager(["--resume", str(failed)]) == 0
     assert left_by(failed) == left_by(whole)
 
 
-def test_a_run_goes_on_in_parts(start, tmp_path, monkeypatch, capsys):
+def test_a_run_goes_on_in_parts(eager, tmp_path, monkeypatch, capsys):
     whole, failed = tmp_path / "whole", tmp_path / "failed"
     command = options(tmp_path, "source_only", f"{PLACE}.batch_norm=frozen")
-    assert start([*command, "--out", str(whole)]) == 0
+    assert eager([*command, "--out", str(whole)]) == 0
     fail_once(monkeypatch, MemoryError())
-    assert start([*command, "--out", str(failed)]) == 2
+    assert eager([*command, "--out", str(failed)]) == 2
     assert f"--set {PLACE}.accumulate=2" in capsys.readouterr().err
-    assert start(["--resume", str(failed), "--set", f"{PLACE}.steps=6"]) == 2  # nothing else may change
+    assert eager(["--resume", str(failed), "--set", f"{PLACE}.steps=6"]) == 2  # nothing else may change
     assert f"{PLACE}.steps: 5 -> 6" in capsys.readouterr().err
-    assert start(["--resume", str(failed), "--set", f"{PLACE}.accumulate=2"]) == 0
+    assert eager(["--resume", str(failed), "--set", f"{PLACE}.accumulate=2"]) == 0
     begun = json.loads((failed / "recipe.json").read_text())["experiment"]
     assert begun["data"]["schedules"]["warm_up"]["accumulate"] == 2
     ours, theirs = (left_by(run)["metrics.csv"] for run in (failed, whole))
     numbers = [[float(word) for word in re.findall(r"\d+\.\d+", str(text))] for text in (ours, theirs)]
     assert numbers[0]
     assert numbers[0] == pytest.approx(numbers[1], rel=1e-3)
-    assert start(["--resume", str(failed), "--set", f"{PLACE}.steps=5"]) == 0  # and it keeps its parts
+    assert eager(["--resume", str(failed), "--set", f"{PLACE}.steps=5"]) == 0  # and it keeps its parts
     assert json.loads((failed / "recipe.json").read_text())["experiment"] == begun
 
 
