@@ -15,6 +15,7 @@ import tensorflow as tf
 from models.batch_norm import batch_norm_layers, set_batch_norm, trained_batch_norm
 from models.catalogue import NETWORKS
 from models.heads import classifier_bias, head_variables
+from models.levels import with_levels
 from models.segmenter import BUILDERS, build_segmenter
 from tests.kinds import EACH_KIND
 
@@ -86,6 +87,24 @@ def test_one_graph_serves_any_size_and_gives_ceil_of_the_stride(network):
         assert all(value.dtype == tf.float32 and np.isfinite(value).all() for value in result.values())
     kinds = {operation.type for operation in infer.get_concrete_function().graph.get_operations()}
     assert not kinds & {"PartitionedCall", "StatefulPartitionedCall"}  # XLA, where Keras cannot tell the channels
+
+
+def test_levels_go_from_stride_4_to_the_output_stride(network):
+    height, width = 64, 96
+    whole = with_levels(network)
+    if network.name == "compact":  # its padded size is known at run time alone
+        levels = whole(picture(height, width))["levels"]
+    else:  # shapes without a run
+        traced = tf.function(whole).get_concrete_function(tf.TensorSpec((1, height, width, 3)))
+        levels = traced.structured_outputs["levels"]
+    own = {"compact": 16, "fcn8s_vgg16": 32}
+    coarsest = own.get(network.name, NETWORKS[network.name].default_stride)
+    strides = [height // level.shape[1] for level in levels]
+    assert strides == [min(stride, coarsest) for stride in (4, 8, 16, 32)[: len(levels)]]
+    assert [width // level.shape[2] for level in levels] == strides
+    channels = [level.shape[3] for level in levels]
+    assert channels == sorted(set(channels))
+    assert [weight.path for weight in whole.weights] == [weight.path for weight in network.weights]
 
 
 def test_uint8_and_float32_images_give_the_same():
