@@ -7,7 +7,8 @@ from typing import Any
 
 from export.run_metadata import is_all_ours
 from training.errors import UserError
-from training.evaluation.tables import markdown_table, number, told_miou
+from training.evaluation.formats import markdown_table, number
+from training.evaluation.tables import told_miou
 from training.files.atomic import write_atomically
 from training.prediction.model_metadata import ModelMetadata
 from training.run_directory.paths import RunDirectory

@@ -110,7 +110,8 @@ def _dataset(arguments: Arguments, trained):
 def _show(figures: dict, space) -> None:
     from rich.table import Table
 
-    from training.evaluation.tables import percent_or_none, predicted_only
+    from training.evaluation.formats import percent_or_none
+    from training.evaluation.tables import predicted_only
     from training.progress import console
 
     table = Table("class", "IoU %", "pixels")

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from training.evaluation.formats import number
 from training.evaluation.panels import Example, panel_name
-from training.evaluation.tables import miou_change, miou_classes, number, told_miou
+from training.evaluation.tables import miou_change, miou_classes, told_miou
 
 NOTABLE = 1.0  # points of IoU
 NOTABLE_FACTOR = 1.25  # of a share of the pixels

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from training.data.classes import LabelSpace
-from training.evaluation import canvas, tables
+from training.evaluation import canvas, formats
 
 MARK = " *"
 _MOST = 1.0  # powers of two that the darkest colour stands for
@@ -33,17 +33,17 @@ def draws_table(rounds: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for name, first in rounds[0]["classes"].items():
         cells = [_cell(entry["classes"][name]) for entry in rounds]
-        rows.append((name, tables.percent(first["pixels"], 3), tables.percent(first["before"]), *cells))
+        rows.append((name, formats.percent(first["pixels"], 3), formats.percent(first["before"]), *cells))
     titles = [entry["stage"].lower() for entry in rounds]
-    return tables.markdown_table(("class", "of the labelled pixels", "drawn alike", *titles), rows)
+    return formats.markdown_table(("class", "of the labelled pixels", "drawn alike", *titles), rows)
 
 
 def _cell(figures: Mapping[str, Any]) -> str:
     """Share, mark and entropy of one class in one round."""
-    share = tables.percent(figures["after"]) + (MARK if figures["chosen"] else "")
+    share = formats.percent(figures["after"]) + (MARK if figures["chosen"] else "")
     if figures["predicted"] is None:
         return share
-    return f"{share} ({'lost' if figures['entropy'] is None else tables.number(figures['entropy'], 3)})"
+    return f"{share} ({'lost' if figures['entropy'] is None else formats.number(figures['entropy'], 3)})"
 
 
 def draws_chart(path: Path, rounds: Sequence[Mapping[str, Any]], space: LabelSpace) -> Path:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.evaluation import canvas, tables
+from training.evaluation import canvas, formats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +82,7 @@ def _draw_class(
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.locator_params(axis="x", nbins=5)
-    axes.set_title(f"{name}: {tables.percent(kept)} kept", fontsize=10)
+    axes.set_title(f"{name}: {formats.percent(kept)} kept", fontsize=10)
 
 
 def _density(values: np.ndarray, weight: float, mean: float, variance: float) -> np.ndarray:

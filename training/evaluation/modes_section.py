@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.evaluation import tables
+from training.evaluation import formats
 from training.methods.modes import least_share
 
 EXPLAINED = (
@@ -45,7 +45,7 @@ def modes_table(modes: Mapping[str, Any]) -> str:
         (name, _shares(shares), _shares(target.get(name)), *map(_distance, distances[name]))
         for name, shares in modes["source"].items()
     ]
-    return tables.markdown_table(("class", "source", "target", "apart", "from others"), rows)
+    return formats.markdown_table(("class", "source", "target", "apart", "from others"), rows)
 
 
 def _modes_per_class(modes: Mapping[str, Any]) -> int:
@@ -59,8 +59,8 @@ def _in_use(title: str, modes: Mapping[str, Any], least: float) -> str:
 
 
 def _shares(shares: Sequence[float] | None) -> str:
-    return tables.UNKNOWN if shares is None else " / ".join(f"{100 * share:.0f}" for share in shares)
+    return formats.UNKNOWN if shares is None else " / ".join(f"{100 * share:.0f}" for share in shares)
 
 
 def _distance(distance: float | None) -> str:
-    return tables.UNKNOWN if distance is None else f"{distance:.2f}"
+    return formats.UNKNOWN if distance is None else f"{distance:.2f}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.data.classes import LabelSpace
-from training.evaluation import canvas, tables
+from training.evaluation import canvas, formats, tables
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,7 +123,7 @@ def _write_end(axes: "Axes", row: int, values: Mapping[str, float | None], more_
     if not known:
         text = "in neither truth nor prediction"
     elif len(known) == 2:
-        text = tables.number(known["after"] - known["before"], signed=True).replace("-", "\N{MINUS SIGN}")
+        text = formats.number(known["after"] - known["before"], signed=True).replace("-", "\N{MINUS SIGN}")
         if more_is_better:
             colour = _ALARM if "\N{MINUS SIGN}" in text else _AFTER
     else:

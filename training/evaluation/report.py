@@ -1,4 +1,4 @@
-"""What a run leaves for a person to judge: report.md, its pictures, summary.json, per_class_iou.csv, the closing table.
+"""What a run leaves for a person to judge: report.md, its pictures, summary.json, per_class_iou.csv.
 
 Everything is drawn from one summary, a plain dict that is also written as summary.json. What a recipe does not have is
 None or left out, and so is its part of the report.
@@ -42,21 +42,17 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
 from training.data.classes import LabelSpace
-from training.evaluation import charts, tables
+from training.evaluation import charts, formats, tables
 from training.evaluation.confusion import Confusion
 from training.evaluation.draws import draws_section
 from training.evaluation.modes_section import modes_part
 from training.files.atomic import write_atomically
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
 
 _KEYS = ("recipe", "data", "model", "seed", "class_set", "before", "after", "stages", "seconds", "peak_rss_bytes")
 
@@ -199,7 +195,7 @@ def _labeller_sentence(summary: Mapping[str, Any]) -> list[str]:
     if not labeller:
         return []
     scores = labeller.get("scores")
-    itself = f", which scores {tables.score_or_none(tables.told_miou(scores))} itself" if scores else ""
+    itself = f", which scores {formats.score_or_none(tables.told_miou(scores))} itself" if scores else ""
     rounds = [entry for entry in summary["stages"] if entry.get("selector")]
     later = "; later rounds by the model" if len(rounds) > 1 else ""
     return [f"Round 1 was labelled by {labeller['file']}{itself}{later}."]
@@ -220,12 +216,12 @@ def _data_section(summary: Mapping[str, Any]) -> list[str]:
     if not counts:
         return []
     names = {"source": summary.get("source"), "target": summary.get("target"), "evaluation": summary.get("split")}
-    rows = [(domain, names[domain] or tables.UNKNOWN, f"{count:,}") for domain, count in counts.items()]
+    rows = [(domain, names[domain] or formats.UNKNOWN, f"{count:,}") for domain, count in counts.items()]
     unseen = summary.get("unseen_classes") or []
     taught = (
         [f"No pixel of class {', '.join(unseen)} in the labels learned from: nothing teaches it."] if unseen else []
     )
-    table = tables.markdown_table(("domain", "data set", "images"), rows, (0, 1))
+    table = formats.markdown_table(("domain", "data set", "images"), rows, (0, 1))
     return ["## Data", table, *_bullets([*taught, *(summary.get("data_notes") or [])])]
 
 
@@ -251,7 +247,7 @@ def _label_free_section(summary: Mapping[str, Any], pictures: Mapping[str, str])
     ):
         rows = tables.label_free_rows(summary, (needs_source,))
         if rows:
-            parts += [sentence, tables.markdown_table(("score", "before", "after", "change"), rows)]
+            parts += [sentence, formats.markdown_table(("score", "before", "after", "change"), rows)]
     if not parts:
         return []
     parts.insert(0, "## Label-free scores")
@@ -340,76 +336,22 @@ def _link_text(name: str) -> str:
 
 def _cost_section(summary: Mapping[str, Any]) -> list[str]:
     stages = [
-        (tables.words(name), tables.duration(value)) for name, value in (summary.get("seconds_per_stage") or {}).items()
+        (formats.words(name), formats.duration(value))
+        for name, value in (summary.get("seconds_per_stage") or {}).items()
     ]
     rows = [
         *stages,
-        ("whole run", tables.duration(summary["seconds"])),
-        ("peak memory", tables.memory(summary["peak_rss_bytes"])),
+        ("whole run", formats.duration(summary["seconds"])),
+        ("peak memory", formats.memory(summary["peak_rss_bytes"])),
     ]
-    return ["## Time and memory", tables.markdown_table(("stage", "cost"), rows)]
+    return ["## Time and memory", formats.markdown_table(("stage", "cost"), rows)]
 
 
 def _environment_section(summary: Mapping[str, Any]) -> list[str]:
     environment = {"StreetShift": summary.get("version"), **(summary.get("environment") or {})}
     rows = [(name, value) for name, value in environment.items() if value is not None]
-    return ["## Environment", tables.markdown_table(("what", "value"), rows, (0, 1))] if rows else []
+    return ["## Environment", formats.markdown_table(("what", "value"), rows, (0, 1))] if rows else []
 
 
 def _command_section(title: str, commands: Sequence[str]) -> list[str]:
     return [f"## {title}", "```sh\n" + "\n".join(commands) + "\n```"] if commands else []
-
-
-def print_summary(summary: Mapping[str, Any], console: "Console", report: Path | None = None) -> None:
-    """The end of a run on the terminal: before -> after per class, chosen round, place of the report, next commands."""
-    summary = completed(summary)
-    title = " · ".join(str(summary[key]) for key in ("recipe", "data", "model"))
-    console.print(f"{title} · seed {summary['seed']}", style="bold", markup=False)
-    console.print(_terminal_table(summary))
-    for line in headline(summary):
-        console.print(line.replace("**", ""), markup=False)
-    for line in tables.score_notes(summary):
-        console.print(line, style="dim", markup=False)
-    cost = f"{tables.duration(summary['seconds'])}, peak memory {tables.memory(summary['peak_rss_bytes'])}"
-    console.print(f"Took {cost}.")
-    if report is not None:
-        console.print(f"Report: {report}", soft_wrap=True, markup=False)
-    for command in summary.get("next_commands") or []:
-        console.print(f"Next:   {command}", style="bold", soft_wrap=True, markup=False)
-
-
-def _terminal_table(summary: Mapping[str, Any]) -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table()
-    rows, compare = tables.class_rows(summary), tables.compares(summary)
-    for heading in _terminal_headings(bool(rows), compare):
-        table.add_column(heading, justify="left" if heading in ("class", "label-free score") else "right")
-    if not rows:
-        for cells in tables.label_free_rows(summary):
-            table.add_row(*(Text(cell) for cell in cells))
-        return table
-    for row in rows:
-        table.add_row(*_terminal_cells(row, compare))
-    table.add_section()
-    means = [tables.told_miou(summary[side]) for side in ("before", "after")]
-    cells = _terminal_cells(tables.ClassRow("mIoU", *means, None), compare)
-    table.add_row(*("none" if cell == tables.UNKNOWN else cell for cell in cells), style="bold")
-    return table
-
-
-def _terminal_headings(labelled: bool, compare: bool) -> tuple[str, ...]:
-    if not labelled:
-        return ("label-free score", "before", "after", "change")
-    return ("class", "before", "after", "change") if compare else ("class", "IoU %")
-
-
-def _terminal_cells(row: tables.ClassRow, compare: bool) -> list:
-    from rich.text import Text
-
-    if not compare:
-        return [Text(row.title), tables.number(row.before if row.after is None else row.after)]
-    style = {"▲": "green", "▼": "red"}.get(tables.arrow(row.change), "")
-    change = Text(tables.number(row.change, signed=True), style=style)
-    return [Text(row.title), tables.number(row.before), tables.number(row.after), change]

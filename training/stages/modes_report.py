@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 from training.data.images import resize_image
 from training.data.samples import Dataset
 from training.distribution.workers import on_chief
-from training.evaluation import tables
+from training.evaluation import formats
 from training.evaluation.feature_map import PixelFeatures
 from training.evaluation.mode_pictures import (
     ModeMoment,
@@ -109,7 +109,7 @@ class ModesReport:
 
     def _title(self, shares: dict[str, list[np.ndarray | None]], number: int, mode: int) -> str:
         """Class, number of the mode, and its share of each domain's pixels of the class."""
-        percent = [tables.UNKNOWN if of[number] is None else f"{100 * of[number][mode]:.0f}" for of in shares.values()]
+        percent = [formats.UNKNOWN if of[number] is None else f"{100 * of[number][mode]:.0f}" for of in shares.values()]
         return f"{self.run.domains.label_space.names[number]} {mode + 1}\n{' / '.join(percent)} %"
 
     def _patches(self, pixels: dict[str, EmbeddedPixels], modes: np.ndarray, number: int, mode: int) -> dict:

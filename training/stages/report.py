@@ -16,18 +16,18 @@ from training.data.translation import words_of
 from training.evaluation.advice import advice, best_refused
 from training.evaluation.confusion import Confusion
 from training.evaluation.panels import Example, write_panels
-from training.evaluation.report import print_summary, write_report
+from training.evaluation.report import write_report
+from training.evaluation.terminal_summary import print_summary
 from training.evaluation.watch import stages_until
 from training.experiment_json import VERSION
 from training.in_words import in_words
 from training.prediction.label_files import MANIFEST_NAME, read_fitted
 from training.prediction.predictor import Predictor, enlarge
 from training.progress import console
-from training.run_directory.paths import RunDirectory
+from training.run_directory.paths import TRANSLATED, RunDirectory
 from training.stages.balanced_orders import KEY as BALANCED
 from training.stages.stage import Run, Stage
 from training.stages.translation import trained_on_translated
-from training.stages.warm_up import TRANSLATED
 
 PANELS = 6
 

@@ -13,8 +13,9 @@ from models.heads import head_variables
 from training.data.input_pipeline import side_by_side
 from training.distribution.workers import on_chief
 from training.errors import UserError
+from training.evaluation.formats import score_or_none
 from training.evaluation.observing import predicted_shares
-from training.evaluation.tables import score_or_none, told_miou
+from training.evaluation.tables import told_miou
 from training.methods.mixture import mixture_head, mixture_terms
 from training.methods.source_training import SourceTraining
 from training.methods.terms import CrossEntropyTerm

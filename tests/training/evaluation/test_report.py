@@ -13,7 +13,8 @@ from rich.console import Console
 
 from training.evaluation.confusion import Confusion
 from training.evaluation.panels import Example, write_panels
-from training.evaluation.report import plain, print_summary, report_text, write_report
+from training.evaluation.report import plain, report_text, write_report
+from training.evaluation.terminal_summary import print_summary
 
 
 def written(folder: Path, *arguments) -> str:

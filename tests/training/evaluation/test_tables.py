@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.evaluation import tables
+from training.evaluation import formats, tables
 from training.evaluation.confusion import scores
 
 
@@ -11,7 +11,7 @@ from training.evaluation.confusion import scores
     [(None, False, "—"), (41.25, False, "41.2"), (3.0, True, "+3.0"), (-3.04, True, "-3.0"), (-0.04, True, "0.0")],
 )
 def test_number(value, signed, text):
-    assert tables.number(value, signed=signed) == text
+    assert formats.number(value, signed=signed) == text
 
 
 @pytest.mark.parametrize(
@@ -19,15 +19,15 @@ def test_number(value, signed, text):
     [(None, "—"), (0.84, "0.8 s"), (34.4, "34 s"), (725, "12 min 05 s"), (59.7, "1 min 00 s"), (3725, "1 h 02 min")],
 )
 def test_duration(seconds, text):
-    assert tables.duration(seconds) == text
+    assert formats.duration(seconds) == text
 
 
 def test_memory():
-    assert [tables.memory(size) for size in (None, 300 * 2**20, 3 * 2**29)] == ["—", "300 MiB", "1.50 GiB"]
+    assert [formats.memory(size) for size in (None, 300 * 2**20, 3 * 2**29)] == ["—", "300 MiB", "1.50 GiB"]
 
 
 def test_bar_stays_in_its_ten_places():
-    assert [tables.bar(value) for value in (None, 0, 50, 100, 130)] == [
+    assert [formats.bar(value) for value in (None, 0, 50, 100, 130)] == [
         "░" * 10,
         "░" * 10,
         "█" * 5 + "░" * 5,
@@ -37,7 +37,7 @@ def test_bar_stays_in_its_ten_places():
 
 
 def test_markdown_table_keeps_its_columns_whatever_the_names_hold():
-    lines = tables.markdown_table(("class", "%"), [("tree | hedge", 1), ("a\nb", 2)]).splitlines()
+    lines = formats.markdown_table(("class", "%"), [("tree | hedge", 1), ("a\nb", 2)]).splitlines()
     assert lines == ["| class | % |", "| :-- | --: |", "| tree \\| hedge | 1 |", "| a b | 2 |"]
 
 
