@@ -19,7 +19,7 @@ from export.segmenter import OnnxSegmenter
 from export.video import segment_video
 from export.video_reading import VIDEO_SUFFIXES
 from models.terminal import accept_all_characters
-from training.data.photo_files import IMAGE_SUFFIXES, with_text_name
+from training.data.photo_files import IMAGE_SUFFIXES, folded_name, with_text_name
 from training.data.photo_folders import found_photos, is_list, listed_paths
 from training.data.picture_files import MAX_PIXELS
 from training.data.picture_pixels import range_of_files, range_sentence
@@ -184,8 +184,8 @@ def lies_below(place: Path, out: Path) -> bool:
 def named(files: list[Path]) -> dict[str, Path]:
     """A name for the results of each file: its path below their common folder, without endings where that will do.
 
-    The name of a video is also a folder, of its frames' maps: no other result may lie in it. Names that differ by case
-    alone are taken for the same, for on some disks they are.
+    The name of a video is also a folder, of its frames' maps: no other result may lie in it. Names that differ by case,
+    or by composed letters, alone are taken for the same, for on some disks they are.
 
     Raises:
         UserError: the files have no common folder.
@@ -198,7 +198,7 @@ def named(files: list[Path]) -> dict[str, Path]:
         ) from error
     whole = [Path(os.path.abspath(file)).relative_to(root) for file in files]
     stems = [path.with_suffix("") for path in whole]
-    folded = [Path(str(stem).casefold()) for stem in stems]
+    folded = [Path(folded_name(str(stem))) for stem in stems]
     folders = {stem for stem, file in zip(folded, files, strict=True) if is_video(file)}
     unique = len(set(folded)) == len(folded) and not any(folders & set(stem.parents) for stem in folded)
     return {name.as_posix(): file for name, file in zip(stems if unique else whole, files, strict=True)}

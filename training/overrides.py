@@ -1,5 +1,6 @@
 """Overrides of an experiment, `key=value` as `--set` takes them: names and types are checked, parts are exchanged."""
 
+import contextlib
 import re
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import get_args, get_type_hints
@@ -106,14 +107,14 @@ def _changed(current: _Overridable, values: list[tuple[str, list[str]]]) -> _Ove
     for key, words in values:
         place, _, name = key.rpartition(".")
         parts.setdefault(place, []).extend((f"--{name}", *words))
-    try:
-        changed = current
-        for place, args in parts.items():
-            path = place.split(".")
-            changed = _replaced(changed, path, _quietly(args, _found(changed, path)))
-        return changed
-    except UserError:
-        return _quietly([word for key, words in values for word in (f"--{key}", *words)], current)
+    if all(is_dataclass(_found(current, place.split("."))) for place in parts):
+        with contextlib.suppress(UserError):
+            changed = current
+            for place, args in parts.items():
+                path = place.split(".")
+                changed = _replaced(changed, path, _quietly(args, _found(changed, path)))
+            return changed
+    return _quietly([word for key, words in values for word in (f"--{key}", *words)], current)
 
 
 def _quietly(args: list[str], part):
@@ -122,12 +123,9 @@ def _quietly(args: list[str], part):
     Raises:
         UserError: what tyro would have printed.
     """
-    import contextlib
     import io
 
     said, config = io.StringIO(), (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)
-    if not is_dataclass(part):
-        raise UserError("--set: no such part")
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             return tyro.cli(type(part), args=args, default=part, config=config)

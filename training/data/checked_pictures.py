@@ -5,9 +5,10 @@ import json
 import os
 from pathlib import Path
 
-from training.errors import CannotWrite
+from training.errors import CannotWrite, UserError
 from training.files.atomic import write_atomically
 from training.files.cache import cache_folder
+from training.files.reading import read_json
 
 LEAST = 1000
 """Checks of fewer pictures are not kept: they take seconds."""
@@ -29,9 +30,7 @@ class CheckedPictures:
     def size_of(self, path: Path) -> Size | None:
         """(height, width) of a picture that was found whole and is unchanged; else None."""
         found = self.known.get(os.path.abspath(path))
-        if self.path is None or found is None or found[:2] != _state(path):
-            return None
-        return found[2], found[3]
+        return (found[2], found[3]) if found is not None and found[:2] == _state(path) else None
 
     def remember(self, path: Path, size: Size) -> None:
         """That the picture was found whole, upright of this (height, width)."""
@@ -50,10 +49,9 @@ class CheckedPictures:
         if self.path is None:
             return {}
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # ValueError: not JSON, or not UTF-8
+            return {path: row for path, row in read_json(self.path).items() if _sound(row)}
+        except UserError:
             return {}
-        return {path: row for path, row in found.items() if _sound(row)} if isinstance(found, dict) else {}
 
 
 def _sound(row) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from training.data.classes import CITYSCAPES_NAMES, LABEL_SPACES, LabelSpace
+from training.data.photo_folders import LABEL_PREFIXES
 from training.errors import UserError
 
 ID_ENDINGS = frozenset(
@@ -30,7 +31,6 @@ NUMBERS_OF_ENDING = {
 """The label space whose numbers files of an ending hold, by the tools that write such names."""
 
 _TOLD_BY_ENDING = ("cityscapes19", "cityscapes19_ids", "idd", "idd_level3")
-_PREFIXES = ("_gtFine", "_gtCoarse", "_gt")  # _gt: ACDC, Dark Zurich
 
 
 class Endings(NamedTuple):
@@ -79,7 +79,7 @@ def _holds_ids(ending: str) -> bool:
 
 
 def _without_prefix(ending: str) -> str:
-    return next((ending.removeprefix(prefix) for prefix in _PREFIXES if ending.startswith(f"{prefix}_")), ending)
+    return next((ending.removeprefix(prefix) for prefix in LABEL_PREFIXES if ending.startswith(f"{prefix}_")), ending)
 
 
 def space_of_ending(ending: str, label_space: LabelSpace) -> LabelSpace:

@@ -6,6 +6,7 @@ macOS) and the folders that systems put among photos (`JUNK_FOLDERS`) hold none.
 """
 
 import os
+import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -108,3 +109,8 @@ def left_out_sentence(folder: Path | str, files: Iterable[Path]) -> str | None:
     advice += [AVIF_ADVICE] if ".avif" in by_suffix else []
     advice += [OTHER_ADVICE] if by_suffix.keys() - {*HEIC_SUFFIXES, ".avif"} else []
     return f"Left out of {folder}, as no photos of a format that is read: {', '.join(parts)}. {'. '.join(advice)}."
+
+
+def folded_name(name: str) -> str:
+    """What file systems that tell neither case nor composed letters apart make of a name."""
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()

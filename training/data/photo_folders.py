@@ -35,17 +35,12 @@ DATA_SET_FOLDERS = (
 )
 """Names of the folders of images, and of the folders of labels beside them, in small letters."""
 
+LABEL_PREFIXES = ("_gtFine", "_gtCoarse", "_gt")
+"""What may stand before the ending of a label file. _gt: ACDC, Dark Zurich."""
+
 LABEL_ENDINGS = (
-    *(
-        "_labelIds",
-        "_labelTrainIds",
-        "_instanceIds",
-        "_instanceTrainIds",
-        "_color",
-        "_labelColor",
-        "_trainIds",
-        "_train_id",
-    ),
+    *("_labelIds", "_labelTrainIds", "_instanceIds", "_instanceTrainIds", "_color", "_labelColor"),
+    *("_trainIds", "_train_id"),
     *("_mask", "_masks", "_label", "_labels", "_seg", "_segmentation", "_gt", "_groundtruth"),
 )
 """What the name of a label file has behind the name of its photo."""
@@ -250,7 +245,7 @@ def is_label_of_sibling(stem: str, stems: Set[str]) -> bool:
     if ending is None:
         return False
     name = stem.removesuffix(ending)
-    names = {name, *(name.removesuffix(prefix) for prefix in ("_gtFine", "_gtCoarse", "_gt"))}
+    names = {name, *(name.removesuffix(prefix) for prefix in LABEL_PREFIXES)}
     return any(f"{each}{image_ending}" in stems for each in names for image_ending in IMAGE_ENDINGS)
 
 

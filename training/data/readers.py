@@ -2,14 +2,13 @@
 
 import logging
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from training.data.classes import CITYSCAPES_LABEL_IDS, IGNORE, LabelSpace
 from training.data.orientation import oriented
-from training.data.photo_files import IMAGE_SUFFIXES, files_in, left_out_sentence, photos_in
+from training.data.photo_files import IMAGE_SUFFIXES, files_in, folded_name, left_out_sentence, photos_in
 from training.data.samples import Dataset, LabelDecoder, Sample, listing, wrong_size
 from training.errors import UserError
 from training.progress import say_once
@@ -82,15 +81,10 @@ def unique_names(files: list[Path], folder: Path) -> list[str]:
     paths = ["_".join(path.with_suffix("").parts) for path in below]
     with_suffix = [f"{path}_{file.suffix[1:]}" for path, file in zip(paths, files, strict=True)]
     for names in (stems, paths, with_suffix):
-        if len({_folded(name) for name in names}) == len(names):
+        if len({folded_name(name) for name in names}) == len(names):
             return _short(names, folder)
-    repeated = [name for name, count in Counter(map(_folded, with_suffix)).items() if count > 1]
+    repeated = [name for name, count in Counter(map(folded_name, with_suffix)).items() if count > 1]
     raise UserError(f"Files below {folder} cannot be told apart by name: rename {listing(repeated)}.")
-
-
-def _folded(name: str) -> str:
-    """What file systems that tell neither case nor composed letters apart make of a name."""
-    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
 
 
 def _short(names: list[str], folder: Path) -> list[str]:

@@ -24,7 +24,7 @@ import tensorflow as tf
 from PIL import Image
 
 from models.translator import LEAST_SIDE, build_generator, build_patch_discriminator
-from training.data.augment import SampleAugmentation, check_augmentation
+from training.data.augment import SampleAugmentation
 from training.data.input_pipeline import evaluation_stream, side_by_side
 from training.data.translated_images import own_picture
 from training.distribution.devices import share_of_this_process
@@ -43,7 +43,7 @@ from training.settings.schedule import Schedule
 from training.settings.translation import CycleGan
 from training.stages.fitting import train_stage
 from training.stages.stage import TRANSLATION, Run, Stage
-from training.stages.streams import augmentation_of, stream_of
+from training.stages.streams import augmentation_of, refuse_augmentation, stream_of
 from training.stages.translation import refuse_unused
 from training.stages.warm_up import translated_warm_up
 
@@ -63,7 +63,8 @@ def stages(part: CycleGan, experiment: Experiment) -> tuple[Stage, ...]:
     refuse_unused(experiment)
     refuse_small(experiment.data)
     schedule = experiment.data.schedules["translation"]
-    refuse_augmentation(experiment.data, schedule)
+    size = size_of(experiment.data.translator, experiment.data.size)
+    refuse_augmentation(crops_of(experiment.data, schedule), size, CycleGanStage.setting)
     common = {"phrase": "", "scored": False, "sizes": experiment.data.translator}
     trained = CycleGanStage(name=NAME, title="CycleGAN", schedule=schedule, settings=part, **common)
     translated = TranslatingStage(name=TRANSLATION, title="Translation", **common)
@@ -81,15 +82,6 @@ def refuse_small(data: Data) -> None:
             f"discriminators need {LEAST_SIDE} pixels in height and width: set a larger data.translator.width, or the "
             "data's size"
         )
-
-
-def refuse_augmentation(data: Data, schedule: Schedule) -> None:
-    """Raise UserError if the schedule's augmentation cannot give the crops that the translators learn from."""
-    size = size_of(data.translator, data.size)
-    try:
-        check_augmentation(crops_of(data, schedule), size)
-    except UserError as error:
-        raise UserError(f"{CycleGanStage.setting}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

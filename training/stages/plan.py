@@ -16,14 +16,14 @@ import time
 import keras
 
 from models.catalogue import NETWORKS
-from training.data.augment import check_augmentation
 from training.data.domains import load_domains
 from training.data.fixed_lists import with_fixed_lists
 from training.distribution.devices import share_of_this_process
 from training.distribution.memory import out_of_memory_predicting, out_of_memory_said, peak_memory
 from training.distribution.workers import chief_first, on_chief
 from training.errors import UserError
-from training.evaluation.tables import score_or_none, told_miou
+from training.evaluation.formats import score_or_none
+from training.evaluation.tables import told_miou
 from training.evaluation.watch import chosen_stage
 from training.in_words import in_words
 from training.prediction.predictor import images_at_once
@@ -37,7 +37,7 @@ from training.stages.network import build_network
 from training.stages.report import report_run
 from training.stages.stage import JUDGED, Run, Stage, trains_statistics
 from training.stages.statistics import StatisticsStage
-from training.stages.streams import augmentation_of
+from training.stages.streams import augmentation_of, refuse_augmentation
 from training.stages.warm_start import warm_start_of
 
 
@@ -131,12 +131,8 @@ def check_augmentations(stages: tuple[Stage, ...], data: Data) -> None:
         UserError: scales in the wrong order, or crops larger than the scaled frames.
     """
     for stage in stages:
-        if stage.schedule is None or not stage.scored:  # a stage that leaves the segmenter alone has its own check
-            continue
-        try:
-            check_augmentation(augmentation_of(stage.schedule, data), data.size)
-        except UserError as error:
-            raise UserError(f"{stage.setting}: {error}") from error
+        if stage.schedule is not None and stage.scored:  # a stage that leaves the segmenter alone has its own check
+            refuse_augmentation(augmentation_of(stage.schedule, data), data.size, stage.setting)
 
 
 def _check_finished(directory: RunDirectory, stages: tuple[Stage, ...]) -> None:

@@ -3,9 +3,10 @@
 from dataclasses import asdict
 from typing import Any
 
-from training.data.augment import SampleAugmentation
+from training.data.augment import SampleAugmentation, check_augmentation
 from training.data.input_pipeline import TrainingStream
 from training.data.samples import Dataset
+from training.errors import UserError
 from training.settings.data import Data
 from training.settings.schedule import Schedule
 from training.stages.stage import Run
@@ -16,6 +17,14 @@ def augmentation_of(
 ) -> SampleAugmentation:
     """The schedule's augmentation at the data's crop; `mine`: probability of a crop around one of `rare_classes`."""
     return SampleAugmentation(crop=data.crop, mine=mine, mine_classes=rare_classes, **asdict(schedule.augmentation))
+
+
+def refuse_augmentation(augmentation: SampleAugmentation, size: tuple[int, int], setting: str) -> None:
+    """Raise UserError, which names the setting, if the augmentation cannot give its crops of images of `size`."""
+    try:
+        check_augmentation(augmentation, size)
+    except UserError as error:
+        raise UserError(f"{setting}: {error}") from error
 
 
 def stream_of(
