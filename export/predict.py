@@ -1,6 +1,6 @@
 """Segment pictures and videos with an exported model. NumPy, Pillow and ONNX Runtime only.
 
-python export/predict.py --model model.onnx --input photos/ --out predictions
+python export/predict.py --model model.onnx --images photos/ --out predictions
 """
 
 import pathlib
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from export.progress import Progress
-from export.results import Results, ShareTable
+from export.results import CLASS, RAW, Results, ShareTable
 from export.segmenter import OnnxSegmenter
 from export.video import segment_video
 from export.video_reading import VIDEO_SUFFIXES
@@ -56,7 +56,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="export/predict.py", description=__doc__.split("\n")[0], epilog=OF_VIDEOS)
     parser.add_argument("--model", type=Path, required=True, help="the .onnx file that export/run.py wrote")
     parser.add_argument(
-        "--input",
+        "--images",
         required=True,
         help="a picture, a video, a folder with its subfolders, a text file of paths (.txt), a pattern in quotes",
     )
@@ -65,7 +65,11 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
         "--overlay", type=float, nargs="?", const=0.5, metavar="OPACITY",
         help="overlays/: classes' colours over the picture, 0 to 1 (0.5); written also if nothing else is asked for",
     )  # fmt: skip
-    parser.add_argument("--labels", action="store_true", help="labels/: class ids as 8-bit PNG at the picture's size")
+    parser.add_argument(
+        "--labels", nargs="?", const=CLASS, choices=(CLASS, RAW),
+        help="labels/: PNG of class ids at the picture's size; with raw of the numbers in label files of the model's "
+        "label space (raw_ids), to correct and to score on",
+    )  # fmt: skip
     parser.add_argument("--confidence", action="store_true", help="confidence/: 8-bit PNG, 255 = certain")
     parser.add_argument(
         "--pseudo-labels", action="store_true",
@@ -74,7 +78,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=PROVIDERS, default="auto", help="auto: CUDA where it works, else the CPU")
     parser.add_argument("--threads", type=whole_number, help="of one prediction on the CPU; all cores if not given")
     parser.add_argument(
-        "--max-megapixels", type=megapixels, default=MAX_PIXELS / 1e6, help="larger pictures are refused"
+        "--max-megapixels", type=megapixels, default=MAX_PIXELS / 1e6, help="larger pictures are refused (80)"
     )
     return parser.parse_args(argv)
 
@@ -101,14 +105,14 @@ def predict(arguments: argparse.Namespace) -> list[str]:
     Raises:
         UserError: no such model or input, nothing to write to, an option that does not fit.
     """
-    files = named(found_files(arguments.input, arguments.out))
+    files = named(found_files(arguments.images, arguments.out))
     segmenter = OnnxSegmenter(
         arguments.model,
         providers=PROVIDERS[arguments.device],
         threads=arguments.threads,
         max_pixels=round(arguments.max_megapixels * 1e6),
     )
-    stretch(segmenter, arguments.input, files.values())
+    stretch(segmenter, arguments.images, files.values())
     results = Results.wanted(arguments, segmenter)
     print(f"{counted(len(files))} on the {segmenter.device}, results in {arguments.out}")
     failures, notes = [], []
@@ -149,7 +153,7 @@ def counted(files: int) -> str:
 
 
 def found_files(text: str, out: Path) -> list[Path]:
-    """The pictures and videos that --input means, sorted; what was left out is printed.
+    """The pictures and videos that --images means, sorted; what was left out is printed.
 
     A file that is named is taken whatever its ending; of a folder or a pattern what is no picture or video is told of,
     and what this program wrote, or what holds labels, is left out (`photo_folders`).
@@ -166,7 +170,7 @@ def found_files(text: str, out: Path) -> list[Path]:
     files = [file for file in found.photos if file.is_file()]
     if not files:
         raise UserError(
-            f"--input {text} names no picture or video: give a file, a folder that holds some ({' '.join(SUFFIXES)}), "
+            f"--images {text} names no picture or video: give a file, a folder that holds some ({' '.join(SUFFIXES)}), "
             f"a text file of paths, or a pattern in quotes.{''.join(f' {sentence}' for sentence in found.sentences)}"
         )
     for sentence in found.sentences:
@@ -194,7 +198,7 @@ def named(files: list[Path]) -> dict[str, Path]:
         root = os.path.commonpath([os.path.abspath(file.parent) for file in files])
     except ValueError as error:
         raise UserError(
-            "--input names files on several drives: give those of each drive in a run of its own."
+            "--images names files on several drives: give those of each drive in a run of its own."
         ) from error
     whole = [Path(os.path.abspath(file)).relative_to(root) for file in files]
     stems = [path.with_suffix("") for path in whole]

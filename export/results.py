@@ -20,6 +20,8 @@ from training.probability_maps.scores import best_class
 from training.pseudo_labels.spatial_prior import resize_label
 
 USUAL_OPACITY = 0.5
+CLASS, RAW = "class", "raw"
+"""What labels/ hold: class ids, or the numbers of label files of the model's label space."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Results:
     """Writes what was asked for below `out`.
 
     opacity: of overlays, None = none. labels, confidence: whether to write them. pseudo_labels: None = none.
+    numbers: by class id what stands for it in the labels, None = the class id.
     """
 
     out: Path
@@ -43,13 +46,15 @@ class Results:
     labels: bool
     confidence: bool
     pseudo_labels: "PseudoLabels | None"
+    numbers: np.ndarray | None = None
 
     @classmethod
     def wanted(cls, arguments: argparse.Namespace, segmenter: OnnxSegmenter) -> "Results":
         """As the command line asks; overlays if it asks for nothing.
 
         Raises:
-            UserError: an impossible opacity, a model without thresholds, or a folder that cannot be made.
+            UserError: an impossible opacity, a model without thresholds or without the numbers of label files, or a
+                folder that cannot be made.
         """
         opacity = arguments.overlay
         if opacity is None and not (arguments.labels or arguments.confidence or arguments.pseudo_labels):
@@ -57,8 +62,9 @@ class Results:
         if opacity is not None and not 0 <= opacity <= 1:
             raise UserError(f"--overlay {opacity:g}: expected 0 (only the picture) to 1 (only the colours).")
         pseudo_labels = PseudoLabels(arguments.out / "pseudo_labels", segmenter) if arguments.pseudo_labels else None
+        numbers = file_numbers(segmenter) if arguments.labels == RAW else None
         make_folder(arguments.out)
-        return cls(arguments.out, opacity, arguments.labels, arguments.confidence, pseudo_labels)
+        return cls(arguments.out, opacity, arguments.labels is not None, arguments.confidence, pseudo_labels, numbers)
 
     def write(self, name: str, segmentation: Segmentation) -> Shares:
         """Everything wanted of one picture; `name` may hold slashes.
@@ -79,7 +85,8 @@ class Results:
             UserError: a file cannot be written.
         """
         if self.labels:
-            save(Image.fromarray(segmentation.labels), self.out / "labels" / f"{name}.png")
+            labels = segmentation.labels if self.numbers is None else self.numbers[segmentation.labels]
+            save(Image.fromarray(labels), self.out / "labels" / f"{name}.png")
         if self.confidence:
             certainty = np.round(segmentation.confidence * 255).astype(np.uint8)
             save(Image.fromarray(certainty), self.out / "confidence" / f"{name}.png")
@@ -100,6 +107,18 @@ class Results:
         """Write what could only be known at the end: the manifest of the pseudo-labels."""
         if self.pseudo_labels is not None:
             self.pseudo_labels.write_manifest()
+
+
+def file_numbers(segmenter: OnnxSegmenter) -> np.ndarray:
+    """By class id the number of label files, uint8 or uint16 [classes].
+
+    Raises:
+        UserError: the model does not say.
+    """
+    numbers = segmenter.metadata.file_ids
+    if numbers is None:
+        raise UserError(f"{segmenter.path} does not hold the numbers of its label files: export the run again.")
+    return np.array(numbers, np.uint8 if max(numbers) <= 255 else np.uint16)
 
 
 class PseudoLabels:

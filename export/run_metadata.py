@@ -50,6 +50,7 @@ def metadata_of_run(
         resolved=printable(in_words(experiment)),
         weights_of=weights_of(experiment, taken) if experiment.recipe.adapts and taken else None,
         trained_on_target=taken is not None and was_adapted(stages, taken),
+        file_ids=space.file_ids,
         sixteen_bit_range=target_range(directory.images),
     )
 

@@ -33,6 +33,7 @@ def metadata(run) -> ModelMetadata:
 def test_it_holds_what_the_run_knows(metadata, run):
     assert (metadata.names, metadata.colors, metadata.ignore_id) == (SPACE.names, SPACE.colors, 255)
     assert (metadata.training_size, metadata.output_stride) == ((64, 128), 4)
+    assert metadata.file_ids == tuple(range(19))
     assert (metadata.recipe, metadata.network, metadata.stage) == ("cbst_sp", "compact", "final")
     assert (metadata.source, metadata.target) == ("streetsim game train", "streetsim city train")
     stages = RunDirectory(run).stages

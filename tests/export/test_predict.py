@@ -13,12 +13,15 @@ from PIL import Image
 from export import video_reading
 from export.predict import found_files, main, named
 from export.progress import Progress
-from export.results import Results, save
+from export.results import RAW, Results, save
 from export.segmenter import OnnxSegmenter
 from export.video import segment_video
 from export.video_reading import read_frames
 from export.video_writing import video_encoder
+from tests.export.some_metadata import some_metadata
+from training.data.classes import load_label_space
 from training.data.photo_files import pillow_heif
+from training.data.readers import own_id_decoder
 from training.errors import UserError
 
 
@@ -29,7 +32,7 @@ def predict(report, *arguments) -> int:
 def test_a_folder_with_a_bad_file(report, photos, segmenter, streets, tmp_path, capsys):
     out = tmp_path / "out"
     wanted = ("--overlay", "0.4", "--labels", "--confidence", "--pseudo-labels")
-    assert predict(report, "--input", photos, "--out", out, *wanted) == 1
+    assert predict(report, "--images", photos, "--out", out, *wanted) == 1
     said = capsys.readouterr()
     assert "broken.png is damaged or no image" in said.err
     assert "3 files done" in said.out
@@ -49,10 +52,32 @@ def test_a_folder_with_a_bad_file(report, photos, segmenter, streets, tmp_path, 
     assert sum(manifest["pixels"]) == 3 * 64 * 128
 
 
+@pytest.mark.parametrize("classes", ["cityscapes19_ids", "camvid32", "yard"])
+def test_labels_to_correct_are_read_in_the_same_label_space(tmp_path, classes):
+    """Class ids of such a space would be other classes, or ignored, in `--eval-root` and `evaluate.py`."""
+    (tmp_path / "yard.json").write_text(
+        '{"names": ["ground", "crane", "person"], "raw_ids": {"0": 255, "7": 0, "8": 0, "900": 1, "24": 2}}'
+    )
+    space = load_label_space(str(tmp_path / "yard.json") if classes == "yard" else classes)
+    read = [i for i in range(space.count) if i in space.raw_ids.values()]
+    labels = np.array([read, read[::-1]], np.uint8)
+    model = SimpleNamespace(metadata=some_metadata(space.names, file_ids=space.file_ids), path="model.onnx")
+    arguments = SimpleNamespace(out=tmp_path, overlay=None, labels=RAW, confidence=False, pseudo_labels=False)
+    Results.wanted(arguments, model).write_maps("a", SimpleNamespace(labels=labels))
+    np.testing.assert_array_equal(own_id_decoder(space).read(tmp_path / "labels" / "a.png"), labels)
+
+
+def test_an_earlier_export_does_not_know_the_numbers_of_label_files(tmp_path):
+    model = SimpleNamespace(metadata=some_metadata(("road",)), path="model.onnx")
+    arguments = SimpleNamespace(out=tmp_path, overlay=None, labels=RAW, confidence=False, pseudo_labels=False)
+    with pytest.raises(UserError, match="not hold the numbers of its label files: export the run again"):
+        Results.wanted(arguments, model)
+
+
 def test_old_and_new_pseudo_labels_do_not_mix(report, photos, tmp_path, capsys):
     (tmp_path / "pseudo_labels").mkdir()
     (tmp_path / "pseudo_labels" / "old.png").touch()
-    assert predict(report, "--input", photos, "--out", tmp_path, "--pseudo-labels") == 2
+    assert predict(report, "--images", photos, "--out", tmp_path, "--pseudo-labels") == 2
     assert "old and new labels do not mix" in capsys.readouterr().err
 
 
@@ -62,7 +87,7 @@ def test_a_picture_that_its_format_cannot_hold_is_told():
 
 
 def test_the_table_of_class_shares(report, photos, segmenter, tmp_path):
-    predict(report, "--input", photos / "*.png", "--out", tmp_path)
+    predict(report, "--images", photos / "*.png", "--out", tmp_path)
     with open(tmp_path / "class_shares.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["file"] == str(photos / "a.png")
@@ -77,7 +102,7 @@ def test_a_second_run_does_not_read_the_first_ones_results(report, photos, tmp_p
     pictures.mkdir()
     Image.open(photos / "a.png").save(pictures / "a.png")
     for _ in range(2):
-        assert predict(report, "--input", pictures, "--out", pictures / "out", "--labels") == 0
+        assert predict(report, "--images", pictures, "--out", pictures / "out", "--labels") == 0
         assert capsys.readouterr().out.startswith("1 file on the CPU")
 
 
@@ -124,11 +149,11 @@ def test_a_video_without_a_frame_that_can_be_decoded_is_one_sentence(clip, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--input", "{photos}/none.png", "--out", "{out}"), "names no picture or video"),
-        (("--input", "{photos}", "--out", "{photos}"), "choose another"),
-        (("--input", "{photos}", "--out", "{photos}/a.png"), "Cannot make the folder"),
-        (("--input", "{photos}", "--out", "{out}", "--overlay", "7"), "--overlay 7: expected 0"),
-        (("--input", "{photos}", "--out", "{out}", "--model", "{out}/no.onnx"), "no model at"),
+        (("--images", "{photos}/none.png", "--out", "{out}"), "names no picture or video"),
+        (("--images", "{photos}", "--out", "{photos}"), "choose another"),
+        (("--images", "{photos}", "--out", "{photos}/a.png"), "Cannot make the folder"),
+        (("--images", "{photos}", "--out", "{out}", "--overlay", "7"), "--overlay 7: expected 0"),
+        (("--images", "{photos}", "--out", "{out}", "--model", "{out}/no.onnx"), "no model at"),
     ],
 )
 def test_mistakes_are_one_sentence_and_status_2(report, photos, tmp_path, capsys, arguments, words):
@@ -149,7 +174,7 @@ def test_pseudo_labels_need_thresholds(report, photos, tmp_path, capsys, monkeyp
         self.metadata = replace(self.metadata, selection=None)
 
     monkeypatch.setattr(OnnxSegmenter, "__init__", without_selection)
-    assert predict(report, "--input", photos, "--out", tmp_path, "--pseudo-labels") == 2
+    assert predict(report, "--images", photos, "--out", tmp_path, "--pseudo-labels") == 2
     assert "has no thresholds" in capsys.readouterr().err
 
 
@@ -164,7 +189,7 @@ def clip(streets, tmp_path):
 
 
 def test_a_video_in_and_out(report, clip, tmp_path, capsys):
-    assert predict(report, "--input", clip, "--out", tmp_path / "out") == 0
+    assert predict(report, "--images", clip, "--out", tmp_path / "out") == 0
     (made,) = (tmp_path / "out" / "overlays").iterdir()
     assert (made.stem, made.suffix) == ("clip", video_encoder().suffix)
     assert cv2.VideoCapture(str(made)).get(cv2.CAP_PROP_FPS) == 5
@@ -176,7 +201,7 @@ def test_a_video_in_and_out(report, clip, tmp_path, capsys):
 
 def test_the_maps_of_a_video_are_one_per_frame(report, clip, segmenter, tmp_path):
     out = tmp_path / "out"
-    assert predict(report, "--input", clip, "--out", out, "--labels", "--confidence", "--pseudo-labels") == 0
+    assert predict(report, "--images", clip, "--out", out, "--labels", "--confidence", "--pseudo-labels") == 0
     names = [f"{number:06d}.png" for number in (1, 2, 3)]
     for kind in ("labels", "confidence", "pseudo_labels"):
         assert sorted(path.name for path in (out / kind / "clip").iterdir()) == names
@@ -190,7 +215,7 @@ def test_the_maps_of_a_video_are_one_per_frame(report, clip, segmenter, tmp_path
 
 def test_the_rate_of_a_slow_video_stays_and_that_it_is_a_mean_is_told(report, shared_dir, tmp_path, capsys):
     file = shared_dir / "cases/videos/slow1fps.mp4"
-    assert predict(report, "--input", file, "--out", tmp_path, "--overlay", "--labels") == 0
+    assert predict(report, "--images", file, "--out", tmp_path, "--overlay", "--labels") == 0
     (made,) = (tmp_path / "overlays").iterdir()
     assert cv2.VideoCapture(str(made)).get(cv2.CAP_PROP_FPS) == pytest.approx(0.881, abs=1e-3)
     assert len(list((tmp_path / "labels" / "slow1fps").iterdir())) == 4
@@ -202,14 +227,14 @@ def test_a_damaged_video_and_a_missing_opencv_do_not_stop_pictures(report, photo
     pictures.mkdir()
     Image.open(photos / "a.png").save(pictures / "a.png")
     (pictures / "b.mp4").write_text("no video")
-    assert predict(report, "--input", pictures, "--out", tmp_path / "out") == 1
+    assert predict(report, "--images", pictures, "--out", tmp_path / "out") == 1
     assert "b.mp4 is damaged or no video" in capsys.readouterr().err
 
     def missing():
         raise UserError("Videos need OpenCV")
 
     monkeypatch.setattr(video_reading, "opencv", missing)
-    assert predict(report, "--input", pictures, "--out", tmp_path / "out") == 1
+    assert predict(report, "--images", pictures, "--out", tmp_path / "out") == 1
     assert "Videos need OpenCV" in capsys.readouterr().err
     assert (tmp_path / "out" / "overlays" / "a.jpg").is_file()
 
@@ -221,7 +246,7 @@ def test_what_systems_leave_among_photos_is_not_tried(report, photos, tmp_path, 
         (pictures / name).write_bytes(b"\x00\x05\x16\x07")
     Image.open(photos / "a.png").save(pictures / "p.jpg")
     for asked, out in ((pictures, "folder"), (pictures / "*", "pattern")):
-        assert predict(report, "--input", asked, "--out", tmp_path / out, "--labels") == 0
+        assert predict(report, "--images", asked, "--out", tmp_path / out, "--labels") == 0
         said = capsys.readouterr().out
         assert "1 file done" in said
         assert "1 .part (p.jpg.part)" in said
@@ -239,22 +264,22 @@ def test_labels_and_earlier_results_among_the_pictures_are_left_out(report, phot
     asked = (place, place / "*/*", tmp_path / "list.txt", place / "imag*")
     for number, each in enumerate(asked):
         out = tmp_path / f"out{number}"
-        assert predict(report, "--input", each, "--out", out, "--labels", "--confidence") == 0
+        assert predict(report, "--images", each, "--out", out, "--labels", "--confidence") == 0
         assert "2 files done" in (said := capsys.readouterr().out)
         assert ("labels, beside images/" in said) == (number < 2)
         assert len(list(out.glob("labels/**/*.png"))) == 2
-    assert predict(report, "--input", tmp_path, "--out", tmp_path / "all") == 0
+    assert predict(report, "--images", tmp_path, "--out", tmp_path / "all") == 0
     said = capsys.readouterr().out
     assert "2 files done" in said
     assert said.count("results of this program") == 6
     assert "and in 5 more folders" in said
-    assert predict(report, "--input", tmp_path / "out0", "--out", tmp_path / "none") == 2
+    assert predict(report, "--images", tmp_path / "out0", "--out", tmp_path / "none") == 2
     assert "results of this program" in capsys.readouterr().err
 
 
 def test_a_list_that_names_nothing_is_refused(report, tmp_path, capsys):
     (tmp_path / "list.txt").write_text("none.jpg\n")
-    assert predict(report, "--input", tmp_path / "list.txt", "--out", tmp_path / "out") == 2
+    assert predict(report, "--images", tmp_path / "list.txt", "--out", tmp_path / "out") == 2
     assert "line 1: none.jpg" in capsys.readouterr().err
 
 
@@ -262,8 +287,8 @@ def test_a_heic_is_called_one(report, shared_dir, tmp_path, capsys):
     if pillow_heif is not None:
         pytest.skip("pillow-heif is installed: HEIC is read")
     place = shared_dir / "cases" / "realheic"
-    assert predict(report, "--input", place, "--out", tmp_path) == 2
-    assert predict(report, "--input", place / "IMG_0001.HEIC", "--out", tmp_path) == 1
+    assert predict(report, "--images", place, "--out", tmp_path) == 2
+    assert predict(report, "--images", place / "IMG_0001.HEIC", "--out", tmp_path) == 1
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2
     for sentence in errors:
@@ -277,7 +302,7 @@ def test_narrow_16_bit_photos_are_seen_as_in_training(report, tmp_path, capsys):
     values = np.linspace(7200, 8220, 64 * 128).reshape(64, 128).astype(np.uint16)
     for index in range(2):
         Image.fromarray(values + np.uint16(400 * index)).save(pictures / f"{index}.png")
-    assert predict(report, "--input", pictures, "--out", tmp_path / "out", "--overlay", "0") == 0
+    assert predict(report, "--images", pictures, "--out", tmp_path / "out", "--overlay", "0") == 0
     assert "16-bit photos" in capsys.readouterr().out
     shown = [np.array(Image.open(tmp_path / "out" / "overlays" / f"{index}.jpg")).mean() for index in range(2)]
     assert shown[1] - shown[0] > 40  # one range for both

@@ -17,6 +17,7 @@ MOST_BYTES = 1 << 20  # of a label space file
 LONGEST_NAME = 80  # characters, of a class or label space: it stands in tables and charts
 IGNORE = 255
 LEAST_RAW_ID, MOST_RAW_ID = -(2**31), 2**32 - 1  # what a label file of up to 32 bits a pixel can hold
+MOST_FILE_ID = 2**16 - 1  # what a PNG of one channel can hold
 OUTSIDE = 254  # of an augmented label: beyond the frame, where there is no picture to say anything of
 
 CITYSCAPES_NAMES = (
@@ -76,6 +77,16 @@ class LabelSpace:
     def count(self) -> int:
         """Number of classes."""
         return len(self.names)
+
+    @property
+    def file_ids(self) -> tuple[int, ...]:
+        """By train id the number that a label file has for it, 0..65535: the least of several.
+
+        IGNORE for a class that no such number stands for. Without raw ids it is the train id.
+        """
+        raw_ids = self.raw_ids or {i: i for i in range(self.count)}
+        numbers = {raw_ids[raw]: raw for raw in sorted(raw_ids, reverse=True) if 0 <= raw <= MOST_FILE_ID}
+        return tuple(numbers.get(i, IGNORE) for i in range(self.count))
 
     def colorize(self, labels: np.ndarray) -> np.ndarray:
         """Train ids uint8 [...] -> RGB uint8 [..., 3]; IGNORE and ids outside the space become black."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from training.data.classes import IGNORE, LONGEST_NAME
+from training.data.classes import IGNORE, LONGEST_NAME, MOST_FILE_ID
 from training.errors import UserError
 from training.files.reading import parsed_json
 from training.probability_maps.scores import MAX_CLASSES
@@ -36,7 +36,8 @@ class ModelMetadata:
     "per_class_iou", "class_sets"} in percent, or None where there were no labels to score on.
     resolved: what the recipe does on its data, in a sentence. weights_of: the stage whose weights these are, as in "the
     model before adaptation", None for a run that does not adapt. trained_on_target: did images of the target move them?
-    Earlier exports have None for all three.
+    file_ids: by class id its number in label files of the label space, see `LabelSpace`.
+    Earlier exports have None for all four.
     sixteen_bit_range: the values of 16-bit target images that became 0 and 255, None where there were none to stretch.
     signature: type and shape of the input and of each output in words, by name; empty where the file does not say.
     """
@@ -62,6 +63,7 @@ class ModelMetadata:
     resolved: str | None = None
     weights_of: str | None = None
     trained_on_target: bool | None = None
+    file_ids: tuple[int, ...] | None = None
     ignore_id: int = IGNORE
     sixteen_bit_range: tuple[int, int] | None = None
     signature: Mapping[str, str] = field(default_factory=dict)
@@ -92,6 +94,7 @@ class ModelMetadata:
                 "colors": tuple(tuple(color) for color in known["colors"]),
                 "class_sets": {name: tuple(ids) for name, ids in known["class_sets"].items()},
                 "training_size": tuple(known["training_size"]),
+                "file_ids": None if known["file_ids"] is None else tuple(known["file_ids"]),
                 "sixteen_bit_range": known["sixteen_bit_range"] and tuple(known["sixteen_bit_range"]),
             }
             _check(known)
@@ -102,7 +105,7 @@ class ModelMetadata:
             raise UserError(f"{place} cannot be read ({error!r}): export the run again.") from error
 
 
-LATER = ("sixteen_bit_range", "resolved", "weights_of", "trained_on_target")
+LATER = ("sixteen_bit_range", "resolved", "weights_of", "trained_on_target", "file_ids")
 """Fields that earlier exports lack; None in these."""
 TEXTS = (
     "label_space", "network", "recipe", "paper", "data", "source", "target", "stage", "precision", "version", "licence",
@@ -122,6 +125,7 @@ def _check(known: Mapping[str, Any]) -> None:
         "sixteen_bit_range": known["sixteen_bit_range"] is not None and not _is_range(known["sixteen_bit_range"]),
         **{name: known[name] is not None and not _is_line(known[name]) for name in ("resolved", "weights_of")},
         "trained_on_target": known["trained_on_target"] not in (None, False, True),
+        "file_ids": known["file_ids"] is not None and not _are_file_ids(known["file_ids"], len(names)),
         "signature": not all(_is_line(part) for pair in known["signature"].items() for part in pair),
         "metrics": known["metrics"] is not None and not _are_metrics(known["metrics"], names),
         **{name: not _is_line(known[name]) for name in TEXTS},
@@ -140,6 +144,10 @@ def _is_text(value: Any) -> bool:
 
 def _are_ids(values: Any, below: int) -> bool:
     return all(type(value) is int and 0 <= value < below for value in values)
+
+
+def _are_file_ids(values: Any, classes: int) -> bool:
+    return len(values) == classes and _are_ids(values, MOST_FILE_ID + 1)
 
 
 def _is_range(limits: Any) -> bool:
