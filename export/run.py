@@ -88,7 +88,7 @@ class ExportReport:
         """The command that uses the file."""
         if self.outputs == "logits":
             return f"cv2.dnn.readNetFromONNX({str(self.path)!r}), input cv2.dnn.blobFromImage(photo, swapRB=True)"
-        return f"python export/predict.py --model {shell_words(str(self.path))} --input PHOTOS --out predictions"
+        return f"python export/predict.py --model {shell_words(str(self.path))} --images PHOTOS --out predictions"
 
 
 def export_run(

@@ -22,7 +22,7 @@ from training.files.atomic import write_atomically
 class Arguments:
     """Per-class IoU of a trained model on labelled images, at the labels' own resolution."""
 
-    model: Path
+    run: Path
     """A run directory; its chosen model is scored."""
     images: Path | None = None
     """Folder of images. Not given: the evaluation images of the run itself."""
@@ -65,7 +65,7 @@ def evaluate(arguments: Arguments):
     from training.prediction.predictor import Predictor
     from training.prediction.trained_model import load_trained
 
-    trained = load_trained(arguments.model, arguments.stage)
+    trained = load_trained(arguments.run, arguments.stage)
     dataset = _dataset(arguments, trained)
     predictor = Predictor(trained.network, scales, (False, True) if arguments.flip else (False,))
     size = trained.experiment.data.size
@@ -94,7 +94,7 @@ def _dataset(arguments: Arguments, trained):
     if arguments.images is None:
         dataset = evaluation_of(trained.experiment, trained.sixteen_bit_range)
         if dataset is None:
-            raise UserError(f"{arguments.model} has no labelled evaluation images: give --images and --labels")
+            raise UserError(f"{arguments.run} has no labelled evaluation images: give --images and --labels")
         return dataset
     space = load_label_space(arguments.classes) if arguments.classes else trained.label_space
     if space.names != trained.label_space.names:

@@ -8,7 +8,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from collections.abc import Iterator
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import tyro
@@ -32,6 +32,7 @@ from training.pseudo_labels.registry import Choice, choice_called, choices, sele
 SUM_TOLERANCE = 1e-2  # float16 probabilities of 19 classes stay well inside
 RUN_PRIOR = "spatial_prior.npy"
 SELECTOR_HELP = "Labelling rule. " + "; ".join(f"{name}: {choice.meaning}" for name, choice in choices().items()) + "."
+OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
 WEIGHTING = " and ".join(name for name, choice in choices().items() if choice.with_prior)
 
 
@@ -42,18 +43,22 @@ class Common:
     out: Path
     """Folder for the labels and manifest.json. New, empty, or with labels of this program, which are replaced."""
     selector: Annotated[Literal[tuple(choices())], tyro.conf.arg(help=SELECTOR_HELP)] = "cbst"
-    probs: Path | None = None
+    probs: OptionalPath = None
     """An .npz file with the array probs [n, classes, height, width], or a folder of .npy files [height, width,
     classes]."""
-    checkpoint: Path | None = None
+    run: OptionalPath = None
     """A finished run directory, whose model predicts --images."""
-    images: Path | None = None
-    """Images for --checkpoint: a folder, a text file of paths (.txt), or a pattern in quotes."""
+    stage: str = "final"
+    """Which weights of the run: final, source, round_1, ..., with a mean teacher student/round_1 too."""
+    images: OptionalPath = None
+    """Images for --run: a folder, a text file of paths (.txt), or a pattern in quotes."""
     prior: Annotated[
         Path | None,
         tyro.conf.arg(
+            metavar="PATH",
+            help_behavior_hint="",
             help=f"Spatial prior for {WEIGHTING}: .npy (or .npz with the array prior), [classes, height, width] or "
-            "[height, width, classes]. With --checkpoint the run's own, if it has one."
+            "[height, width, classes]. With --run the run's own, if it has one.",
         ),
     ] = None
 
@@ -72,12 +77,22 @@ def _option_fields() -> list[tuple[str, Any, Any]]:
             name,
             Annotated[
                 kinds[name] | None,
-                tyro.conf.arg(help=" ".join(f"{', '.join(own)}: {text}" for text, own in meanings[name].items())),
+                tyro.conf.arg(
+                    metavar=_metavar(kinds[name]),
+                    help=" ".join(f"{', '.join(own)}: {text}" for text, own in meanings[name].items()),
+                    help_behavior_hint="",  # the defaults are the selectors' own, and stand in the help
+                ),
             ],
             field(default=None),
         )
         for name in kinds
     ]
+
+
+def _metavar(kind: Any) -> str:
+    """What stands for a value of this type: FLOAT, or the words to choose from."""
+    words = [word for each in (kind, *get_args(kind)) for word in get_args(each) if isinstance(word, str)]
+    return f"{{{','.join(words)}}}" if words else kind.__name__.upper()
 
 
 Arguments = make_dataclass("Arguments", _option_fields(), bases=(Common,), frozen=True)
@@ -89,7 +104,7 @@ From saved probabilities of anyone's model:
 
 From a finished run and a folder of images:
 
-  python training/label.py --selector cbst --portion 0.2 --checkpoint runs/mine --images photos --out labels
+  python training/label.py --selector cbst --portion 0.2 --run runs/mine --images photos --out labels
 """
 
 
@@ -125,7 +140,7 @@ def label(arguments: Common) -> None:
         choice.check_takes_prior()
     choice.selector(**parameters)  # refuses numbers outside their range
     # The maps, and the spatial prior.
-    predictions = _of_files(arguments) if arguments.checkpoint is None else _of_run(arguments)
+    predictions = _of_files(arguments) if arguments.run is None else _of_run(arguments)
     selector = choice.build(_prior(arguments, choice, predictions), **parameters)
     # Labels, which take the place of older ones at the end.
     with PicturedLabels(arguments.out, prepare_label_folder(arguments.out)) as writer:
@@ -152,10 +167,12 @@ def _option(name: str) -> str:
 
 
 def _check_inputs(arguments: Common) -> None:
-    if (arguments.probs is None) == (arguments.checkpoint is None):
-        raise UserError("Give either --probs (saved probabilities) or --checkpoint with --images (a finished run).")
-    if (arguments.checkpoint is None) != (arguments.images is None):
-        raise UserError("--checkpoint and --images belong together: a finished run, and the folder it shall label.")
+    if (arguments.probs is None) == (arguments.run is None):
+        raise UserError("Give either --probs (saved probabilities) or --run with --images (a finished run).")
+    if (arguments.run is None) != (arguments.images is None):
+        raise UserError("--run and --images belong together: a finished run, and the folder it shall label.")
+    if arguments.run is None and arguments.stage != "final":
+        raise UserError(f"--stage {arguments.stage} is a stage of a run: give --run and --images, or leave it out.")
 
 
 def _of_files(arguments: Common) -> "SavedPredictions":
@@ -166,18 +183,18 @@ def _of_run(arguments: Common) -> Predictions:
     start_tensorflow()
     from training.prediction.target_predictions import RunPredictions
 
-    return RunPredictions(arguments.checkpoint, arguments.images.expanduser(), arguments.out)
+    return RunPredictions(arguments.run, arguments.images.expanduser(), arguments.out, arguments.stage)
 
 
 def _prior(arguments: Common, choice: Choice, predictions: Predictions) -> np.ndarray | None:
-    """The prior that --prior names; with --checkpoint the run's own for a selector that weights by one."""
+    """The prior that --prior names; with --run the run's own for a selector that weights by one."""
     if not choice.with_prior:
         return None
-    if arguments.checkpoint is None:
+    if arguments.run is None:
         return None if arguments.prior is None else _prior_of_file(arguments.prior, predictions)
-    path = arguments.prior or arguments.checkpoint / RUN_PRIOR
+    path = arguments.prior or arguments.run / RUN_PRIOR
     if arguments.prior is None and not path.exists():
-        raise UserError(f"{arguments.checkpoint} has no {RUN_PRIOR}: give --prior, or a selector without one.")
+        raise UserError(f"{arguments.run} has no {RUN_PRIOR}: give --prior, or a selector without one.")
     return load_prior(path, predictions.classes, height_first=arguments.prior is None)
 
 

@@ -53,7 +53,7 @@ def test_the_file_says_what_it_is(run):
 
 
 def test_predict_writes_its_labels(run, photo, segmented, tmp_path):
-    arguments = ["--model", run / "model.onnx", "--input", photo, "--out", tmp_path, "--labels", "--device", "cpu"]
+    arguments = ["--model", run / "model.onnx", "--images", photo, "--out", tmp_path, "--labels", "--device", "cpu"]
     assert predict.main(list(map(str, arguments))) == 0
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / "labels" / "odd.png")), segmented.labels)
 

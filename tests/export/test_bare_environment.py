@@ -31,7 +31,7 @@ def test_the_environment_is_bare(bare_python):
 
 
 def test_predict_runs_there(bare_python, report, photos, segmenter, tmp_path):
-    command = [bare_python, ROOT / "export/predict.py", "--model", report.path, "--input", photos, "--out", tmp_path]
+    command = [bare_python, ROOT / "export/predict.py", "--model", report.path, "--images", photos, "--out", tmp_path]
     done = subprocess.run([*command, "--labels", "--pseudo-labels"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1, done.stderr  # one of the photos is no picture
     assert "broken.png" in done.stderr

@@ -135,8 +135,8 @@ def commands_on_runs(run: Path, random: np.random.Generator, folder: Path) -> No
     odd_files.good_pair(data, "p0.png", random)
     images, labels = (str(data / part) for part in ("images", "labels"))
     command = draw(random, (
-        partial(run_main, evaluate.main, ["--model", str(own), "--images", images, "--labels", labels]),
-        partial(run_main, label.main, ["--checkpoint", str(own), "--images", images, "--out", str(folder / "out")]),
+        partial(run_main, evaluate.main, ["--run", str(own), "--images", images, "--labels", labels]),
+        partial(run_main, label.main, ["--run", str(own), "--images", images, "--out", str(folder / "out")]),
         partial(run_main, export_script.main, ["--run", str(own)]),
     ))  # fmt: skip
     command()
@@ -164,7 +164,7 @@ def model_files(model: Path, random: np.random.Generator, folder: Path) -> None:
         loaded.segmenter(photos / "a.png").overlay()
         return
     options = draw(random, ((), ("--labels",), ("--pseudo-labels", "--overlay"), ("--confidence",)))
-    arguments = ["--model", str(path), "--input", str(photos), "--out", str(folder / "out"), *options]
+    arguments = ["--model", str(path), "--images", str(photos), "--out", str(folder / "out"), *options]
     run_main(predict.main, arguments, (0, 1, 2))
 
 
@@ -206,7 +206,7 @@ def inputs_of_predict(model: Path, random: np.random.Generator, folder: Path) ->
             ("--max-megapixels", "-1"),         ("--max-megapixels", "1e300"), ("--overlay", "nan"), ("--labels",
             "--confidence"), ("--pseudo-labels",),
     ))  # fmt: skip
-    arguments = ["--model", str(model), f"--input={place}", f"--out={folder / 'out'}", *options]
+    arguments = ["--model", str(model), f"--images={place}", f"--out={folder / 'out'}", *options]
     run_main(predict.main, arguments, (0, 1, 2))
 
 

@@ -215,8 +215,8 @@ def test_a_finished_run_with_its_own_prior(tmp_path, maps, monkeypatch):
         names, mine, source = ("x", "y", "z"), range(3), "photos"
         classes, class_names = space.count, space.names
 
-        def __init__(self, run, folder, results):
-            pass
+        def __init__(self, run, folder, results, stage):
+            asked.append(stage)
 
         def __call__(self):
             return iter(images)
@@ -225,8 +225,9 @@ def test_a_finished_run_with_its_own_prior(tmp_path, maps, monkeypatch):
     target.RunPredictions = RunPredictions
     monkeypatch.setitem(sys.modules, "training.prediction.target_predictions", target)
     monkeypatch.setattr("training.label.start_tensorflow", lambda: None)
-    options = ("--checkpoint", tmp_path, "--images", tmp_path)
-    assert run(*options, out=tmp_path / "plain") == 0
+    options, asked = ("--run", tmp_path, "--images", tmp_path), []
+    assert run(*options, "--stage", "round_1", out=tmp_path / "plain") == 0
+    assert asked == ["round_1"]
     assert list(read_labels(tmp_path / "plain")) == ["x", "y", "z"]
     assert json.loads((tmp_path / "plain/manifest.json").read_text())["class_names"] == list(space.names)
     assert run(*options, "--selector", "cbst_sp", out=tmp_path / "weighted") == 2
@@ -243,8 +244,9 @@ def test_a_finished_run_with_its_own_prior(tmp_path, maps, monkeypatch):
 
 BAD = {
     "no input": ("", "Give either --probs"),
-    "two inputs": ("--probs {archive} --checkpoint {folder} --images {folder}", "Give either --probs"),
-    "checkpoint alone": ("--checkpoint {folder}", "belong together"),
+    "two inputs": ("--probs {archive} --run {folder} --images {folder}", "Give either --probs"),
+    "stage alone": ("--probs {archive} --stage source", "--stage source is a stage of a run"),
+    "run alone": ("--run {folder}", "belong together"),
     "missing file": ("--probs {folder}/gone.npz", "nothing at"),
     "portion": ("--probs {archive} --portion 20", "portion is 20.0"),
     "stride": ("--probs {archive} --stride 0", "stride is 0"),
@@ -254,7 +256,7 @@ BAD = {
     "alpha": ("--probs {archive} --selector lrent --alpha -1", "alpha -1.0"),
     "needless alpha": ("--probs {archive} --alpha 1", "does not use --alpha"),
     "needless prior of a run": (
-        "--checkpoint {folder} --images {folder} --prior {folder}/right.npy --selector lrent",
+        "--run {folder} --images {folder} --prior {folder}/right.npy --selector lrent",
         "uses no spatial prior",
     ),
     "ias portion": ("--probs {archive} --selector ias --portion 0.2", "does not use --portion"),

@@ -1,4 +1,4 @@
-"""Where photos are looked for: one rule for the target of a run, `label.py --images` and `predict.py --input`.
+"""Where photos are looked for: one rule for the target of a run, `label.py --images` and `predict.py --images`.
 
 A place is a folder, a text file of paths, or a pattern such as 'drives/*/front/*.jpg'. `photo_files` says which names
 are photos; here is which folders hold some. Left out, and told of, are

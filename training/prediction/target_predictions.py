@@ -107,17 +107,24 @@ class RunPredictions(Predictions):
     They are kept, as they are, as long as they fit into memory; the others are predicted again at each pass.
 
     Args:
-        results: the folder of the labels, which holds no images.
+        results: the folder of the labels, which holds no images. stage: whose weights, see `load_trained`.
         cache_bytes: at most this much is kept.
 
     Raises:
-        UserError: no finished run, or no images.
+        UserError: no finished run or stage, or no images.
     """
 
-    def __init__(self, run: Path, images: Path, results: Path | None = None, cache_bytes: int = CACHE_BYTES):
+    def __init__(
+        self,
+        run: Path,
+        images: Path,
+        results: Path | None = None,
+        stage: str = "final",
+        cache_bytes: int = CACHE_BYTES,
+    ):
         from training.prediction.trained_model import load_trained
 
-        trained = load_trained(run)
+        trained = load_trained(run, stage)
         dataset = image_folder(images, trained.label_space, results)
         console.print(f"{len(dataset)} photos in {images}")
         self._dataset = dataset.with_sixteen_bit_range(trained.sixteen_bit_range)

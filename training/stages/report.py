@@ -86,8 +86,8 @@ def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
 def _next_commands(directory: RunDirectory, domains: Domains) -> list[str]:
     run = shell_words(str(directory.path))
     if domains.evaluation is None:
-        return [f"python training/label.py --checkpoint {run} --images PHOTOS --selector cbst --out LABELS"]
-    return [f"python training/evaluate.py --model {run} --scales 0.5,0.75,1.0 --flip"]
+        return [f"python training/label.py --run {run} --images PHOTOS --selector cbst --out LABELS"]
+    return [f"python training/evaluate.py --run {run} --scales 0.5,0.75,1.0 --flip"]
 
 
 def _started_from(run: Run, stages: dict[str, dict], chosen: str) -> dict | None:

@@ -83,7 +83,7 @@ def summary(label_space, before, after) -> dict:
         "version": "0.1.0",
         "command": "python training/run.py --recipe cbst --data photos",
         "environment": {"python": "3.11"},
-        "next_commands": ["python training/evaluate.py --model runs/a"],
+        "next_commands": ["python training/evaluate.py --run runs/a"],
     }
 
 

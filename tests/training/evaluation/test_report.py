@@ -213,7 +213,7 @@ def test_terminal_summary(summary):
     assert re.search(r"car\s+│\s+26\.7 │\s+80\.0 │\s+\+53\.3", text)
     assert re.search(r"mIoU\s+│", text)
     assert "Report: runs/[a]/report/report.md" in text
-    assert "Next:   python training/evaluate.py --model runs/a" in text
+    assert "Next:   python training/evaluate.py --run runs/a" in text
     assert summary["watch"][0] in text
     assert "**" not in text
 

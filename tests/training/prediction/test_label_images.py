@@ -189,7 +189,7 @@ def test_a_folder_with_labels_and_the_labels_being_written_gives_its_images(tmp_
     trained = types.SimpleNamespace(
         label_space=load_label_space("camvid11"), sixteen_bit_range=None, network=None, experiment=experiment
     )
-    monkeypatch.setattr(trained_model, "load_trained", lambda run: trained)
+    monkeypatch.setattr(trained_model, "load_trained", lambda run, stage: trained)
     monkeypatch.setattr(target_predictions, "Predictor", lambda *_, **__: None)
     names = RunPredictions(tmp_path / "run", tmp_path, tmp_path / "out").names
     assert names == ("a", "b")
@@ -208,7 +208,7 @@ def test_a_run_predicts_photos_once_where_memory_allows(network, photos, tmp_pat
     trained = types.SimpleNamespace(
         network=network, label_space=photos.label_space, experiment=experiment, sixteen_bit_range=None
     )
-    monkeypatch.setattr(trained_model, "load_trained", lambda run: trained)
+    monkeypatch.setattr(trained_model, "load_trained", lambda run, stage: trained)
     found = RunPredictions(tmp_path / "run", tmp_path, cache_bytes=cache_bytes)
     calls, predict = [], found._predictor.coarse_probs
     found._predictor.coarse_probs = lambda image: calls.append(1) or predict(image)
