@@ -34,7 +34,7 @@ def checking_frames(experiment: Experiment, space: LabelSpace, precision: str) -
     except UserError as error:
         if precision == "int8":
             raise UserError(f"int8 is calibrated on images of the target, but {error}") from error
-        return generated_frames(experiment.data.size), f"Checked on generated streets, because {error}"
+        return generated_frames(experiment.data.size), f"Checked on built-in streets, because {error}"
 
 
 def target_frames(experiment: Experiment, space: LabelSpace) -> list[np.ndarray]:
@@ -60,7 +60,7 @@ def target_frames(experiment: Experiment, space: LabelSpace) -> list[np.ndarray]
 
 
 def generated_frames(size: tuple[int, int]) -> list[np.ndarray]:
-    """Streets of the embedded generator, uint8 [*size, 3]: for a check where the target's own images are gone."""
+    """Built-in streets, uint8 [*size, 3]: for a check where the target's own images are gone."""
     return [render(STYLES["city"], 0, index, size)[0] for index in range(PARITY_FRAMES)]
 
 

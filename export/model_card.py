@@ -119,7 +119,8 @@ def _figures(metrics: Mapping[str, Any] | None) -> str:
         return "There were no target labels, so there are no figures: judge by eye on your own images."
     before, after = metrics["before"] or {}, metrics["after"] or {}
     rows = [("pixel accuracy", before.get("pixel_accuracy"), after.get("pixel_accuracy"))]
-    rows.append(("mIoU, the classes in the labels", told_miou(before), told_miou(after)))
+    if any(told_miou(side) != side.get("miou") for side in (before, after)):
+        rows.append(("mIoU, the classes in the labels", told_miou(before), told_miou(after)))
     for name in after.get("class_sets") or before.get("class_sets", {}):
         pair = (side.get("class_sets", {}).get(name) for side in (before, after))
         rows.append((f"mIoU, {name} classes", *pair))
@@ -155,15 +156,17 @@ def _usage_of_logits(files: Sequence[str]) -> str:
 
 
 def _usage_of_all(metadata: ModelMetadata, file: str) -> str:
-    height, width = metadata.training_size
+    height = metadata.training_size[0]
     return f"""\
 ```python
 import numpy, onnxruntime
 from PIL import Image
 
-image = numpy.asarray(Image.open("street.jpg").convert("RGB").resize(({width}, {height})))
+photo = Image.open("street.jpg").convert("RGB")
+scale = {height} / min(photo.size)  # the shorter side to the training height, aspect ratio kept
+image = numpy.asarray(photo.resize([round(scale * side) for side in photo.size]))
 labels, confidence, logits = onnxruntime.InferenceSession("{file}").run(None, {{"image": image[None]}})
 ```
 
-Input `image` is uint8 `[batch, height, width, 3]` RGB, any size; things should appear about as large as in training.
+Input `image` is uint8 `[batch, height, width, 3]` RGB, any size; best with {height} pixels on the shorter side.
 Outputs: `labels` uint8 and `confidence` float32 at the input's size, `logits` float32 on the network's coarse grid."""

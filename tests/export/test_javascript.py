@@ -18,8 +18,12 @@ README = Path(__file__).resolve().parents[2] / "export" / "README.md"
 BEFORE = """import { readFileSync } from "node:fs";
 globalThis.fetch = async (name) => new Response(readFileSync(name));
 console.log = console.error;
-const pixels = new Uint8ClampedArray(readFileSync("street.rgba"));
-const canvas = { getContext: () => ({ getImageData: () => ({ data: pixels }) }) };
+globalThis.createImageBitmap = async () => ({ width: 320, height: 128 });
+globalThis.OffscreenCanvas = function (width, height) {
+  if (width !== 160 || height !== 64) throw new Error(`${width} x ${height}`);
+  return { getContext: () => ({ drawImage() {}, getImageData: () => ({ data: new Uint8ClampedArray(street) }) }) };
+};
+const street = readFileSync("street.jpg"); // its pixels at 160 x 64, of the photo of 320 x 128
 """
 AFTER = "process.stdout.write(labels.data);\n"
 
@@ -46,16 +50,17 @@ def readme_script() -> str:
 
 
 def test_the_readmes_javascript_agrees_with_keras(node_folder, report, network, streets, tmp_path):
-    rgba = np.dstack([streets[0], np.full((64, 128), 255, np.uint8)])
-    (tmp_path / "street.rgba").write_bytes(rgba.tobytes())
+    street = np.pad(streets[0], ((0, 0), (0, 32), (0, 0)), mode="reflect")
+    rgba = np.dstack([street, np.full((64, 160), 255, np.uint8)])
+    (tmp_path / "street.jpg").write_bytes(rgba.tobytes())
     for file in (report.path, report.path.with_suffix(".json")):
         shutil.copy(file, tmp_path)  # model.onnx and model.json, as the README names them
     (tmp_path / "segment.mjs").write_text(readme_script(), encoding="utf-8")
     (tmp_path / "node_modules").symlink_to(node_folder / "node_modules")  # Node looks for packages beside the script
     done = subprocess.run(["node", "segment.mjs"], cwd=tmp_path, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
-    labels = np.frombuffer(done.stdout, np.uint8).reshape(64, 128)
-    probs = enlarge(Predictor(network).coarse_probs(tf.cast(streets[0][None], tf.float32)), (64, 128))[0].numpy()
+    labels = np.frombuffer(done.stdout, np.uint8).reshape(64, 160)
+    probs = enlarge(Predictor(network).coarse_probs(tf.cast(street[None], tf.float32)), (64, 160))[0].numpy()
     assert np.mean(labels == probs.argmax(-1)) >= 0.9999
     name, confidence = done.stderr.decode().strip().rsplit(" ", 1)
     assert name == CITYSCAPES_NAMES[labels[0, 0]]

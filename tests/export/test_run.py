@@ -9,10 +9,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from PIL import Image
 
 from export import precision as precision_module
 from export.model_card import model_card
 from export.parity import Parity, check_parity
+from export.pictures import network_size
 from export.run import default_path, export_run, main
 from export.run_metadata import metadata_of_run
 from export.segmenter import OnnxSegmenter
@@ -63,6 +65,16 @@ def test_the_model_card(report, run):
         assert part in card, part
 
 
+def test_the_example_of_the_card_runs_and_keeps_the_aspect_ratio(report, run, tmp_path, monkeypatch):
+    shutil.copy(report.path, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (96, 200)).save("street.jpg")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", (run / "MODEL_CARD.md").read_text(), re.MULTILINE | re.DOTALL)
+    names = {}
+    exec(example, names)
+    assert names["labels"].shape[1:] == network_size((200, 96), (64, 128)) == (133, 64)
+
+
 def test_the_card_of_a_run_whose_watch_kept_another_model_does_not_call_it_adapted(report, run):
     about = OnnxSegmenter(report.path).metadata
     kept = replace(about, weights_of="before adaptation, with adjusted logits", trained_on_target=False)
@@ -78,7 +90,10 @@ def test_the_mean_of_the_card_is_over_the_classes_in_the_labels(report):
     after = about.metrics["after"] | {"miou": 25.5, "miou_in_truth": 46.8}
     card = model_card(replace(about, metrics={**about.metrics, "after": after}), [report.path], "mit")
     assert '"name": "mIoU, the classes in the labels", "value": 46.8}' in card
-    assert "mIoU, 19 classes" in model_card(about, [report.path], "mit")
+    assert "| mIoU, the classes in the labels |" in card
+    whole = model_card(about, [report.path], "mit")
+    assert "mIoU, 19 classes" in whole
+    assert "| mIoU, the classes in the labels |" not in whole  # the same figures
 
 
 def test_other_stages_and_precisions_have_their_own_files(report, run, streets):
@@ -167,7 +182,7 @@ def test_what_is_refused(parity, precision, refused):
         check_parity(parity, precision)
 
 
-def test_without_the_targets_images_int8_is_refused_and_fp32_checked_on_generated_streets(run, tmp_path):
+def test_without_the_targets_images_int8_is_refused_and_fp32_checked_on_built_in_streets(run, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(run, moved)
     recipe = json.loads((moved / "recipe.json").read_text())
@@ -178,7 +193,7 @@ def test_without_the_targets_images_int8_is_refused_and_fp32_checked_on_generate
         export_run(moved, precision="int8")
     report = export_run(moved)
     assert report.scores is None
-    assert "Checked on generated streets" in str(report)
+    assert "Checked on built-in streets" in str(report)
 
 
 def test_mistakes_are_one_sentence(run, tmp_path, capsys):
