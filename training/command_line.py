@@ -31,11 +31,11 @@ from training.suited import SUITED
 class Arguments:
     """Adapt a street-scene segmenter to images without labels, and report what it gained.
 
-    Try `python training/run.py --recipe cbst_sp` (embedded data, no download), or `--list` for everything there is.
+    Try `python training/run.py --recipe cbst_sp` (built-in streets, no download), or `--list` for everything there is.
     """
 
     recipe: str | None = None
-    """The method; see --list. Not given: cbst_sp on the embedded streets, best on everything else."""
+    """The method; see --list. Not given: cbst_sp on the built-in streets, best on everything else."""
     data: str = "streetsim"
     """The pair of domains; see --list. Your own photos: streetsim_camvid or folders."""
     model: str | None = None
@@ -46,8 +46,8 @@ class Arguments:
     out: Path | None = None
     """The run directory. Not given: runs/RECIPE-DATA-seedSEED, with a number behind it if that exists."""
     resume: Path | None = None
-    """Continue the run in this directory; everything but the devices is read from it. An option that asks for something
-    else than was begun is refused, but accumulate."""
+    """Continue the run in this directory. Options that differ from the run's are refused, except `accumulate` and
+    `--devices`."""
     devices: str = "auto"
     """auto, cpu, gpu, or gpu:0,1: where to compute. Several train as one, with the same result to rounding.
     TF_CONFIG in the environment makes this process one of several workers."""
@@ -60,7 +60,7 @@ class Arguments:
     """What a float input of the --warm-start file wants: 0..255, 0..1, -1..1, or ImageNet's mean and deviation taken
     off. Not given: imagenet if its image is b x 3 x h x w, else bytes."""
     seed: int = 0
-    """Of initial weights, data order and augmentation."""
+    """Random seed of the initial weights, the data order and the augmentation."""
     source_root: Path | None = None
     """Where the labelled source data lies."""
     translated_root: Path | None = None
@@ -229,7 +229,7 @@ def semi_supervised(experiment: Experiment, share: float) -> Experiment:
 
 
 def _at(domain: Domain, root: Path, reader: str) -> Domain:
-    """The domain read from `root`; the user's own images, by `reader`, take the place of the embedded streets."""
+    """The domain read from `root`; the user's own images, by `reader`, take the place of the built-in streets."""
     place = _absolute(root)
     return Domain(reader=reader, root=place) if domain.reader == "streetsim" else replace(domain, root=place)
 
@@ -300,6 +300,8 @@ def catalogue():
     models = Table("model", "network", "for", "paper", title="Models (--model)", title_justify="left")
     for name, network in NETWORKS.items():
         models.add_row(name, network.title, network.note, network.paper)
+    for table in (recipes, data, models):
+        table.columns[0].no_wrap = True  # names are typed, so they stay whole on a narrow terminal
     return recipes, data, models
 
 

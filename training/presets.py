@@ -1,7 +1,7 @@
 """Pairs of domains, declared once: where images come from, at which size they are used, and the schedule that fits.
 
-The embedded pairs (`streetsim`, `streetsim_dusk`) need no file; `streetsim_camvid` and `folders` take the user's
-photos; the others read the published data sets where they lie (`--source-root`, `--target-root`).
+The pairs of built-in streets (`streetsim`, `streetsim_dusk`) need no file; `streetsim_camvid` and `folders` take the
+user's photos; the others read the published data sets where they lie (`--source-root`, `--target-root`).
 """
 
 from dataclasses import replace
@@ -182,10 +182,10 @@ def _embedded(title: str, style: str) -> Data:
 
 
 DATA: dict[str, Data] = {
-    "streetsim": _embedded("procedural game streets -> procedural city streets (embedded)", "city"),
-    "streetsim_dusk": _embedded("procedural game streets -> procedural streets at dusk (embedded, harder)", "dusk"),
+    "streetsim": _embedded("built-in streets, game -> city", "city"),
+    "streetsim_dusk": _embedded("built-in streets, game -> dusk (harder)", "dusk"),
     "streetsim_camvid": Data(
-        title="procedural streets -> your street photos, 11 CamVid classes",
+        title="built-in streets -> your street photos, 11 CamVid classes",
         label_space="camvid11",
         source=_streets("random", "train", 1000),
         source_evaluation=_streets("random", "val", 100),

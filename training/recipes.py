@@ -1,7 +1,7 @@
 """Every recipe, declared once: `python training/run.py --recipe NAME`; `--list` says what to expect of each.
 
 What is not stated has the documented default of `settings/`. Constants are the papers', in the papers' units; sizes,
-steps and learning rates come with the data (`presets.py`). `measured`: time and mIoU on the embedded streets, 16.8
+steps and learning rates come with the data (`presets.py`). `measured`: time and mIoU on the built-in streets, 16.8
 without adaptation (tests/benchmarks/README.md); `published`: the paper's result in its own setting.
 """
 

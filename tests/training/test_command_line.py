@@ -1,5 +1,6 @@
 """The command line: three choices, typed overrides, one clear sentence for a mistake."""
 
+import io
 import json
 import os
 import subprocess
@@ -8,13 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from training.command_line import experiment_of, parse
+from models.catalogue import NETWORKS
+from training.command_line import catalogue, experiment_of, parse
 from training.control import trains_on_target
 from training.errors import UserError
 from training.experiment_json import experiment_from_json, experiment_to_json
 from training.methods.mean_teacher import decay_of
 from training.methods.optimizers import learning_rate
+from training.presets import DATA
 from training.recipes import RECIPES
 from training.settings.losses import PixelContrast
 from training.stages.rounds import round_terms, source_share_of
@@ -110,6 +114,14 @@ def test_help_and_listings_wait_for_nothing_heavy(command):
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert (done.returncode, done.stderr.strip()) == (0, "")
     assert len(done.stdout) > 200
+
+
+def test_names_that_are_typed_are_whole_on_a_narrow_terminal():
+    listing = Console(width=80, file=io.StringIO())
+    for table in catalogue():
+        listing.print(table)
+    words = set(listing.file.getvalue().split())
+    assert words >= {*RECIPES, *DATA, *NETWORKS}
 
 
 def test_an_unknown_recipe_on_the_real_command_line_has_no_traceback():

@@ -2,7 +2,7 @@
 
 Order, thresholds and labels of all rounds depend on the list. So it is written down at the start; a file that is gone
 is named, and files that came later are told of and left alone. Before it is written the pictures are looked at: target
-photos that cannot be used are left out, for good. The embedded streets need none of it: they never change.
+photos that cannot be used are left out, for good. The built-in streets need none of it: they never change.
 """
 
 import json

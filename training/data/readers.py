@@ -225,7 +225,7 @@ def label_id_decoder(label_space: LabelSpace, data_set: str) -> LabelDecoder:
 
 
 def train_id_decoder(label_space: LabelSpace, data_set: str) -> LabelDecoder:
-    """Decoder for files of Cityscapes train ids (BDD100K, the embedded streets)."""
+    """Decoder for files of Cityscapes train ids (BDD100K, the built-in streets)."""
     return through_cityscapes({i: i for i in range(19)}, label_space, data_set)
 
 

@@ -41,7 +41,7 @@ def folders(root: Path | str, label_space: LabelSpace) -> Dataset:
 
 
 def streetsim(root: Path | str, count: int, label_space: LabelSpace) -> Dataset:
-    """The first `count` frames of the embedded street generator in `root/images`, `root/labels` (Cityscapes train ids).
+    """The first `count` frames of the built-in streets in `root/images`, `root/labels` (Cityscapes train ids).
 
     Raises:
         UserError: fewer frames than `count`.
@@ -55,7 +55,7 @@ def streetsim(root: Path | str, count: int, label_space: LabelSpace) -> Dataset:
             f"{root} holds {len(keys)} rendered streets where {count} are needed: delete it to render again."
         )
     samples = tuple(Sample(key, images[key], labels[key]) for key in keys)
-    return dataset(Path(root).name, samples, label_space, train_id_decoder(label_space, "the embedded streets"))
+    return dataset(Path(root).name, samples, label_space, train_id_decoder(label_space, "the built-in streets"))
 
 
 def image_folder(root: Path | str, label_space: LabelSpace, results: Path | None = None) -> Dataset:

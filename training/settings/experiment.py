@@ -47,7 +47,7 @@ class Recipe:
     adaptation: Rounds | Online | None = None
     watch: Watch = Watch()
     published: str = ""  # figures to expect in the paper's setting
-    measured: str = ""  # on the embedded streets (--data streetsim), two CPU cores, seed 0: minutes and mIoU
+    measured: str = ""  # on the built-in streets (--data streetsim), two CPU cores, seed 0: minutes and mIoU
 
     @property
     def adapts(self) -> bool:

@@ -1,4 +1,4 @@
-"""StreetSim: procedural streets with exact labels of the 19 Cityscapes classes, our embedded data."""
+"""StreetSim: the built-in streets, procedural, with exact labels of the 19 Cityscapes classes."""
 
 from training.data.streetsim.renderer import render
 from training.data.streetsim.styles import STYLES, Style
