@@ -44,7 +44,7 @@ def advice(summary: Mapping[str, Any], examples: Sequence[Example], names: Seque
     # 3. What was gained and what was lost.
     if labelled:
         gained, lost = _by_labels(before["per_class_iou"], after["per_class_iou"])
-        said = f"Gained on {_listed(gained) or 'no class'}; lost {_listed(lost) or 'none'}"
+        said = f"Gained on {_listed(gained) or 'no class'}; lower on {_listed(lost) or 'none'}"
     else:
         gained, lost = _by_shares(*(summary["label_free"][side]["class_shares"] for side in ("before", "after")))
         parts = [f"{more} {_listed(found)}" for more, found in (("more", gained), ("less", lost)) if found]
@@ -58,13 +58,13 @@ def advice(summary: Mapping[str, Any], examples: Sequence[Example], names: Seque
 def best_refused(summary: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Where the watch has kept the model before adaptation, of its stages the one that came nearest to being taken.
 
-    That is the one with the largest label-free score among those that are no collapse, or among all; the later of
+    That is the one with the largest label-free gain among those that are no collapse, or among all; the later of
     equal ones. None where a stage was taken, or there is none.
     """
     stages = summary["stages"]
     if summary["chosen"] in {stage["stage"] for stage in stages}:
         return None
-    ranks = [(stage["verdict"] != "collapse", stage["label_free_score"], index) for index, stage in enumerate(stages)]
+    ranks = [(stage["verdict"] != "collapse", stage["label_free_gain"], index) for index, stage in enumerate(stages)]
     return stages[max(ranks)[2]] if stages else None
 
 
@@ -74,7 +74,7 @@ def _kept(summary: Mapping[str, Any], refused: Mapping[str, Any], examples: Sequ
     if refused["verdict"] == "collapse":
         why = f"every adapted model collapsed ({refused['sentence']})"
     else:
-        reasons = refused.get("refused") or ["its label-free score is no better"]
+        reasons = refused.get("refused") or ["its label-free gain is no larger"]
         why = f"the best adapted one, {title}, is not safe to take: {'; '.join(reasons)}"
     old, new = told_miou(summary["before"]), told_miou(refused)
     seen = []

@@ -61,7 +61,7 @@ def _stages_charts(folder: Path, stages, summary: Mapping[str, Any], label_space
     if stages:
         charts["stages"] = plots.stages_chart(folder / "stages.png", summary)
     labelling = [entry for entry in stages if entry.get("kept_share_per_class")]
-    if labelling:
+    if len(labelling) > 1:
         charts["kept"] = curves.kept_share_chart(folder / "kept_shares.png", labelling, label_space)
     moving = {entry["title"]: entry["threshold_trajectory"] for entry in labelling if "threshold_trajectory" in entry}
     if moving:

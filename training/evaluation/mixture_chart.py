@@ -1,6 +1,7 @@
 """What the selector `entropy_mixture` found, as one picture: each class' entropies, its two modes and the cut."""
 
 from collections.abc import Mapping, Sequence
+from math import erf, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,8 @@ def mixture_chart(
     """One small chart per class that has pixels; None, and no file, where none has.
 
     Everything is by class. mixtures: as a manifest has them, with histograms. thresholds: the largest entropy kept,
-    None = no cut. kept: share of the class' pixels. The lines are the modes' densities times weight times pixels.
+    None = no cut. kept: share of the class' pixels. The lines are the modes' densities times weight, scaled to the
+    pixels of the histogram.
     """
     entries = zip(names, mixtures, thresholds, kept, strict=True)
     shown = [entry for entry in entries if any(entry[1]["histogram"]["counts"])]
@@ -66,9 +68,10 @@ def _draw_class(
     axes.bar(start + width * np.arange(len(counts)), counts, width, align="edge", color=_PIXELS, linewidth=0)
     if mixture["weights"] is not None:
         values = np.linspace(start, end, _CURVE_POINTS)
-        for index, colour in enumerate((_CERTAIN, _UNCERTAIN)):
-            density = _density(values, *(mixture[key][index] for key in ("weights", "means", "variances")))
-            axes.plot(values, counts.sum() * width * density, color=colour, linewidth=1.6)
+        modes = list(zip(*(mixture[key] for key in ("weights", "means", "variances")), strict=True))
+        pixels = counts.sum() / sum(_share(start, end, *mode) for mode in modes)  # in and beyond the range
+        for mode, colour in zip(modes, (_CERTAIN, _UNCERTAIN), strict=True):
+            axes.plot(values, pixels * width * _density(values, *mode), color=colour, linewidth=1.6)
     # What is kept: all up to the cut, or the rule that stands in its place.
     if threshold is not None:
         axes.axvline(threshold, color=_CUT, linewidth=1.2, linestyle="--")
@@ -88,6 +91,12 @@ def _draw_class(
 def _density(values: np.ndarray, weight: float, mean: float, variance: float) -> np.ndarray:
     """Of one mode, times its weight."""
     return weight * np.exp(-((values - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
+
+
+def _share(start: float, end: float, weight: float, mean: float, variance: float) -> float:
+    """Of all pixels those of one mode that lie in a range."""
+    below, above = (erf((edge - mean) / sqrt(2 * variance)) for edge in (start, end))
+    return weight * (above - below) / 2
 
 
 def _key(figure) -> None:

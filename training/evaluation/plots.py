@@ -150,7 +150,7 @@ class _Strip:
 def stages_chart(path: Path, summary: Mapping[str, Any]) -> Path:
     """How the run went: one small chart per figure over the stages, starting with the model before adaptation.
 
-    Drawn if known: mIoU, label-free score, kept share against the portion asked for, consistency, agreement and
+    Drawn if known: mIoU, label-free gain, kept share against the portion asked for, consistency, agreement and
     class-share drift. The chosen stage has a blue band, a stage with verdict "collapse" orange crosses.
     """
     strips = [strip for strip in _strips(summary) if any(value is not None for value in strip.values)]
@@ -178,7 +178,8 @@ def stages_chart(path: Path, summary: Mapping[str, Any]) -> Path:
 
 
 def _strips(summary: Mapping[str, Any]) -> list[_Strip]:
-    entries = [{**tables.single_numbers(summary, "before"), **(summary.get("before") or {})}, *summary["stages"]]
+    before = {**tables.single_numbers(summary, "before"), **(summary.get("before") or {})}
+    entries = [{**before, "agreement": None}, *summary["stages"]]
 
     def series(key: str, factor: float = 1.0) -> list[float | None]:
         return [None if entry.get(key) is None else factor * entry[key] for entry in entries]
@@ -187,11 +188,11 @@ def _strips(summary: Mapping[str, Any]) -> list[_Strip]:
     asked = [None if portion is None else 100 * portion for portion in portions]
     return [
         _Strip("mIoU in %", [tables.told_miou(entry) for entry in entries], span=8),
-        _Strip("Label-free score", series("label_free_score"), span=0.1),
+        _Strip("Label-free gain", series("label_free_gain"), span=0.1),
         _Strip("Kept share of the pixels in %", series("kept_share", 100), 5, True, asked if any(asked) else None),
         _Strip("Drift of the class shares", series("drift"), span=0.05, from_zero=True),
-        _Strip("Consistency under views", series("consistency"), span=0.1),
-        _Strip("Agreement with the stage before", series("agreement"), span=0.1),
+        _Strip("Consistency under views in %", series("consistency", 100), span=10),
+        _Strip("Agreement with the stage before in %", series("agreement", 100), span=10),
     ]
 
 
@@ -207,21 +208,21 @@ def _draw_strip(axes: "Axes", strip: _Strip, verdicts: list[str | None]) -> None
     axes.plot(places, heights, color=_AFTER, marker="o", markersize=6, linewidth=1.8, zorder=3)
     collapsed = np.array([False, *(verdict == "collapse" for verdict in verdicts)])
     axes.plot(places[collapsed], heights[collapsed], "X", color=_ALARM, markersize=10, zorder=4)
-    _write_values(axes, heights, digits=1 if strip.span >= 1 else 3)
+    _write_values(axes, heights, digits=1 if strip.span >= 1 else 3, above=strip.from_zero)
     low, high = (0.0 if strip.from_zero else np.nanmin(heights)), np.nanmax(heights)
     missing = max(0.0, strip.span - (high - low))
     low, high = (low, high + missing) if strip.from_zero else (low - missing / 2, high + missing / 2)
-    axes.set_ylim(low - 0.28 * (high - low), high + 0.28 * (high - low))
+    axes.set_ylim(low if strip.from_zero else low - 0.28 * (high - low), high + 0.28 * (high - low))
     axes.set_title(strip.title)
     axes.grid(axis="y")
 
 
-def _write_values(axes: "Axes", heights: np.ndarray, digits: int) -> None:
-    """Each value beside its point, on the side where the line is not."""
+def _write_values(axes: "Axes", heights: np.ndarray, digits: int, above: bool) -> None:
+    """Each value beside its point, on the side where the line is not; or above it."""
     for place in np.flatnonzero(np.isfinite(heights)):
         around = np.delete(heights[max(0, place - 1) : place + 2], min(1, place))
         around = around[np.isfinite(around)]
-        below = len(around) > 0 and heights[place] < around.mean()
+        below = not above and len(around) > 0 and heights[place] < around.mean()
         style = {"ha": "center", "va": "top" if below else "bottom", "fontsize": 9, "textcoords": "offset points"}
         axes.annotate(f"{heights[place]:.{digits}f}", (place, heights[place]), (0, -8 if below else 8), **style)
 

@@ -11,7 +11,7 @@ None or left out, and so is its part of the report.
 * images {"source", "target", "evaluation": count}, data_notes [sentences], unseen_classes [names of classes of which no
   label that was learned from has a pixel]
 * before, after: `confusion.scores`, or None when the target has no labels
-* label_free: {"before", "after"}, each {label_free_score, consistency, agreement, drift, confidence ...: number,
+* label_free: {"before", "after"}, each {label_free_gain, consistency, agreement, drift, confidence ...: number,
   class_shares: {class: share of all pixels 0..1}}
 * stages, after the model before adaptation: [{stage (its name), title, phrase, way and trains_on_target (see
   `stages/stage.py`), selector (its name) and its parameters {name: number}, kept_share, kept_share_per_class {class:
@@ -22,15 +22,15 @@ None or left out, and so is its part of the report.
   {class: share} or None; its picture is contrast_STAGE.png}, modes {"source", "target": {class: share of its pixels
   that each mode is nearest to, or None}, "distances": {class: [mean distance between its modes, distance to the nearest
   mode of another class]}, "moved": {class: how often one of its modes began anew}; its pictures are modes_STAGE.png and
-  mode_patches_STAGE.png}, label_free_score, consistency, agreement, drift, verdict "ok" or "collapse", refused [why the
+  mode_patches_STAGE.png}, label_free_gain, consistency, agreement, drift, verdict "ok" or "collapse", refused [why the
   watch's rule does not take it], sentence, miou, miou_in_truth, per_class_iou}]
 * labeller: the other model that labelled round 1, {file, scores (as before and after)}
 * rare_class_sampling: [{stage (its title), domain, classes {name, the rarest first: {pixels (share of the labelled
   pixels), images (with enough of it), drawn (share of the images that are drawn for it)}}}], one for each domain
 * soft_balance: [{stage (its title), classes {name, the rarest first: see `KEY` in `stages/balanced_orders.py`}}], one
   for each round of alignment that draws the source's images so
-* chosen (name of the stage whose model is the result; none of `stages` = that before adaptation), watch [sentences],
-  advice (what to make of it, see `advice.py`)
+* chosen (name of the stage whose model is the result; none of `stages` = that before adaptation), watch [a sentence
+  for each stage], advice (what to make of it, see `advice.py`)
 * seconds, seconds_per_stage {stage: seconds}, peak_rss_bytes
 """
 
@@ -172,18 +172,17 @@ def _what_was_run(summary: Mapping[str, Any]) -> str:
 
 
 def headline(summary: Mapping[str, Any]) -> list[str]:
-    """The result in sentences: before -> after, a warning when the end is worse, what to make of it, the watch."""
+    """The result in sentences: before -> after, a warning when the end is worse, what to make of it, the choice."""
     words = tables.miou_words(summary)
     if words:
         lines = [f"**{words}** ({tables.miou_classes(summary)}; {tables.scored_on(summary)})."]
     else:
-        lines = ["**The target has no labels: there is no mIoU.** The label-free scores stand in its place."]
+        lines = ["**The target has no labels: there is no mIoU.** The label-free measurements stand in its place."]
     if tables.is_worse(summary):
         lines.append("**The adapted model scores lower than the model before adaptation.**")
     if summary.get("advice"):
         lines.append(f"**{summary['advice']}**")
-    lines += [*_labeller_sentence(summary), *_chosen_sentence(summary)]
-    return [*lines, *(summary.get("watch") or [])]
+    return [*lines, *_labeller_sentence(summary), *_chosen_sentence(summary)]
 
 
 def _bullets(sentences: Sequence[str]) -> list[str]:
@@ -202,12 +201,9 @@ def _labeller_sentence(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _chosen_sentence(summary: Mapping[str, Any]) -> list[str]:
-    if not summary["stages"] or summary.get("chosen") is None:
-        return []
+    """Which stage was taken; of a run that kept the model before adaptation the advice says it, with the reason."""
     chosen = [entry for entry in summary["stages"] if entry["stage"] == summary.get("chosen")]
-    if not chosen:
-        return ["No stage was kept: the model is the one before adaptation."]
-    return [f"The model is that {chosen[0]['phrase']}, chosen by the label-free watch."]
+    return [f"The model is that {entry['phrase']}, chosen by the label-free watch." for entry in chosen]
 
 
 def _data_section(summary: Mapping[str, Any]) -> list[str]:
@@ -247,10 +243,10 @@ def _label_free_section(summary: Mapping[str, Any], pictures: Mapping[str, str])
     ):
         rows = tables.label_free_rows(summary, (needs_source,))
         if rows:
-            parts += [sentence, formats.markdown_table(("score", "before", "after", "change"), rows)]
+            parts += [sentence, formats.markdown_table(("measurement", "before", "after", "change"), rows)]
     if not parts:
         return []
-    parts.insert(0, "## Label-free scores")
+    parts = ["## Label-free measurements", *parts, 'What each of them sees: "The watch" in training/README.md.']
     shares = tables.share_table(label_free)
     if shares:
         parts += ["Share of all pixels that each class is predicted for:", shares]
@@ -262,7 +258,7 @@ def _stages_section(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> 
     if not stages:
         return []
     parts = ["## Stages", tables.stage_table(summary)]
-    parts += _bullets([f"{entry['title']}: {entry['sentence']}." for entry in stages if entry.get("sentence")])
+    parts += _bullets([f"{sentence}." for sentence in summary.get("watch") or []])
     parts += _picture(pictures, "stages", "The stages")
     parts += _picture(pictures, "kept", "Share of each class' pixels that every round kept")
     parts += _picture(pictures, "thresholds", "How the thresholds moved")
@@ -348,9 +344,16 @@ def _cost_section(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _environment_section(summary: Mapping[str, Any]) -> list[str]:
-    environment = {"StreetShift": summary.get("version"), **(summary.get("environment") or {})}
-    rows = [(name, value) for name, value in environment.items() if value is not None]
+    environment = {"streetshift": summary.get("version"), **(summary.get("environment") or {})}
+    rows = [(name, _listed(value)) for name, value in environment.items() if value is not None]
     return ["## Environment", formats.markdown_table(("what", "value"), rows, (0, 1))] if rows else []
+
+
+def _listed(value: Any) -> Any:
+    """Versions of packages, and what a run was continued with, as one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_listed(entry)}" for name, entry in value.items())
+    return "; ".join(map(str, map(_listed, value))) if isinstance(value, list) else value
 
 
 def _command_section(title: str, commands: Sequence[str]) -> list[str]:

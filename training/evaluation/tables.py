@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from training.evaluation.formats import UNKNOWN, arrow, bar, markdown_table, number, percent, score_or_none, words
+from training.evaluation.measurements import NEEDS_SOURCE, RELATIVE, measured, title_of
 
 HARD_MARK = " *"
 UNSEEN_MARK = " †"
 RAREST_SHOWN = 10
-NEEDS_SOURCE = (
-    *("share_excess", "estimated_accuracy", "estimated_class_accuracy", "reverse_miou", "source_miou", "source_change"),
-)
-"""Label-free scores that take images or labels of the source too."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +38,9 @@ class ClassRow:
 
 def scored_on(summary: Mapping[str, Any]) -> str:
     """On what the figures were measured, in words."""
-    size = summary.get("resolution")
-    parts = (summary.get("target"), f"{summary['split']} split" if summary.get("split") else None)
-    return ", ".join(part for part in (*parts, f"{size[0]} x {size[1]} pixels" if size else None) if part)
+    size, split = summary.get("resolution"), summary.get("split")
+    parts = (f"scored on {split}" if split else None, f"images at {size[0]} x {size[1]}" if size else None)
+    return ", ".join(part for part in parts if part)
 
 
 def class_set_words(name: str | None, label_space: str | None = None) -> str:
@@ -216,7 +214,8 @@ def class_set_table(summary: Mapping[str, Any], compare: bool) -> str:
 def stage_table(summary: Mapping[str, Any]) -> str:
     """One line per stage, the model before adaptation first, then another model that labelled for round 1 if one did;
     one column per parameter of a selector; columns that no stage knows are left out."""
-    first = {"title": "before", **single_numbers(summary, "before"), "told_miou": told_miou(summary.get("before"))}
+    known = {key: value for key, value in single_numbers(summary, "before").items() if key not in RELATIVE}
+    first = {"title": "before", **known, "told_miou": told_miou(summary.get("before"))}
     stages = [
         {
             **entry,
@@ -231,10 +230,10 @@ def stage_table(summary: Mapping[str, Any]) -> str:
     columns = [
         *((name, words(name), lambda value: number(value, 2)) for name in asked),
         ("kept_share", "kept", percent),
-        ("label_free_score", "label-free score", lambda value: number(value, 3)),
-        ("consistency", "consistency", lambda value: number(value, 3)),
-        ("agreement", "agreement", lambda value: number(value, 3)),
-        ("drift", "drift", lambda value: number(value, 3)),
+        ("label_free_gain", "label-free gain", partial(measured, "label_free_gain")),
+        ("consistency", "consistency %", partial(measured, "consistency")),
+        ("agreement", "agreement %", partial(measured, "agreement")),
+        ("drift", "drift", partial(measured, "drift")),
         ("told_miou", "mIoU %", number),
         ("student", "its student's", number),
         ("watch", "watch", lambda value: value or ""),
@@ -318,7 +317,7 @@ def _mode(mixture: Mapping[str, Any], index: int) -> str:
 
 
 def single_numbers(summary: Mapping[str, Any], side: str) -> dict[str, Any]:
-    """The label-free scores of "before" or "after" that are one number each."""
+    """The label-free measurements of "before" or "after" that are one number each."""
     values = (summary.get("label_free") or {}).get(side) or {}
     return {key: value for key, value in values.items() if not isinstance(value, Mapping)}
 
@@ -326,16 +325,19 @@ def single_numbers(summary: Mapping[str, Any], side: str) -> dict[str, Any]:
 def label_free_rows(
     summary: Mapping[str, Any], needs_source: Sequence[bool] = (False, True)
 ) -> list[tuple[str, str, str, str]]:
-    """(score, before, after, change) of every single number in the label-free scores, formatted.
+    """(measurement, before, after, change) of every single number that was measured without labels, formatted.
 
-    needs_source: of the scores of the target's images alone, of those that take the source too, or of both.
+    needs_source: of what is measured on the target's images alone, of what takes the source too, or of both.
     """
     before, after = single_numbers(summary, "before"), single_numbers(summary, "after")
+    adapted = chosen_line(summary["stages"], summary.get("chosen")) != 0
     rows = []
     for key in (key for wanted in needs_source for key in after or before if (key in NEEDS_SOURCE) == wanted):
-        old, new = before.get(key), after.get(key)
+        old, new = None if key in RELATIVE else before.get(key), after.get(key)
+        if key in RELATIVE and not adapted:
+            continue
         change = None if old is None or new is None else new - old
-        rows.append((words(key), number(old, 3), number(new, 3), number(change, 3, signed=True)))
+        rows.append((title_of(key), measured(key, old), measured(key, new), measured(key, change, signed=True)))
     return rows
 
 

@@ -37,7 +37,7 @@ def _table(summary: Mapping[str, Any]) -> "Table":
     table = Table()
     rows, compare = tables.class_rows(summary), tables.compares(summary)
     for heading in _headings(bool(rows), compare):
-        table.add_column(heading, justify="left" if heading in ("class", "label-free score") else "right")
+        table.add_column(heading, justify="left" if heading in ("class", "measurement") else "right")
     if not rows:
         for cells in tables.label_free_rows(summary):
             table.add_row(*(Text(cell) for cell in cells))
@@ -53,7 +53,7 @@ def _table(summary: Mapping[str, Any]) -> "Table":
 
 def _headings(labelled: bool, compare: bool) -> tuple[str, ...]:
     if not labelled:
-        return ("label-free score", "before", "after", "change")
+        return ("measurement", "before", "after", "change")
     return ("class", "before", "after", "change") if compare else ("class", "IoU %")
 
 

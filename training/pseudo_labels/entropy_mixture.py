@@ -39,6 +39,7 @@ from training.pseudo_labels.two_gaussians import TwoGaussians, fit, is_one_mode,
 BINS = 4096  # of 0..1: a quarter of the least standard deviation, 0.001, so that binning does not widen a mode
 CENTRES = (np.arange(BINS) + 0.5) / BINS
 DRAWN_BINS = 60  # of a histogram in a picture
+NARROW, SHOWN_CUTS = 0.05, 5  # share of the drawn range that is too little for what is kept; what is drawn instead
 SCOPES = ("domain", "image")
 Rule = Literal["two modes", "certain mean", "uncertain mean", "too few pixels", "one mode", "no pixels"]
 BY_MODES: tuple[Rule, ...] = ("two modes", "certain mean", "uncertain mean")
@@ -264,6 +265,8 @@ class EntropyMixtureSelector(Selector):
 def drawn_histogram(counts: np.ndarray, rule: ClassRule) -> dict[str, Any]:
     """A coarse histogram for a picture: {start, width: of a bin, counts}, of the range where nearly all pixels are.
 
+    Where the cut lies in the first `NARROW` of that range, only as far as `SHOWN_CUTS` times the cut.
+
     counts: int64 [BINS] of one class.
     """
     if not counts.any():
@@ -272,6 +275,8 @@ def drawn_histogram(counts: np.ndarray, rule: ClassRule) -> dict[str, Any]:
     if rule.mixture is not None:  # both modes and the cut between them are to be seen
         reach = rule.mixture.means + rule.mixture.deviations * np.array([-1, 1])
         ends = np.array([min(ends[0], reach[0]), max(ends[1], reach[1])])
+    if ends[0] < rule.cut < ends[0] + NARROW * (ends[1] - ends[0]):
+        ends[1] = ends[0] + SHOWN_CUTS * (rule.cut - ends[0])
     margin = 0.05 * (ends[1] - ends[0])
     first, last = (np.clip(ends + np.array([-margin, margin]), 0, 1) * BINS).astype(int).tolist()
     factor = max(1, -(-(last - first) // DRAWN_BINS))

@@ -147,7 +147,7 @@ def _say(figures: dict[str, dict], all_classes: bool) -> None:
     else:
         chosen = {name: found["entropy"] for name, found in figures.items() if found["chosen"]}
         ranked = sorted(chosen, key=lambda name: -np.inf if chosen[name] is None else -chosen[name])
-        told = (f"{name} {'lost' if chosen[name] is None else format(chosen[name], '.3f')}" for name in ranked)
+        told = (f"{name} {'not predicted' if chosen[name] is None else format(chosen[name], '.3f')}" for name in ranked)
         console.print(f"  soft-balance sampling of the source, for what the target is least certain of (mean entropy): "
                       f"{', '.join(told)}")  # fmt: skip
     shown = [(name, found) for name, found in figures.items() if found["after"] > 0][:SHOWN]

@@ -73,7 +73,7 @@ def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
         "soft_balance": _balanced(run, stages),
         "source_modes": before.get("modes"),
         "chosen": chosen,
-        "watch": _watch_sentences(run, stages, chosen),
+        "watch": _watch_sentences(run, stages),
         "seconds": sum(figures["seconds"] for figures in stages.values()),
         "seconds_per_stage": {name: figures["seconds"] for name, figures in stages.items()},
         "version": VERSION,
@@ -131,8 +131,8 @@ def _stage_summary(stage: Stage, figures: dict) -> dict:
         "way": stage.way,
         "trains_on_target": stage.trains_on_target,
         **{key: figures[key] for key in kept if key in figures},
-        "label_free_score": verdict["score"],
-        **_watched(verdict),
+        "label_free_gain": verdict["score"],
+        **verdict["measured"],
         "sentence": verdict["sentence"],
         "refused": list(verdict["refused"]),
         "verdict": "collapse" if verdict["collapse"] else "ok",
@@ -142,11 +142,6 @@ def _stage_summary(stage: Stage, figures: dict) -> dict:
     }
 
 
-def _watched(verdict: dict) -> dict:
-    """All that the watch measured, as numbers."""
-    return {**verdict["measured"], "source_change": verdict["source_change"]}
-
-
 def _label_free(before: dict, after: dict, names) -> dict | None:
     if "verdict" not in before:
         return None
@@ -154,28 +149,20 @@ def _label_free(before: dict, after: dict, names) -> dict | None:
     def side(figures):
         verdict = figures["verdict"]
         shares = dict(zip(names, verdict["shares"], strict=True))
-        return {"label_free_score": verdict["score"], **_watched(verdict), "class_shares": shares}
+        return {"label_free_gain": verdict["score"], **verdict["measured"], "class_shares": shares}
 
     return {"before": side(before), "after": side(after)}
 
 
-def _watch_sentences(run: Run, stages: dict[str, dict], chosen: str) -> list[str]:
-    """The watch's verdict on each stage but those that are compared with themselves, and which stage was taken."""
-    judged = [stage for stage in run.plan if "verdict" in stages.get(stage.name, {})]
-    if not judged:
-        return []
-    verdicts = [(stage, stages[stage.name]["verdict"]) for stage in judged if not stage.own_reference]
-    titles = {stage.name: _judged_title(stage, stages[stage.name]) for stage in judged}
-    said = [
-        f"{titles[stage.name]}: {'COLLAPSE: ' if verdict['collapse'] else ''}{verdict['sentence']}"
+def _watch_sentences(run: Run, stages: dict[str, dict]) -> list[str]:
+    """The watch's verdict on each stage but those that are compared with themselves."""
+    judged = [stage for stage in run.plan if "verdict" in stages.get(stage.name, {}) and not stage.own_reference]
+    verdicts = [(_judged_title(stage, stages[stage.name]), stages[stage.name]["verdict"]) for stage in judged]
+    return [
+        f"{title}: {'COLLAPSE: ' if verdict['collapse'] else ''}{verdict['sentence']}"
         + (f"; not taken: {', '.join(verdict['refused'])}" if verdict["refused"] else "")
-        for stage, verdict in verdicts
+        for title, verdict in verdicts
     ]
-    title = titles[chosen]
-    taken = f"Taken: {title}, the best label-free score of what passed the watch's limits"
-    if chosen == run.baseline.name:
-        taken += "; no adapted model is safely better, as far as can be seen without labels"
-    return [*said, taken]
 
 
 def _judged_title(stage: Stage, figures: dict) -> str:

@@ -43,7 +43,7 @@ def summary(label_space, before, after) -> dict:
         "kept_share": 0.19,
         "kept_share_per_class": {"road": 0.2, "tree | hedge": 0.18, "car": 0.1, "tram": 0.0},
         "thresholds": {"road": 0.91234, "tree | hedge": 0.8, "car": 0.6, "tram": None},
-        "label_free_score": 0.71,
+        "label_free_gain": 0.71,
         "agreement": 0.9,
         "drift": 0.01,
         "verdict": "ok",
@@ -56,7 +56,7 @@ def summary(label_space, before, after) -> dict:
         "title": "Round 2",
         "phrase": "of round 2 of 2",
         "verdict": "collapse",
-        "label_free_score": 0.2,
+        "label_free_gain": 0.2,
         "sentence": "'car' lost 90%",
         "miou": 21.0,
     }
@@ -73,7 +73,7 @@ def summary(label_space, before, after) -> dict:
         "resolution": [96, 192],
         "before": before.scores(label_space),
         "after": after.scores(label_space),
-        "label_free": {"before": {"label_free_score": 0.6}, "after": {"label_free_score": 0.71}},
+        "label_free": {"before": {"label_free_gain": 0.0}, "after": {"label_free_gain": 0.71}},
         "stages": [first, second],
         "chosen": "round_1",
         "watch": ["Round 2 collapsed; the run went back to round 1."],
@@ -93,7 +93,7 @@ def label_free_summary(summary) -> dict:
     shares = {"road": 0.5, "tree | hedge": 0.3, "car": 0.2, "tram": 0.0}
     stages = [{**entry, "miou": None} for entry in summary["stages"]]
     label_free = {
-        "before": {"label_free_score": 0.6, "class_shares": shares},
-        "after": {"label_free_score": 0.71, "class_shares": {**shares, "car": 0.1, "tram": 0.1}},
+        "before": {"label_free_gain": 0.0, "consistency": 0.454, "class_shares": shares},
+        "after": {"label_free_gain": 0.71, "consistency": 0.532, "class_shares": {**shares, "car": 0.1, "tram": 0.1}},
     }
     return {**summary, "before": None, "after": None, "stages": stages, "label_free": label_free}

@@ -20,7 +20,7 @@ def test_labels_say_what_was_gained_and_lost_and_where_to_look(summary):
     scores = {"miou": 50.0, "per_class_iou": {"road": 60.0, "tree | hedge": 50.0, "car": 40.0, "tram": None}}
     better = {"miou": 51.0, "per_class_iou": {"road": 66.0, "tree | hedge": 50.2, "car": 36.8, "tram": None}}
     said = advice({**summary, "before": scores, "after": better}, examples(), NAMES)
-    assert said == "Gained on road (+6.0); lost car (-3.2): look at panel_a_2.png."
+    assert said == "Gained on road (+6.0); lower on car (-3.2): look at panel_a_2.png."
     worse = advice({**summary, "before": scores, "after": {**better, "miou": 48.8}}, examples(), NAMES)
     assert worse.startswith(
         "Keep the source model, source.onnx: the adapted one, model.onnx, changed mIoU by -1.2 points on your labels "
@@ -61,7 +61,7 @@ def test_a_run_that_returned_to_its_start_says_why_and_shows_what_was_refused(su
     kept = {**summary, "chosen": "source", "before": {"miou": 60.0}, "after": {"miou": 60.0}}
     assert advice(kept, examples(), NAMES) == (
         "Keep the source model, which model.onnx is: the best adapted one, round 1, is not safe to take: its "
-        "label-free score is no better. What was refused, round 1: mIoU 60.0 → 66.0 on your labels (4 classes of "
+        "label-free gain is no larger. What was refused, round 1: mIoU 60.0 → 66.0 on your labels (4 classes of "
         "streets4); look at panel_a_2.png."
     )
     started = {**kept, "started_from": {"run": "old", "adapted": True}}

@@ -32,7 +32,7 @@ def test_report_with_labels(tmp_path, summary, label_space, after):
     old, new = summary["before"]["miou_in_truth"], summary["after"]["miou_in_truth"]
     assert (
         f"**mIoU {old:.1f} → {new:.1f} (+{new - old:.1f})** (over the 3 classes in the truth, of 4 of streets4; "
-        "photos, val split, 96 x 192" in text
+        "scored on val, images at 96 x 192)." in text
     )
     assert "trained on games with labels and adapted to photos by self-training, without its labels" in text
     assert "The model is that of round 1 of 2" in text
@@ -79,6 +79,17 @@ def test_report_of_modes_of_entropy(tmp_path, summary, label_space):
     text = written(tmp_path / "per_image", {**summary, "stages": entries}, [], label_space)
     assert "| kept in the other images | rule | kept of its pixels | images labelled by their own modes |" in text
     assert "| entropy up to 0.2346 | two modes | 20.0 % | 1,200 |" in text
+
+
+def test_a_verdict_of_the_watch_is_told_once(tmp_path, summary, label_space):
+    told = {**summary, "environment": {"streetshift": "0.1.0", "packages": {"keras": "3.15.1", "numpy": "2.4.6"}}}
+    text = written(tmp_path, {**told, "stages": told["stages"][:1]}, [], label_space)
+    assert text.count(summary["watch"][0]) == 1
+    assert summary["watch"][0] in text.split("## Stages")[1]
+    assert text.count("chosen") == 2  # one sentence, and the mark in the table
+    assert "| packages | keras 3.15.1, numpy 2.4.6 |" in text
+    assert text.count("0.1.0") == 1
+    assert "kept_shares.png" not in text  # of one round the table says it
 
 
 def test_a_report_tells_of_the_stages_that_were_taken_alone(summary):
@@ -128,23 +139,28 @@ def test_csv_agrees_with_the_summary(tmp_path, summary, label_space):
 def test_report_without_labels(tmp_path, label_free_summary, label_space):
     text = written(tmp_path, label_free_summary, [], label_space)
     assert "The target has no labels: there is no mIoU." in text
-    assert "| label-free score | 0.600 | 0.710 | +0.110 |" in text
+    assert "| label-free gain | — | 0.710 | — |" in text  # the model before adaptation has none
+    assert "| consistency: same answer in a mirrored, smaller view, % | 45.4 | 53.2 | +7.8 |" in text
     assert "| car | 20.0 % | 10.0 % |" in text
     assert "mIoU %" not in text
     assert linked_pictures(text) == ["class_shares.png", "stages.png", "kept_shares.png"]
     stored = json.loads((tmp_path / "summary.json").read_text())
     assert stored["after"] is None
-    assert stored["label_free"]["after"]["label_free_score"] == 0.71
+    assert stored["label_free"]["after"]["label_free_gain"] == 0.71
     assert (tmp_path / "per_class_iou.csv").read_text().splitlines()[1] == "road,,,,"
 
 
 def test_scores_that_take_labels_of_the_source_have_a_table_of_their_own(summary):
-    sides = {"consistency": 0.5, "source_miou": 61.5, "entropy": 0.25, "reverse_miou": 44.5, "share_excess": 0.125}
+    sides = {"consistency": 0.5, "source_miou": 61.5, "entropy": 0.25, "reverse_miou": 44.5, "agreement": 0.125}
     text = report_text({**summary, "label_free": {"before": sides, "after": sides}}, {}, [], False)
-    target, source = text.split("## Label-free scores")[1].split("## Stages")[0].split("Measured with the source's")
+    target, source = (
+        text.split("## Label-free measurements")[1].split("## Stages")[0].split("Measured with the source's")
+    )
     assert "Measured on the target's pictures alone" in target
-    told = [[line.split("|")[1].strip() for line in part.splitlines() if "0.000" in line] for part in (target, source)]
-    assert told == [["consistency", "entropy"], ["source miou", "reverse miou", "share excess"]]
+    told = [re.findall(r"^\| (\w+)[^|]*\| .*\d", part, re.MULTILINE) for part in (target, source)]
+    assert told == [["consistency", "entropy", "agreement"], ["mIoU", "mIoU"]]
+    kept = report_text({**summary, "chosen": "source", "label_free": {"before": sides, "after": sides}}, {}, [], False)
+    assert "agreement with" not in kept  # of the model before adaptation with itself
 
 
 def test_report_of_a_recipe_that_does_not_adapt(tmp_path, summary, label_space, before):
@@ -186,7 +202,7 @@ def test_a_run_that_ends_worse_says_so(tmp_path, summary, label_space):
 def test_a_run_that_returned_to_its_start_says_so(tmp_path, summary, label_space):
     returned = {**summary, "after": summary["before"], "chosen": "source"}
     text = written(tmp_path, returned, [], label_space)
-    assert "No stage was kept: the model is the one before adaptation." in text
+    assert "not adapted: the watch kept the model before adaptation" in text
     assert "| before (chosen) |" in text
     assert "(0.0)" in text
 
@@ -214,13 +230,12 @@ def test_terminal_summary(summary):
     assert re.search(r"mIoU\s+│", text)
     assert "Report: runs/[a]/report/report.md" in text
     assert "Next:   python training/evaluate.py --run runs/a" in text
-    assert summary["watch"][0] in text
     assert "**" not in text
 
 
 def test_terminal_summary_without_labels_and_without_rounds(summary, label_free_summary):
     text = shown(label_free_summary)
-    assert "label-free score" in text
+    assert "label-free gain" in text
     assert "no labels" in text
     single = shown({"recipe": "source_only", "before": summary["before"], "after": summary["before"]})
     assert "IoU %" in single

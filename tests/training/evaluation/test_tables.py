@@ -107,8 +107,8 @@ def test_notes_of_a_run_that_does_not_compare(summary):
 
 def test_stage_table_marks_the_chosen_line_and_drops_unknown_columns(summary):
     table = tables.stage_table(summary).splitlines()
-    assert table[0] == "| stage | portion | kept | label-free score | agreement | drift | mIoU % | watch |"
-    assert table[2].startswith("| before | — | — | 0.600 |")
+    assert table[0] == "| stage | portion | kept | label-free gain | agreement % | drift | mIoU % | watch |"
+    assert table[2].startswith("| before | — | — | — | — | — |")
     assert table[3].startswith("| round 1 (chosen) | 0.20 | 19.0 % | 0.710 |")
     assert table[4].endswith("| 21.0 | collapse |")
     refused = {**summary["stages"][0], "refused": ["its labels are less sure"]}

@@ -12,7 +12,8 @@ from training.distribution.shares import Workers
 from training.errors import UserError
 from training.probability_maps.entropy import Uncertainty, uncertainty
 from training.pseudo_labels import EntropyMixtureSelector, build_selector, from_json
-from training.pseudo_labels.entropy_mixture import ClassHistograms
+from training.pseudo_labels.entropy_mixture import BINS, ClassHistograms, ClassRule, drawn_histogram
+from training.pseudo_labels.two_gaussians import TwoGaussians
 from training.settings.selectors import EntropyMixture
 
 CLASSES = 4
@@ -35,6 +36,18 @@ def of_confidence(*confidences, classes=2):
     first = np.float32([confidences])
     rest = np.repeat(((1 - first) / (classes - 1))[..., None], classes - 1, axis=-1)
     return np.concatenate([first[..., None], rest], axis=-1).astype(np.float32)
+
+
+def test_a_cut_near_0_is_drawn_large_enough_to_be_seen():
+    counts = np.zeros(BINS, np.int64)
+    counts[:20], counts[20:2400] = 1000, 2  # entropies up to 0.005, then a long tail
+    modes = TwoGaussians(np.array([0.8, 0.2]), np.array([0.002, 0.3]), np.array([4e-6, 0.01]))
+    near = drawn_histogram(counts, ClassRule("two modes", cut=0.006, mixture=modes))
+    end = near["start"] + near["width"] * len(near["counts"])
+    assert 0.03 <= end < 0.06
+    assert sum(np.array(near["counts"]) > 1000) >= 5  # of 60 bars
+    whole = drawn_histogram(counts, ClassRule("two modes", cut=0.2, mixture=modes))
+    assert whole["width"] * len(whole["counts"]) > 0.5
 
 
 def test_certain_pixels_are_kept_and_are_right_more_often():

@@ -109,12 +109,12 @@ def test_each_round_draws_for_what_the_target_is_least_certain_of(start, small, 
     np.testing.assert_allclose(streams[3].order.probabilities, streams[2].order.probabilities)
     said = capsys.readouterr().out
     assert "(mean entropy): sky 0.900" in said
-    assert "(mean entropy): wall lost" in said
+    assert "(mean entropy): wall not predicted" in said
     assert "drawn as in the last round of alignment" in said
     # The report has the draws of every round.
     lines = (directory.report / "report.md").read_text().splitlines()
     titles = "alignment round 1 | alignment round 2 | alignment round 3"
-    assert f"| class | of the labelled pixels | drawn alike | {titles} |" in lines
+    assert f"| class | of the labelled pixels | uniform sampling | {titles} |" in lines
     row = next(line for line in lines if line.startswith("| sky | 1.250 % | 20.0 % |"))
     assert row.count(" * (0.") == 2
     assert row.endswith("| 20.0 % (0.900) |")
