@@ -74,5 +74,5 @@ def memory(size: int | None) -> str:
 
 
 def words(key: str) -> str:
-    """A key of the summary as a reader's words: `label_free_score` -> `label-free score`."""
-    return key.replace("_", " ").replace("label free", "label-free")
+    """A key of the summary as a reader's words: `alignment_2` -> `alignment 2`."""
+    return key.replace("_", " ")

@@ -49,7 +49,7 @@ def source_order(
         taking_part = np.isin(np.arange(len(counts)), part)
         counts = np.where(taking_part[:, None], counts, 0)
         if not shows_enough(counts, sampling.least_share).any():
-            console.print(f"  no image of this part of the {domain} shows enough of any class: all are drawn alike")
+            console.print(f"  no image of this part of the {domain} shows enough of any class: all are drawn uniformly")
             return Permutation(part)
     order = RareClasses(frequencies, counts, sampling.temperature, sampling.least_share)
     _say(order, domain, run.domains.label_space.names)
@@ -61,7 +61,7 @@ def target_order(found: LabelledImages, sampling: RareClassSampling | None) -> S
     if sampling is None:
         return None
     if not shows_enough(found.image_counts, sampling.least_share).any():
-        console.print("  no pseudo-label shows enough of any class: the target's images are drawn alike")
+        console.print("  no pseudo-label shows enough of any class: the target's images are drawn uniformly")
         return None
     order = RareClasses.from_counts(found.image_counts, sampling.temperature, sampling.least_share)
     _say(order, "target", found.class_names)
