@@ -65,9 +65,7 @@ def kept_order(run: Run, part: np.ndarray) -> Weighted | None:
     if alignment is None or alignment.sampler is None:
         return None
     if figures is None:  # the run started from an adapted model
-        console.print(
-            "  this run has no round of alignment to keep the draws of: the source's images are drawn uniformly"
-        )
+        console.print("  this run has no round of alignment to keep draws of: the source's images are drawn uniformly")
         return None
     counts, names = class_counts(run, "source"), run.domains.label_space.names
     chosen = np.array([figures[name]["chosen"] for name in names])
