@@ -182,7 +182,7 @@ def test_where_alignment_was_left_out_nothing_is_kept():
     run = SimpleNamespace(experiment=SimpleNamespace(recipe=recipe), plan=stages, directory=directory)
     with console.capture() as said:
         assert balanced_orders.kept_order(run, np.arange(3)) is None
-    assert "no round of alignment to keep the draws of" in said.get()
+    assert "no round of alignment to keep draws of" in said.get()
 
 
 def test_images_that_are_drawn_nearly_alike_are_told_with_a_remedy(start, small, capsys):
