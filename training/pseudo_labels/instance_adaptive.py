@@ -157,7 +157,6 @@ class MovingThresholds:
         self.predicted = np.zeros(classes, np.int64)
         self.images = 0
         self._trajectory = [np.full(classes, selector.initial, np.float64)]
-        self._local: list[np.ndarray] = []
 
     @property
     def theta(self) -> np.ndarray:
@@ -168,11 +167,6 @@ class MovingThresholds:
     def trajectory(self) -> np.ndarray:
         """The thresholds at the start and after each batch, float64 [batches + 1, c]."""
         return np.array(self._trajectory)
-
-    @property
-    def local_thresholds(self) -> np.ndarray:
-        """psi of each batch, float32 [batches, c]."""
-        return np.array(self._local, np.float32).reshape(-1, self.classes)
 
     def fitted(self) -> InstanceAdaptiveFitted:
         """The thresholds as they are now."""
@@ -201,7 +195,6 @@ class MovingThresholds:
         local = pooled_quantiles(confidence.reshape(-1), label.reshape(-1), self.theta, quantile)
         theta = beta * self.theta + (1 - beta) * local  # the second product in float32, as published
         self._trajectory.append(np.where(theta >= 1, CAP, theta))
-        self._local.append(local)
 
     def _count(self, confidence: np.ndarray, label: np.ndarray, pseudo_label: np.ndarray) -> None:
         """What the batch adds to the counts and the running means."""
