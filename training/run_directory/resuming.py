@@ -1,6 +1,6 @@
 """Going on with a run that was stopped, killed or finished: is it the same run, and what of it is whole?
 
-`run_directory.py` tells how a run resumes; this is what happens before the pipeline takes over.
+`paths.py` tells how a run resumes; this is what happens before the loop of `stages/plan.py` takes over.
 """
 
 import os
