@@ -85,17 +85,15 @@ class InstanceAdaptiveSelector(Selector):
     )
 
     def __post_init__(self) -> None:
-        ranges = {
-            "alpha": (0 < self.alpha <= 1, "above 0 and at most 1, such as 0.5"),
-            "beta": (0 <= self.beta <= 1, "from 0 to 1, such as 0.9"),
-            "gamma": (0 <= self.gamma < np.inf, "a number from 0 up, such as 8"),
-            "initial": (0 <= self.initial < 1, "from 0 to below 1, such as 0.9"),
-        }
-        for name, (right, expected) in ranges.items():
-            if not right:
-                raise UserError(f"The selector {self.short} has {name} {getattr(self, name)}: expected {expected}.")
-        if not 1 <= self.batch_size <= MOST_IMAGES:
-            raise UserError(f"The batch size is {self.batch_size}: expected 1 to {MOST_IMAGES} images, such as 2.")
+        self.refuse(
+            {
+                "alpha": (0 < self.alpha <= 1, "above 0 and at most 1, such as 0.5"),
+                "beta": (0 <= self.beta <= 1, "from 0 to 1, such as 0.9"),
+                "gamma": (0 <= self.gamma < np.inf, "a number from 0 up, such as 8"),
+                "initial": (0 <= self.initial < 1, "from 0 to below 1, such as 0.9"),
+                "batch_size": (1 <= self.batch_size <= MOST_IMAGES, f"1 to {MOST_IMAGES} images, such as 2"),
+            }
+        )
 
     def fit(self, maps: Maps, workers: Workers | None = None) -> InstanceAdaptiveFitted:
         """As `Selector.fit`: the thresholds after the last batch of one pass. The maps must be those of all images:

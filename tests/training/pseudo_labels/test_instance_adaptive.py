@@ -187,8 +187,8 @@ def test_batches_keep_the_order_and_one_size_each():
         ({"gamma": -1.0}, "gamma -1.0"),
         ({"gamma": float("inf")}, "gamma inf"),
         ({"initial": 1.0}, "initial 1.0"),
-        ({"batch_size": 0}, "batch size is 0"),
-        ({"batch_size": 10**9}, "batch size is 1000000000"),
+        ({"batch_size": 0}, "batch_size 0: expected 1 to"),
+        ({"batch_size": 10**9}, "batch_size 1000000000"),
     ],
 )
 def test_bad_parameters_are_told_in_one_sentence(change, message):
