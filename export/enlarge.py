@@ -6,12 +6,6 @@ from training.probability_maps.enlarging import Enlarged
 from training.probability_maps.scores import best_class
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities float32 [..., c] of logits [..., c]."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
 def enlarge(probs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """float32 [h, w, c] bilinearly at `size` (height, width), pixel centres at halves: as `tf.image.resize`."""
     return Enlarged(probs, size).whole()

@@ -9,7 +9,6 @@ import onnx
 import onnxruntime
 import tensorflow as tf
 
-from export.enlarge import softmax
 from export.onnx_graph import ALL, INPUT, Form
 from training.data.input_pipeline import evaluation_stream
 from training.data.samples import Dataset
@@ -17,6 +16,7 @@ from training.errors import UserError
 from training.evaluation.confusion import Confusion
 from training.evaluation.tables import told_miou
 from training.prediction.predictor import Predictor, enlarged_label
+from training.probability_maps.scores import softmax
 
 FP32_DIFFERENCE = 1e-3  # of a logit; of logits beyond +-10 a ten-thousandth of the largest, float32's rounding
 LEAST_AGREEMENT = {"fp32": 0.9999, "fp16": 0.99, "int8": 0.9}

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from export.enlarge import enlarge, enlarged_label, softmax, window_starts, window_weight
+from export.enlarge import enlarge, enlarged_label, window_starts, window_weight
 from export.pictures import MAX_PIXELS, Picture, load_picture, network_size, resized
 from training.errors import UserError
 from training.prediction.model_metadata import METADATA_KEY, ModelMetadata
 from training.prediction.onnx_providers import CPU, usual_providers
+from training.probability_maps.scores import softmax
 
 WINDOWS_FROM = 1.5  # times the training height or width: larger pictures are looked at in windows
 

@@ -180,16 +180,18 @@ class StatisticsEstimator:
         for layer in self.layers:
             layer.statistics, layer.momentum = "train", 0.0  # each batch leaves its own statistics
         sums, count = [np.zeros(value.shape) for value in self.moving], 0
-        for image in batches:
-            self.forward(image)
-            count += 1
-            sums = [total + value.numpy() for total, value in zip(sums, self.moving, strict=True)]
+        try:
+            for image in batches:
+                self.forward(image)
+                count += 1
+                sums = [total + value.numpy() for total, value in zip(sums, self.moving, strict=True)]
+        finally:
+            for layer, policy in policies.items():
+                layer.statistics, layer.momentum = policy
+            for state, value in generators:
+                state.assign(value)
         for value, total in zip(self.moving, sums, strict=True):
             value.assign(total / max(count, 1))
-        for layer, policy in policies.items():
-            layer.statistics, layer.momentum = policy
-        for state, value in generators:
-            state.assign(value)
 
 
 def checked_statistics(statistics: str) -> str:

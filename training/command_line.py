@@ -296,10 +296,11 @@ def catalogue():
         recipes.add_row(name, recipe.paper, recipe.measured, recipe.published)
     data = Table("data", "from -> to", "size", "needs", title="Data (--data)", title_justify="left")
     for name, pair in DATA.items():
-        data.add_row(name, pair.title, f"{pair.size[0]}x{pair.size[1]}", _needs(pair))
-    models = Table("model", "network", "for", "paper", title="Models (--model)", title_justify="left")
+        title = "; ".join(part for part in (pair.title, pair.note) if part)
+        data.add_row(name, title, f"{pair.size[0]}x{pair.size[1]}", _needs(pair))
+    models = Table("model", "network", "weights", "for", "paper", title="Models (--model)", title_justify="left")
     for name, network in NETWORKS.items():
-        models.add_row(name, network.title, network.note, network.paper)
+        models.add_row(name, network.title, f"{network.parameters / 1e6:.1f} M", network.note, network.paper)
     for table in (recipes, data, models):
         table.columns[0].no_wrap = True  # names are typed, so they stay whole on a narrow terminal
     return recipes, data, models

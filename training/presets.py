@@ -207,7 +207,7 @@ DATA: dict[str, Data] = {
         strong_blend=0.5,
         network="deeplab_v3plus_mobilenet_v2",
         weights="imagenet",
-        note="--target-root: any folder of photos; labelled photos are found beside it (val/) or given by --eval-root",
+        note="labelled photos are found beside --target-root (val/) or given by --eval-root",
     ),
     "folders": Data(
         title="your labelled images -> your unlabelled images",
@@ -230,7 +230,7 @@ DATA: dict[str, Data] = {
         strong_blend=0.5,
         network="deeplab_v3plus_mobilenet_v2",
         weights="imagenet",
-        note="--source-root with images/ and labels/, --target-root, --classes; --eval-root and --size if you like",
+        note="--source-root holds images/ and labels/; --classes names the classes, --eval-root labelled photos",
     ),
     "gta5_cityscapes": _published(
         "GTA5 -> Cityscapes",

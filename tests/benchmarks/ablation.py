@@ -29,8 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.recipes import set_options
+from tests.benchmarks.series import carried_out
 from training.errors import UserError
-from training.run_directory.series import carried_out
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,11 @@ from dataclasses import dataclass, replace
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
+from tests.benchmarks.series import carried_out
 from training.command_line import experiment_of, parse
 from training.errors import UserError
 from training.presets import EMBEDDED
 from training.recipes import RECIPES
-from training.run_directory.series import carried_out
 from training.settings.experiment import Experiment, Recipe
 
 CONTROL = "-control"  # behind a recipe's name in the folder of its control

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.enlarge import enlarge, softmax
+from export.enlarge import enlarge
 from export.run import ExportReport, export_run
 from export.segmenter import OnnxSegmenter
 from tests.export.networks import lively_network
@@ -18,6 +18,7 @@ from training.data.streetsim import STYLES, render
 from training.evaluation.confusion import Confusion
 from training.prediction.label_files import LabelFolder
 from training.prediction.label_images import Predictions, label_images
+from training.probability_maps.scores import softmax
 from training.pseudo_labels import ClassBalancedSelector
 from training.run_directory.paths import RunDirectory
 

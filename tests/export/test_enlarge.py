@@ -6,7 +6,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.enlarge import enlarge, enlarged_label, softmax, window_starts, window_weight
+from export.enlarge import enlarge, enlarged_label, window_starts, window_weight
+from training.probability_maps.scores import softmax
 
 
 @pytest.mark.parametrize(("old", "new"), [((4, 7), (16, 28)), ((5, 3), (33, 50)), ((9, 8), (4, 3)), ((1, 1), (7, 2))])

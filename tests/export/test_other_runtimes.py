@@ -18,10 +18,11 @@ import onnx
 import onnxruntime
 import pytest
 
-from export.enlarge import enlarged_label, softmax
+from export.enlarge import enlarged_label
 from export.onnx_graph import LOGITS, exact_float32, to_onnx
 from tests.export.networks import lively_network
 from training.data.streetsim import STYLES, render
+from training.probability_maps.scores import softmax
 
 NETWORKS = (
     "compact",

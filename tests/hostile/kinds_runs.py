@@ -28,11 +28,11 @@ from training import evaluate, label
 from training.command_line import experiment_of, parse
 from training.data.classes import load_label_space
 from training.errors import UserError
-from training.evaluation.curves import read_metrics
 from training.evaluation.observing import Observation
 from training.evaluation.watch import chosen_stage, scored_stages
 from training.experiment_json import experiment_from_json, experiment_to_json
 from training.prediction.model_metadata import ModelMetadata
+from training.run_directory.metrics import read_metrics
 from training.run_directory.paths import RunDirectory
 from training.settings.experiment import Experiment
 from training.settings.stages import Rounds

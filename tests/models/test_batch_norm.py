@@ -215,6 +215,21 @@ def test_the_estimate_of_statistics_leaves_dropout_where_it_was():
         np.testing.assert_array_equal(state, value)
 
 
+def test_an_estimate_that_fails_leaves_the_policy_as_it_was():
+    images = np.ones((2, 4, 4, 3), np.float32)
+    model = normaliser(images)
+    set_batch_norm(model, "frozen")
+
+    def batches():
+        yield images
+        raise FileNotFoundError
+
+    with pytest.raises(FileNotFoundError):
+        StatisticsEstimator(model).take(batches())
+    layer = batch_norm_layers(model)[0]
+    assert (layer.statistics, layer.momentum) == ("frozen", 0.5)
+
+
 def test_estimated_statistics_with_dropout_depend_on_the_images_alone():
     images = np.random.default_rng(0).normal(3.0, 2.0, (1, 8, 8, 2)).astype("float32")
     model = keras.Sequential([keras.Input(images.shape[1:]), Dropout(0.5), BatchNormalization()])

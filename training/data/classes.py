@@ -94,12 +94,6 @@ class LabelSpace:
         palette[: self.count] = self.colors
         return palette[labels]
 
-    def lookup(self, mapping: Mapping[int, int]) -> np.ndarray:
-        """Table uint8 [256] of `mapping` (id -> train id); what it does not name becomes IGNORE."""
-        table = np.full(256, IGNORE, np.uint8)
-        table[list(mapping)] = list(mapping.values())
-        return table
-
 
 def _subset(name: str, cityscapes_ids: tuple[int, ...], class_sets: Mapping[str, tuple[int, ...]]) -> LabelSpace:
     """A space made of some Cityscapes classes, numbered in the given order."""

@@ -10,33 +10,11 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from training.data.classes import IGNORE
 from training.data.donors import DonorIndex, check_draw, draw_donors, hard_classes
 from training.data.frame_changes import Load
-from training.data.images import resize_image, resize_label
 from training.data.samples import Dataset
 
 _STREAM = 0x4850  # keeps these random numbers apart from others of the same seed and position
-
-
-def paste(
-    image: np.ndarray, label: np.ndarray, donor_image: np.ndarray, donor_label: np.ndarray, hard: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Paste the donor's pixels of all hard classes at the same coordinates.
-
-    Args:
-        image, label: uint8 [h, w, 3] and [h, w], 255 = ignore. Not changed; new arrays come back.
-        donor_image, donor_label: the same of another image; resized to [h, w] if it has another size (bilinear, area
-            average when shrinking; labels by the nearest pixel).
-        hard: ids of the hard classes; all are pasted, not only the class that the donor was drawn for.
-
-    Returns:
-        `(image, label, pasted)`; pasted: uint8 [h, w], the class of each pasted pixel and 255 elsewhere.
-    """
-    donor_image, donor_label = resize_image(donor_image, label.shape), resize_label(donor_label, label.shape)
-    mask = _mask_of(donor_label, hard)
-    pasted = np.where(mask, donor_label, np.uint8(IGNORE))
-    return _masked(donor_image, mask, image), _masked(donor_label, mask, label), pasted
 
 
 def _mask_of(label: np.ndarray, hard: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from training.data.classes import CITYSCAPES_NAMES, LABEL_SPACES, LabelSpace
-from training.data.photo_folders import LABEL_PREFIXES
+from training.data.photo_folders import IMAGE_ENDINGS, LABEL_PREFIXES
 from training.errors import UserError
 
 ID_ENDINGS = frozenset(
@@ -15,9 +15,6 @@ ID_ENDINGS = frozenset(
 )
 """In small letters, what files of class ids have behind the name of their image; pictures of them, such as _color, and
 instance numbers have other endings."""
-
-IMAGE_ENDINGS = ("", "_leftImg8bit", "_rgb", "_rgb_anon", "_image", "_img")
-"""What images have behind the name that they share with their labels."""
 
 NUMBERS_OF_ENDING = {
     "_labelIds": "cityscapes19_ids",

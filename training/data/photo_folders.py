@@ -45,7 +45,7 @@ LABEL_ENDINGS = (
 )
 """What the name of a label file has behind the name of its photo."""
 
-IMAGE_ENDINGS = ("", "_leftImg8bit", "_rgb_anon")
+IMAGE_ENDINGS = ("", "_leftImg8bit", "_rgb", "_rgb_anon", "_image", "_img")
 """What the name of a photo has behind the name that it shares with its label files."""
 
 PREDICTION_FOLDERS = ("overlays", "labels", "confidence", "pseudo_labels")

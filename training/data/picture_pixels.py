@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from training.data.picture_files import MAX_PIXELS, damaged, opened_picture
+from training.data.sampling import evenly_spaced
 from training.errors import UserError
 
 ORIENTATION = 0x0112  # EXIF's tag
@@ -134,8 +135,9 @@ def range_of_files(
     or have more than `max_pixels`, are passed over: whoever reads them says so. decoding: entered while a picture is
     decoded, a lock for example.
     """
-    deep = [path for path in _spaced(paths, RANGE_HEADERS) if _is_deep(path, max_pixels)]
-    chosen = _spaced(deep, RANGE_PICTURES)
+    headers = [paths[place] for place in evenly_spaced(len(paths), RANGE_HEADERS)]
+    deep = [path for path in headers if _is_deep(path, max_pixels)]
+    chosen = [deep[place] for place in evenly_spaced(len(deep), RANGE_PICTURES)]
     return range_of_values([values for path in chosen for values in _values(path, max_pixels, decoding)])
 
 
@@ -156,11 +158,6 @@ def range_sentence(name: str, sixteen_bit_range: Range) -> str:
     """What is done with the 16-bit photos of `name`."""
     low, high = sixteen_bit_range
     return f"16-bit photos of {name}: the values {low} to {high} become 0 to 255, the same in all of them."
-
-
-def _spaced(paths: Sequence[Path], most: int) -> list[Path]:
-    places = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))
-    return [paths[place] for place in places]
 
 
 def _is_deep(path: Path, max_pixels: int) -> bool:

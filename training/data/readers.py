@@ -1,6 +1,5 @@
 """What every reader shares: finding files, pairing images with labels, and saying clearly what does not fit."""
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,11 +8,9 @@ from pathlib import Path
 from training.data.classes import CITYSCAPES_LABEL_IDS, IGNORE, LabelSpace
 from training.data.orientation import oriented
 from training.data.photo_files import IMAGE_SUFFIXES, files_in, folded_name, left_out_sentence, photos_in
-from training.data.samples import Dataset, LabelDecoder, Sample, listing, wrong_size
+from training.data.samples import LabelDecoder, Sample, listing, wrong_size
 from training.errors import UserError
 from training.progress import say_once
-
-log = logging.getLogger(__name__)
 
 LONGEST_NAME = 251  # bytes: with ".png" what file systems allow
 
@@ -233,9 +230,3 @@ def own_id_decoder(label_space: LabelSpace) -> LabelDecoder:
     """Decoder for files of the label space's own ids: its raw ids, or else train ids."""
     raw_ids = label_space.raw_ids or {i: i for i in range(label_space.count)}
     return LabelDecoder.from_mapping("ids", raw_ids)
-
-
-def dataset(name: str, samples: tuple[Sample, ...], label_space: LabelSpace, decode: LabelDecoder) -> Dataset:
-    """A data set, its size written to the log."""
-    log.info("%s: %d images", name, len(samples))
-    return Dataset(name, samples, label_space, decode)

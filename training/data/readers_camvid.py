@@ -7,7 +7,6 @@ from training.data.classes import IGNORE, LabelSpace
 from training.data.readers import (
     MissingFolder,
     checked_sizes,
-    dataset,
     existing_folder,
     files_by_key,
     label_folder,
@@ -58,7 +57,7 @@ def camvid(root: Path | str, split: str, label_space: LabelSpace, labelled: bool
             f"The labels of CamVid can only be read as 'camvid11', not as '{label_space.name}': use --classes camvid11."
         )
     samples, decode = _original(root, split, labelled) or _plain(root, split, labelled, label_space)
-    return dataset(f"camvid {split}", samples, label_space, decode)
+    return Dataset(f"camvid {split}", samples, label_space, decode)
 
 
 def _original(root: Path, split: str, labelled: bool | None) -> tuple[tuple[Sample, ...], LabelDecoder] | None:

@@ -11,7 +11,6 @@ from training.data.photo_folders import found_photos, is_list, is_pattern
 from training.data.picture_files import opened_picture
 from training.data.readers import (
     checked_sizes,
-    dataset,
     existing_folder,
     files_by_key,
     image_files,
@@ -55,7 +54,7 @@ def streetsim(root: Path | str, count: int, label_space: LabelSpace) -> Dataset:
             f"{root} holds {len(keys)} rendered streets where {count} are needed: delete it to render again."
         )
     samples = tuple(Sample(key, images[key], labels[key]) for key in keys)
-    return dataset(Path(root).name, samples, label_space, train_id_decoder(label_space, "the built-in streets"))
+    return Dataset(Path(root).name, samples, label_space, train_id_decoder(label_space, "the built-in streets"))
 
 
 def image_folder(root: Path | str, label_space: LabelSpace, results: Path | None = None) -> Dataset:
@@ -77,7 +76,7 @@ def image_folder(root: Path | str, label_space: LabelSpace, results: Path | None
     names = unique_names(list(found.photos), found.folder)
     samples = tuple(Sample(name, photo) for name, photo in sorted(zip(names, found.photos, strict=True)))
     name = str(root) if is_pattern(root) else root.name
-    data = dataset(name, samples, label_space, own_id_decoder(label_space))
+    data = Dataset(name, samples, label_space, own_id_decoder(label_space))
     for sentence in found.sentences:
         say_once(sentence)
     return replace(data, notes=tuple(found.sentences))
@@ -93,7 +92,7 @@ def image_and_label_folders(images: Path | str, labels: Path | str, label_space:
         notes = (*notes, f"*{endings.label} holds numbers of {numbers.name}: they are read as such.")
     for note in notes:
         say_once(note)
-    data = dataset(images.name, checked_sizes(samples), label_space, _own_decoder(numbers, samples[0].label))
+    data = Dataset(images.name, checked_sizes(samples), label_space, _own_decoder(numbers, samples[0].label))
     return replace(data, notes=notes)
 
 

@@ -4,18 +4,15 @@ Every reader takes a label space and composes the data set's ids with it. `label
 the labels, False leaves them unread, None takes them if their folder is there: a target needs none.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 from training.data.classes import CITYSCAPES_NAMES, IGNORE, LabelSpace
 from training.data.readers import (
-    dataset,
     differing_pairs,
     files_by_key,
     first_folder,
     label_folder,
     label_id_decoder,
-    log,
     pair_folders,
     paired,
     required,
@@ -53,27 +50,30 @@ def gta5(root: Path | str, label_space: LabelSpace, labelled: bool | None = True
     """GTA5 (Richter et al. 2016): `images/00001.png`, `labels/00001.png`, palette PNGs of Cityscapes labelIDs.
 
     A few published frames have labels of another size than the image; no label can be trusted there, so they are left
-    out and named in the log, as are the sizes other than 1052 x 1914.
+    out. The notes name them, and tell of frames of several sizes.
     """
     image_root = first_folder(Path(root), ["images"], "the images of GTA5")
     label_root = label_folder(Path(root), "labels", "the labels of GTA5", labelled)
     labels = None if label_root is None else files_by_key(label_root)
-    samples = _gta5_usable(paired(files_by_key(image_root), labels, image_root, label_root))
-    return dataset("gta5", samples, label_space, label_id_decoder(label_space, "GTA5"))
+    samples, notes = _gta5_usable(paired(files_by_key(image_root), labels, image_root, label_root))
+    for note in notes:
+        say_once(note)
+    return Dataset("gta5", samples, label_space, label_id_decoder(label_space, "GTA5"), notes=notes)
 
 
-def _gta5_usable(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+def _gta5_usable(samples: tuple[Sample, ...]) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
+    """The frames whose labels fit, and what is to be said of the others and of the sizes."""
     samples, differing, sizes = differing_pairs(samples)
-    odd = {sample.name for sample, _ in differing}
+    odd, notes = {sample.name for sample, _ in differing}, []
     if odd:
-        log.warning("GTA5: left out %s whose label has another size than the image", listing(sorted(odd)))
+        notes.append(f"GTA5: left out {listing(sorted(odd))} whose label has another size than the image.")
     if len(sizes) > 1:
         counts = ", ".join(f"{count} of {height}x{width}" for (height, width), count in sizes.most_common())
-        log.warning("GTA5: frames of several sizes (height x width), all brought to the training size: %s", counts)
+        notes.append(f"GTA5: frames of several sizes (height x width), all brought to the training size: {counts}.")
     usable = tuple(sample for sample in samples if sample.name not in odd)
     if not usable:
         raise UserError(f"{differing[0][1]} (All {len(samples)} frames of GTA5 are like this.)")
-    return usable
+    return usable, tuple(notes)
 
 
 def synthia(root: Path | str, label_space: LabelSpace, labelled: bool | None = True) -> Dataset:
@@ -84,7 +84,7 @@ def synthia(root: Path | str, label_space: LabelSpace, labelled: bool | None = T
     image_root = first_folder(Path(root), ["RGB", "RAND_CITYSCAPES/RGB"], "the images of SYNTHIA-RAND-CITYSCAPES")
     label_root = label_folder(image_root.parent, "GT/LABELS", "the labels of SYNTHIA-RAND-CITYSCAPES", labelled)
     decode = through_cityscapes(SYNTHIA_IDS, label_space, "SYNTHIA", kind="synthia")
-    return dataset("synthia", pair_folders(image_root, label_root), label_space, decode)
+    return Dataset("synthia", pair_folders(image_root, label_root), label_space, decode)
 
 
 def cityscapes(root: Path | str, split: str, label_space: LabelSpace, labelled: bool | None = True) -> Dataset:
@@ -104,7 +104,7 @@ def cityscapes(root: Path | str, split: str, label_space: LabelSpace, labelled: 
         notes = (f"The labels in {label_root} are the files *{suffix}: there is no *{CITYSCAPES_LABELS}.",)
         say_once(notes[0])
     samples = pair_folders(image_root, label_root, suffix, "_leftImg8bit.png")
-    return replace(dataset(f"cityscapes {split}", samples, label_space, decode), notes=notes)
+    return Dataset(f"cityscapes {split}", samples, label_space, decode, notes=notes)
 
 
 def _archived(part: str, split: str) -> tuple[str, str]:
@@ -125,7 +125,7 @@ def bdd100k(root: Path | str, split: str, label_space: LabelSpace, labelled: boo
     labels = f"seg/labels/{split}" if older else f"labels/sem_seg/masks/{split}"
     label_root = label_folder(base, labels, f"the {split} labels of BDD100K", labelled)
     samples = pair_folders(image_root, label_root, "_train_id.png" if older else ".png")
-    return dataset(f"bdd100k {split}", samples, label_space, train_id_decoder(label_space, "BDD100K"))
+    return Dataset(f"bdd100k {split}", samples, label_space, train_id_decoder(label_space, "BDD100K"))
 
 
 def cross_city(
@@ -150,7 +150,7 @@ def cross_city(
     label_root = label_folder(base, f"Labels/{part}", f"the {split} labels of {city}", labelled)
     samples = pair_folders(image_root, label_root, "_eval.png")
     decode = label_id_decoder(label_space, "NTHU Cross-City")
-    return dataset(f"cross_city {city} {split}", samples, label_space, decode)
+    return Dataset(f"cross_city {city} {split}", samples, label_space, decode)
 
 
 def robotcar(root: Path | str, split: str, label_space: LabelSpace, labelled: bool | None = None) -> Dataset:
@@ -174,7 +174,7 @@ def robotcar(root: Path | str, split: str, label_space: LabelSpace, labelled: bo
     labelled = split == "val" if labelled is None else labelled
     label_root = label_folder(Path(root), "anno", "the labels of Oxford RobotCar", labelled)
     decode = LabelDecoder.from_mapping("ids", ROBOTCAR_IDS)
-    return dataset(f"robotcar {split}", pair_folders(image_root, label_root), label_space, decode)
+    return Dataset(f"robotcar {split}", pair_folders(image_root, label_root), label_space, decode)
 
 
 def _check_split(split: str, splits: tuple[str, ...], data_set: str) -> None:

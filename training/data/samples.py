@@ -1,6 +1,5 @@
 """A data set as a value: a tuple of file pairs, its label space, and how its label files are decoded."""
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from training.data.images import read_color_label, read_first_channel, read_id_i
 from training.data.picture_pixels import Range, range_of_files, range_sentence, turned
 from training.data.sampling import evenly_spaced
 from training.errors import UserError
+from training.files.atomic import digest_of
 from training.progress import say_once
 
 _UNKNOWN = -1
@@ -257,11 +257,6 @@ def _same_content(first: Path, second: Path) -> bool:
     try:
         if first.stat().st_size != second.stat().st_size:
             return False
-        return _digest(first) == _digest(second)
+        return digest_of(first) == digest_of(second)
     except OSError as error:
         raise UserError(f"Cannot read {error.filename}: {error.strerror}.") from error
-
-
-def _digest(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()

@@ -146,5 +146,3 @@ OPERATIONS = (
     lambda image, uniform: grey(image),
 )
 """Each is `f(image, uniform [4]) -> image`; all eight are equally likely."""
-
-OPERATION_NAMES = ("color_jitter", "blur", "contrast", "brightness", "posterize", "equalize", "solarize", "grey")

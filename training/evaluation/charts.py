@@ -9,6 +9,7 @@ from training.evaluation import curves, plots, tables
 from training.evaluation.confusion import Confusion
 from training.evaluation.draws import draws_chart
 from training.evaluation.mixture_chart import mixture_chart
+from training.run_directory.metrics import read_metrics
 
 
 def write_charts(
@@ -41,7 +42,7 @@ def write_charts(
     balanced = summary.get("soft_balance")
     if balanced:
         charts["draws"] = draws_chart(folder / "draws.png", balanced, label_space)
-    logged = curves.read_metrics(metrics) if metrics is not None and metrics.exists() else {}
+    logged = read_metrics(metrics) if metrics is not None and metrics.exists() else {}
     if logged:
         charts["training"] = curves.training_curves(folder / "training.png", logged)
     if confusion is not None and confusion.matrix.any():

@@ -4,14 +4,12 @@ One matrix is summed over all pictures before anything is divided: the mean over
 one papers give.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from training.data.classes import IGNORE, LabelSpace
 from training.errors import UserError
-
-Absent = Literal["leave_out", "zero"]
 
 
 class Confusion:
@@ -65,17 +63,9 @@ class Confusion:
             )
         return ids
 
-    def merge(self, other: "Confusion") -> "Confusion":
-        """Add the counts of `other` (same number of classes) to this one, and return this one."""
-        if other.classes != self.classes:
-            raise ValueError(f"cannot merge counts of {other.classes} classes into counts of {self.classes}")
-        self.matrix += other.matrix
-        self.unpredicted += other.unpredicted
-        return self
-
-    def scores(self, label_space: LabelSpace, absent: Absent = "leave_out") -> dict[str, Any]:
+    def scores(self, label_space: LabelSpace) -> dict[str, Any]:
         """`scores` of these counts, unpredicted pixels included."""
-        return scores(self.matrix, label_space, self.unpredicted, absent)
+        return scores(self.matrix, label_space, self.unpredicted)
 
 
 def _size(array: np.ndarray) -> str:
@@ -96,14 +86,11 @@ def iou(matrix: np.ndarray, unpredicted: np.ndarray | None = None) -> np.ndarray
     return np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
 
 
-def scores(
-    matrix: np.ndarray, label_space: LabelSpace, unpredicted: np.ndarray | None = None, absent: Absent = "leave_out"
-) -> dict[str, Any]:
+def scores(matrix: np.ndarray, label_space: LabelSpace, unpredicted: np.ndarray | None = None) -> dict[str, Any]:
     """All figures of one confusion matrix as plain JSON values, in percent (0..100).
 
-    A class in neither truth nor prediction is named in `absent`. By default it has no IoU (None) and is left out of
-    every mean; `absent="zero"` counts it as 0, as the published codes of CBST, CRST, IAST and HIAST do (for comparison
-    with their tables).
+    A class in neither truth nor prediction is named in `absent`: it has no IoU (None) and is left out of every mean.
+    The published codes of CBST, CRST, IAST and HIAST count it as 0.
 
     `class_sets` holds one mIoU per named subset of the space: the mean, over the subset's ids, of the IoUs of this full
     matrix. For SYNTHIA's 13 classes it means that the 16-class network is scored as it is: its predictions of the three
@@ -123,8 +110,6 @@ def scores(
         raise ValueError(f"the matrix has {len(matrix)} classes and label space {label_space.name} {label_space.count}")
     values = iou(matrix, silent)
     missing = np.isnan(values)
-    if absent == "zero":
-        values = np.nan_to_num(values)
     truth_pixels = matrix.sum(axis=1) + silent
     total = int(truth_pixels.sum())
     names = label_space.names

@@ -1,6 +1,5 @@
 """Charts over time: the loss terms of each stage, the thresholds as they move, what each round kept of each class."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,27 +8,8 @@ import numpy as np
 
 from training.data.classes import LabelSpace
 from training.evaluation import canvas
-from training.files.reading import read_file
 
-MOST_BYTES = 1 << 30
-POINT = re.compile(r"(\w+),([0-9]{1,12}),([\w/ ]+),(-?[0-9]+(?:[.][0-9]*)?(?:e[-+]?[0-9]+)?|nan|-?inf)", re.ASCII)
 _BLUE = "#0072b2"
-
-
-def read_metrics(path: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """`{stage: {metric: [(step, value)]}}` of a run's metrics.csv; a step logged twice (resumed) counts once.
-
-    A line that cannot be read, half written before a kill, costs a point of a chart, not the report.
-    """
-    found: dict[str, dict[str, dict[int, float]]] = {}
-    for line in read_file(path, MOST_BYTES).decode(errors="replace").splitlines()[1:]:
-        if point := POINT.fullmatch(line):
-            stage, step, metric, value = point.groups()
-            found.setdefault(stage, {}).setdefault(metric, {})[int(step)] = float(value)
-    return {
-        stage: {metric: sorted(points.items()) for metric, points in metrics.items()}
-        for stage, metrics in found.items()
-    }
 
 
 def training_curves(path: Path, metrics: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]) -> Path:

@@ -136,13 +136,9 @@ def _mean_notes(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _side_notes(values: Mapping[str, Any]) -> list[str]:
-    notes, absent = [], values.get("absent", [])
-    left_out = [name for name in absent if values["per_class_iou"].get(name) is None]
-    if left_out:
-        notes.append(f"in neither truth nor prediction, so left out of the mean: {', '.join(left_out)}.")
-    zeros = [name for name in absent if name not in left_out]
-    if zeros:
-        notes.append(f"in neither truth nor prediction, yet counted as 0: {', '.join(zeros)}.")
+    notes = []
+    if absent := values.get("absent"):
+        notes.append(f"in neither truth nor prediction, so left out of the mean: {', '.join(absent)}.")
     if false_only := predicted_only(values):
         notes.append(
             f"not in the truth but predicted, so counted as 0 in the mean over all classes, "

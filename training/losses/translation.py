@@ -8,8 +8,8 @@ from keras import ops
 
 from training.losses.regions import mean_of_all
 
-FAKE, REAL = 0.0, 1.0
-"""What a discriminator is to score translated images and photos with."""
+REAL = 1.0
+"""What a discriminator is to score photos with, and translated images 0."""
 
 _HALF_RANGE = 127.5
 _EPSILON = 1e-5

@@ -4,10 +4,10 @@ While the pool is not full, each image enters it and is shown. Afterwards, with 
 with one of the pool, drawn at random, which is shown instead; else it is shown itself.
 """
 
-import keras
 import tensorflow as tf
 
 from models.replicas import gathered, replica_number, replicas
+from training.methods.kept import kept
 from training.randomness import uniform_at
 
 
@@ -25,10 +25,7 @@ class ImagePool:
 
     def __init__(self, size: int, crop: tuple[int, int], seed: int, stream_number: int):
         self.size, self.seed, self.stream_number = size, seed, stream_number
-        zeros = keras.ops.zeros((size, *crop, 3), "float16")
-        self.images = keras.Variable(
-            zeros, dtype="float16", trainable=False, name="pool", aggregation="only_first_replica"
-        )
+        self.images = kept("pool", (size, *crop, 3), "float16")
 
     def exchanged(self, images, positions):
         """What the discriminator is shown in the place of these images; the pool takes its part of them.

@@ -7,10 +7,10 @@ from models.replicas import rows_of_all
 from training.losses.contrast import spread
 
 
-def kept(name: str, shape: tuple[int, ...], dtype: str) -> keras.Variable:
-    """A variable of zeros that every replica moves alike."""
-    zeros = keras.ops.zeros(shape, dtype)
-    return keras.Variable(zeros, dtype=dtype, trainable=False, name=name, aggregation="only_first_replica")
+def kept(name: str, shape: tuple[int, ...], dtype: str, value: float = 0.0) -> keras.Variable:
+    """A variable that every replica moves alike, at first of one value."""
+    start = keras.ops.full(shape, value, dtype)
+    return keras.Variable(start, dtype=dtype, trainable=False, name=name, aggregation="only_first_replica")
 
 
 class ClassQueues:

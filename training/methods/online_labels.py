@@ -3,11 +3,11 @@
 One class per kind of `settings.stages.Online.weighting`, found by its settings in `ONLINE_LABELS`.
 """
 
-import keras
 import tensorflow as tf
 
 from models.replicas import over_replicas
 from training.losses.regions import IGNORE, mean_over
+from training.methods.kept import kept
 from training.settings.teacher import ImageConfidence, PixelConfidence, RunningThresholds
 
 BINS = 1000  # of the histograms of confidences, over [0, 1]
@@ -75,12 +75,7 @@ class ThresholdedLabels(OnlineLabels):
 
     def __init__(self, settings: RunningThresholds, classes: int):
         self.settings, self.classes = settings, classes
-        self.thresholds = keras.Variable(
-            keras.ops.full((classes,), settings.initial),
-            trainable=False,
-            name="thresholds",
-            aggregation="only_first_replica",
-        )
+        self.thresholds = kept("thresholds", (classes,), "float32", settings.initial)
         self.variables = (self.thresholds,)
 
     def __call__(self, probs, region):
@@ -91,8 +86,8 @@ class ThresholdedLabels(OnlineLabels):
         else:
             label, largest = most_probable(probs)
             reached = largest >= tf.gather(thresholds, label)
-        kept = region * tf.cast(reached, tf.float32)
-        return tf.where(kept > 0, label, IGNORE), kept
+        weight = region * tf.cast(reached, tf.float32)
+        return tf.where(weight > 0, label, IGNORE), weight
 
     def follow(self, probs, region) -> None:
         settings, thresholds = self.settings, tf.convert_to_tensor(self.thresholds)

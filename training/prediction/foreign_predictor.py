@@ -24,6 +24,7 @@ import tensorflow as tf
 from training.data.augment import MEAN_COLOR
 from training.data.classes import LabelSpace
 from training.errors import UserError
+from training.probability_maps.scores import softmax
 
 DEVIATION = np.array([58.395, 57.12, 57.375])  # ImageNet's, in RGB
 PIXELS = {
@@ -249,17 +250,12 @@ def _map_reader(path: Path, name: str, values: np.ndarray, axis: int):
         return lambda found: _normalised(np.moveaxis(found[name], axis, -1)), f"probabilities '{name}'"
     if within:
         raise UserError(f"{path} gives '{name}' in 0..1 that does not sum to 1: expected one class a pixel (soft-max)")
-    return lambda found: _softmax(np.moveaxis(found[name], axis, -1)), f"logits '{name}'"
+    return lambda found: softmax(np.moveaxis(found[name], axis, -1).astype(np.float32)), f"logits '{name}'"
 
 
 def _normalised(probs: np.ndarray) -> np.ndarray:
     probs = probs.astype(np.float32)
     return probs / probs.sum(axis=-1, keepdims=True)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    logits = logits.astype(np.float32)
-    return _normalised(np.exp(logits - logits.max(axis=-1, keepdims=True)))
 
 
 def _labels_and_confidence(outputs: Mapping[str, np.ndarray]) -> tuple[str, str] | None:

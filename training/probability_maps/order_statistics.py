@@ -41,10 +41,6 @@ class ConfidenceHistogram:
         keys += np.multiply(label, BINS, dtype=np.intp)
         np.add.at(self._high.reshape(-1), keys, 1)
 
-    def merge(self, other: "ConfidenceHistogram") -> None:
-        """Add the counts of a histogram that saw other values (of another worker)."""
-        self._high += other._high
-
     def add_up(self, over_workers: Callable[[np.ndarray], np.ndarray]) -> None:
         """Replace the counts by their sum over all workers."""
         self._high = over_workers(self._high)
@@ -79,10 +75,6 @@ class WindowHistogram:
         keys = offsets[inside].astype(np.intp)
         keys += np.multiply(label[inside], self._counts.shape[1], dtype=np.intp)
         np.add.at(self._counts.reshape(-1), keys, np.uint32(1))  # a Python int would be converted slowly
-
-    def merge(self, other: "WindowHistogram") -> None:
-        """Add the counts of another worker's pass over other values with the same windows."""
-        self._counts += other._counts
 
     def add_up(self, over_workers: Callable[[np.ndarray], np.ndarray]) -> None:
         """Replace the counts by their sum over all workers."""

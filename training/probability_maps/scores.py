@@ -84,3 +84,9 @@ def check_shapes(probs: np.ndarray | Enlarged, prior: np.ndarray | None) -> None
 def _pixel_rows(maps: np.ndarray) -> np.ndarray:
     """[h, w, c] -> [c, h * w], a view where the memory layout allows it."""
     return np.moveaxis(maps, -1, 0).reshape(maps.shape[-1], -1)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities float32 [..., c] of logits [..., c]."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)

@@ -22,7 +22,6 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from training.distribution.shares import Workers
-from training.errors import UserError
 from training.probability_maps.entropy import Uncertainty, measure_uncertainty, uncertainty
 from training.pseudo_labels.selector import (
     IGNORE,
@@ -174,19 +173,18 @@ class EntropyMixtureSelector(Selector):
     fallback_confidence: float = parameter(0.9, "There, what reaches this confidence is kept in any case, 0 to 1.")
 
     def __post_init__(self) -> None:
-        ranges = {
-            "scope": (self.scope in SCOPES, "domain or image"),
-            "iterations": (1 <= self.iterations <= 10**9, "a whole number from 1 up, such as 200"),
-            "tolerance": (0 <= self.tolerance < np.inf, "a number from 0 up, such as 0.00001"),
-            "least_variance": (0 < self.least_variance <= 1, "above 0 and at most 1, such as 0.000001"),
-            "initial_quantile": (0 < self.initial_quantile <= 0.5, "above 0 and at most 0.5, such as 0.2"),
-            "least_pixels": (2 <= self.least_pixels <= 10**9, "a whole number from 2 up, such as 200"),
-            "fallback_portion": (0 < self.fallback_portion <= 1, "above 0 and at most 1, such as 0.5"),
-            "fallback_confidence": (0 <= self.fallback_confidence <= 1, "from 0 to 1, such as 0.9"),
-        }
-        for name, (right, expected) in ranges.items():
-            if not right:
-                raise UserError(f"The selector {self.short} has {name} {getattr(self, name)}: expected {expected}.")
+        self.refuse(
+            {
+                "scope": (self.scope in SCOPES, "domain or image"),
+                "iterations": (1 <= self.iterations <= 10**9, "a whole number from 1 up, such as 200"),
+                "tolerance": (0 <= self.tolerance < np.inf, "a number from 0 up, such as 0.00001"),
+                "least_variance": (0 < self.least_variance <= 1, "above 0 and at most 1, such as 0.000001"),
+                "initial_quantile": (0 < self.initial_quantile <= 0.5, "above 0 and at most 0.5, such as 0.2"),
+                "least_pixels": (2 <= self.least_pixels <= 10**9, "a whole number from 2 up, such as 200"),
+                "fallback_portion": (0 < self.fallback_portion <= 1, "above 0 and at most 1, such as 0.5"),
+                "fallback_confidence": (0 <= self.fallback_confidence <= 1, "from 0 to 1, such as 0.9"),
+            }
+        )
 
     def describe(self) -> str:
         return self.name if self.scope == "domain" else f"{self.name}, per image"

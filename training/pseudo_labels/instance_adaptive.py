@@ -85,17 +85,15 @@ class InstanceAdaptiveSelector(Selector):
     )
 
     def __post_init__(self) -> None:
-        ranges = {
-            "alpha": (0 < self.alpha <= 1, "above 0 and at most 1, such as 0.5"),
-            "beta": (0 <= self.beta <= 1, "from 0 to 1, such as 0.9"),
-            "gamma": (0 <= self.gamma < np.inf, "a number from 0 up, such as 8"),
-            "initial": (0 <= self.initial < 1, "from 0 to below 1, such as 0.9"),
-        }
-        for name, (right, expected) in ranges.items():
-            if not right:
-                raise UserError(f"The selector {self.short} has {name} {getattr(self, name)}: expected {expected}.")
-        if not 1 <= self.batch_size <= MOST_IMAGES:
-            raise UserError(f"The batch size is {self.batch_size}: expected 1 to {MOST_IMAGES} images, such as 2.")
+        self.refuse(
+            {
+                "alpha": (0 < self.alpha <= 1, "above 0 and at most 1, such as 0.5"),
+                "beta": (0 <= self.beta <= 1, "from 0 to 1, such as 0.9"),
+                "gamma": (0 <= self.gamma < np.inf, "a number from 0 up, such as 8"),
+                "initial": (0 <= self.initial < 1, "from 0 to below 1, such as 0.9"),
+                "batch_size": (1 <= self.batch_size <= MOST_IMAGES, f"1 to {MOST_IMAGES} images, such as 2"),
+            }
+        )
 
     def fit(self, maps: Maps, workers: Workers | None = None) -> InstanceAdaptiveFitted:
         """As `Selector.fit`: the thresholds after the last batch of one pass. The maps must be those of all images:
@@ -157,7 +155,6 @@ class MovingThresholds:
         self.predicted = np.zeros(classes, np.int64)
         self.images = 0
         self._trajectory = [np.full(classes, selector.initial, np.float64)]
-        self._local: list[np.ndarray] = []
 
     @property
     def theta(self) -> np.ndarray:
@@ -168,11 +165,6 @@ class MovingThresholds:
     def trajectory(self) -> np.ndarray:
         """The thresholds at the start and after each batch, float64 [batches + 1, c]."""
         return np.array(self._trajectory)
-
-    @property
-    def local_thresholds(self) -> np.ndarray:
-        """psi of each batch, float32 [batches, c]."""
-        return np.array(self._local, np.float32).reshape(-1, self.classes)
 
     def fitted(self) -> InstanceAdaptiveFitted:
         """The thresholds as they are now."""
@@ -201,7 +193,6 @@ class MovingThresholds:
         local = pooled_quantiles(confidence.reshape(-1), label.reshape(-1), self.theta, quantile)
         theta = beta * self.theta + (1 - beta) * local  # the second product in float32, as published
         self._trajectory.append(np.where(theta >= 1, CAP, theta))
-        self._local.append(local)
 
     def _count(self, confidence: np.ndarray, label: np.ndarray, pseudo_label: np.ndarray) -> None:
         """What the batch adds to the counts and the running means."""

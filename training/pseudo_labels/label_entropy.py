@@ -9,7 +9,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from training.errors import UserError
 from training.probability_maps.scores import check_shapes, score_rows
 from training.pseudo_labels.selector import IGNORE, Probs, Soft, parameter
 from training.pseudo_labels.thresholds import ThresholdFitted, ThresholdSelector
@@ -60,7 +59,4 @@ class LabelEntropySelector(ThresholdSelector):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.alpha > 0:
-            raise UserError(
-                f"The selector {self.short} has alpha {self.alpha}: expected a number above 0, such as 0.25."
-            )
+        self.refuse({"alpha": (self.alpha > 0, "a number above 0, such as 0.25")})

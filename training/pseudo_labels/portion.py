@@ -3,11 +3,11 @@
 from training.errors import UserError
 
 
-def portion_at(round: int, start: float, step: float, maximum: float, accumulate: bool = False) -> float:
+def portion_at(round: int, start: float, step: float, maximum: float) -> float:
     """Portion of the most confident pixels to select in `round` (0 = first): start + round * step, at most `maximum`.
 
     The published programs add the step once per round in floating point (0.2, 0.25, 0.3, 0.35, 0.39999999999999997,
-    ...); because ranks are floors of count * portion, bit-equality with them needs `accumulate=True`.
+    ...): ranks, floors of count * portion, may then differ by one.
     The same schedule serves the share of source images. Published: start 0.20 (0.15 for GTA5), step 0.05, maximum 0.50.
     """
     check_portion(start, "first portion")
@@ -20,12 +20,7 @@ def portion_at(round: int, start: float, step: float, maximum: float, accumulate
         raise UserError(
             f"The first portion {start} exceeds the largest portion {maximum}: raise the largest (portion_max)."
         )
-    if not accumulate:
-        return min(start + round * step, maximum)
-    portion = start
-    for _ in range(round):
-        portion = min(portion + step, maximum)
-    return portion
+    return min(start + round * step, maximum)
 
 
 def check_portion(portion: float, name: str = "portion") -> None:

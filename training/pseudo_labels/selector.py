@@ -192,6 +192,15 @@ class Selector(ABC):
         """The parameters that change from round to round."""
         return {}
 
+    def refuse(self, ranges: Mapping[str, tuple[bool, str]]) -> None:
+        """Raise UserError for the first parameter that is out of its range.
+
+        ranges: by parameter whether it is right, and what is expected.
+        """
+        for name, (right, expected) in ranges.items():
+            if not right:
+                raise UserError(f"The selector {self.short} has {name} {getattr(self, name)}: expected {expected}.")
+
     @property
     def name(self) -> str:
         """As `short`, with _sp (spatial prior) where it weights by one."""

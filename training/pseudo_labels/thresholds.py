@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from training.distribution.shares import Workers
-from training.errors import UserError
 from training.probability_maps.measuring import Measured, measure_images
 from training.probability_maps.order_statistics import NO_BIN, ConfidenceHistogram, FewValues, WindowHistogram
 from training.probability_maps.scores import best_class
@@ -73,12 +72,13 @@ class ThresholdSelector(Selector):
 
     def __post_init__(self) -> None:
         check_portion(self.portion)
-        if not 1 <= self.stride <= MOST_STRIDE:
-            raise UserError(
-                f"The stride is {self.stride}: expected 1 to {MOST_STRIDE} (1 ranks all pixels, 4 every fourth)."
-            )
-        if self.compat not in (None, COMPATIBLE):
-            raise UserError(f"There is no compatibility mode {self.compat!r}: expected {COMPATIBLE} or none.")
+        all_or_some = f"1 to {MOST_STRIDE} (1 ranks all pixels, 4 every fourth)"
+        self.refuse(
+            {
+                "stride": (1 <= self.stride <= MOST_STRIDE, all_or_some),
+                "compat": (self.compat in (None, COMPATIBLE), f"{COMPATIBLE} or none"),
+            }
+        )
 
     @cached_property
     def prior_at(self) -> PriorAtSizes:

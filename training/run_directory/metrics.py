@@ -3,12 +3,16 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from training.files.atomic import write_atomically
+from training.files.reading import read_file
 
 COLUMNS = ("stage", "step", "metric", "value")
+MOST_BYTES = 1 << 30
+POINT = re.compile(r"(\w+),([0-9]{1,12}),([\w/ ]+),(-?[0-9]+(?:[.][0-9]*)?(?:e[-+]?[0-9]+)?|nan|-?inf)", re.ASCII)
 
 
 def append_metrics(path: Path, stage: str, step: int, values: Mapping[str, float]) -> None:
@@ -17,6 +21,22 @@ def append_metrics(path: Path, stage: str, step: int, values: Mapping[str, float
     rows += [(stage, step, name, f"{value:.6g}") for name, value in values.items()]
     with path.open("ab") as file:
         file.write(_text(rows))
+
+
+def read_metrics(path: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """`{stage: {metric: [(step, value)]}}` of a run's metrics.csv; a step logged twice (resumed) counts once.
+
+    A line that cannot be read, half written before a kill, costs a point of a chart, not the report.
+    """
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for line in read_file(path, MOST_BYTES).decode(errors="replace").splitlines()[1:]:
+        if point := POINT.fullmatch(line):
+            stage, step, metric, value = point.groups()
+            found.setdefault(stage, {}).setdefault(metric, {})[int(step)] = float(value)
+    return {
+        stage: {metric: sorted(points.items()) for metric, points in metrics.items()}
+        for stage, metrics in found.items()
+    }
 
 
 def forget_metrics_after(path: Path, finished: Collection[str], stage: str, step: int) -> None:

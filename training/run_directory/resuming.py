@@ -1,6 +1,6 @@
 """Going on with a run that was stopped, killed or finished: is it the same run, and what of it is whole?
 
-`run_directory.py` tells how a run resumes; this is what happens before the pipeline takes over.
+`paths.py` tells how a run resumes; this is what happens before the loop of `stages/plan.py` takes over.
 """
 
 import os
@@ -61,7 +61,7 @@ def with_changes(directory: RunDirectory, experiment: Experiment, arguments: Seq
     begun = begun_with(recipe)
     plain = replace(begun, out=directory.path, set=(), smoke=False, control=False, list=False, show=False)
     given = parse(arguments, plain)  # what is not given is as it was begun
-    kept = [f"{key}={value}" for key, value in _flat(experiment).items() if CHANGEABLE.fullmatch(key)]
+    kept = [f"{key}={value}" for key, value in flat_settings(experiment).items() if CHANGEABLE.fullmatch(key)]
     asked = replace(
         given,
         set=(*begun.set, *kept, *given.set),
@@ -93,19 +93,7 @@ def begun_with(recipe: dict) -> Arguments:
 
 def _fixed(experiment: Experiment) -> dict[str, object]:
     """The settings that a run keeps to its end."""
-    return {key: value for key, value in _flat(experiment).items() if not CHANGEABLE.fullmatch(key)}
-
-
-def refuse_another_run(path: Path, arguments: Sequence[str]) -> None:
-    """Raise UserError, with the differences, if the run in `path` is not the one that these options would begin."""
-    directory, begun = RunDirectory.reopen(path)
-    given = parse(arguments)
-    was = {"warm_start": directory.warm_start, **_flat(begun)}
-    now = {"warm_start": asked_start(given), **_flat(experiment_of(given))}
-    if changes := differences(was, now):
-        raise UserError(
-            f"{path} holds a run with other settings than are asked for now ({changes}): choose another --out"
-        )
+    return {key: value for key, value in flat_settings(experiment).items() if not CHANGEABLE.fullmatch(key)}
 
 
 def differences(was: dict[str, object], now: dict[str, object]) -> str:
@@ -131,7 +119,7 @@ def _start(arguments: Arguments) -> dict[str, object]:
 
 def refuse_other_settings(directory: RunDirectory, experiment: Experiment) -> None:
     """Raise UserError if the run was begun with a setting that this version does not have."""
-    unknown = _flat(directory.read_json("recipe.json")["experiment"]).keys() - _flat(experiment).keys()
+    unknown = flat_settings(directory.read_json("recipe.json")["experiment"]).keys() - flat_settings(experiment).keys()
     if unknown:
         raise UserError(
             f"{directory.path} was begun by {directory.begun_by} with the setting '{min(unknown)}', which StreetShift "
@@ -139,17 +127,17 @@ def refuse_other_settings(directory: RunDirectory, experiment: Experiment) -> No
         )
 
 
-def _flat(value: Experiment | dict, place: str = "") -> dict[str, object]:
+def flat_settings(value: Experiment | dict, place: str = "") -> dict[str, object]:
     """Settings by the keys that --set takes, the names of recipe, data and model first."""
     if isinstance(value, Experiment):
         settings = experiment_to_json(value)
-        return _flat({"names": settings.pop("names"), **settings})
+        return flat_settings({"names": settings.pop("names"), **settings})
     if not isinstance(value, dict):
         return {place.removeprefix("recipe."): value}
     return {
         key: setting
         for name, part in value.items()
-        for key, setting in _flat(part, f"{place}.{name}" if place else name).items()
+        for key, setting in flat_settings(part, f"{place}.{name}" if place else name).items()
     }
 
 

@@ -11,13 +11,11 @@ import numpy as np
 from training.data.sampling import Weighted
 from training.data.soft_balance import draw_probabilities, image_ratios, shown_shares
 from training.distribution.devices import share_of_this_process
-from training.distribution.workers import on_chief, workers_of
-from training.errors import UserError
-from training.files.atomic import whole_file
-from training.files.npy import read_array
+from training.distribution.workers import workers_of
 from training.prediction.target_predictions import TargetPredictions
 from training.probability_maps.class_entropies import ClassEntropies
 from training.progress import console
+from training.run_directory.kept_arrays import kept_array
 from training.settings.sampling import SoftBalance
 from training.stages.orders import SHOWN, class_counts
 from training.stages.stage import Run
@@ -80,19 +78,12 @@ def kept_entropies(run: Run, stage: str) -> ClassEntropies:
     """`target_entropies`, measured once per stage: one that is resumed in its middle draws for the same classes, also
     on another machine."""
     path, classes = run.directory.partial_entropies(stage), run.domains.label_space.count
-    if not on_chief(path.exists):
-        measured = target_entropies(run)
 
-        def keep() -> None:
-            with whole_file(path, lasting=True) as partial:
-                np.save(partial, np.stack([measured.sums, measured.pixels]))
+    def measured() -> np.ndarray:
+        entropies = target_entropies(run)
+        return np.stack([entropies.sums, entropies.pixels])
 
-        on_chief(keep)
-    found, table = ClassEntropies(classes), read_array(path)
-    if table.shape != (2, classes) or table.dtype != np.float64:
-        raise UserError(
-            f"{path} does not hold the entropies of {classes} classes: delete it, and they are measured anew"
-        )
+    found, table = ClassEntropies(classes), kept_array(path, measured, (2, classes), np.float64, together=True)
     found.sums, found.pixels = table[0], table[1].astype(np.int64)
     return found
 

@@ -10,12 +10,9 @@ import numpy as np
 from training.data.augment import SampleAugmentation
 from training.data.domains import Domains, count_labels, looked_at
 from training.data.sampling import Permutation, RareClasses, SampleOrder, shows_enough
-from training.distribution.workers import on_chief
-from training.errors import UserError
-from training.files.atomic import whole_file
-from training.files.npy import read_array
 from training.prediction.label_images import LabelledImages
 from training.progress import Meter, console
+from training.run_directory.kept_arrays import kept_array
 from training.run_directory.paths import RunDirectory
 from training.settings.sampling import RareClassSampling
 from training.stages.stage import Run
@@ -130,20 +127,7 @@ def class_counts(run: Run, domain: Labelled) -> np.ndarray:
     path = run.directory.class_counts(domain)
     shape = (len(_dataset(run.domains, domain)), run.domains.label_space.count)
 
-    def counted() -> None:
-        if not path.exists():
-            counts = _at_size(_count(run.domains, domain), run.size)[:, : shape[1]]
-            with whole_file(path, lasting=True) as partial:
-                np.save(partial, counts)
-
-    on_chief(counted)
-    counts = read_array(path)
-    if counts.shape != shape or counts.dtype != np.int64:
-        raise UserError(
-            f"{path} holds {counts.dtype} of shape {counts.shape}, where this run has counts int64 of shape {shape}: "
-            "delete it, and the run counts again"
-        )
-    return counts
+    return kept_array(path, lambda: _at_size(_count(run.domains, domain), run.size)[:, : shape[1]], shape, np.int64)
 
 
 def _dataset(domains: Domains, domain: Labelled):

@@ -27,6 +27,7 @@ from training.evaluation.tables import told_miou
 from training.evaluation.watch import chosen_stage
 from training.in_words import in_words
 from training.prediction.predictor import images_at_once
+from training.prediction.trained_model import load_own_weights
 from training.progress import console
 from training.run_directory.paths import RunDirectory
 from training.settings.data import Data
@@ -168,7 +169,7 @@ def _carry_out(run: Run, stage: Stage) -> None:
     """One stage, from the weights of the one before to its own weights and figures in the run directory."""
     run.directory.stage_began, before = time.monotonic(), run.previous(stage)
     if before is not None:
-        run.network.load_weights(run.directory.weights(before.name))
+        load_own_weights(run.network, run.directory.weights(before.name))
     figures = dict(stage.run(run))
     if stage.scored:
         on_chief(lambda: run.directory.save_weights(run.network, run.directory.weights(stage.name)))
@@ -185,6 +186,6 @@ def _carry_out(run: Run, stage: Stage) -> None:
 def _finish(run: Run) -> dict:
     """The chosen stage's weights become the result; the report."""
     chosen = chosen_stage(run.directory.stages)
-    run.network.load_weights(run.directory.weights(chosen))
+    load_own_weights(run.network, run.directory.weights(chosen))
     on_chief(lambda: run.directory.save_weights(run.network, run.directory.final_weights))
     return on_chief(lambda: report_run(run, chosen, peak_memory()))

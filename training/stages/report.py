@@ -23,6 +23,7 @@ from training.experiment_json import VERSION
 from training.in_words import in_words
 from training.prediction.label_files import MANIFEST_NAME, read_fitted
 from training.prediction.predictor import Predictor, enlarge
+from training.prediction.trained_model import load_own_weights
 from training.progress import console
 from training.run_directory.paths import TRANSLATED, RunDirectory
 from training.stages.balanced_orders import KEY as BALANCED
@@ -201,9 +202,9 @@ def _examples(run: Run, stages: dict[str, dict], refused: str | None) -> Iterato
     part, network = (run.domains.evaluation or run.domains.target).evenly_spaced(PANELS), run.network
     chosen = network.get_weights()
     if refused is not None:
-        network.load_weights(run.directory.weights(refused))
+        load_own_weights(network, run.directory.weights(refused))
     after = _probs(run.predictor, part, run.size)
-    network.load_weights(run.directory.weights(run.baseline.name))
+    load_own_weights(network, run.directory.weights(run.baseline.name))
     before = _probs(run.predictor, part, run.size)
     network.set_weights(chosen)
     for index, sample in enumerate(part.samples):

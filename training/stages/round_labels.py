@@ -9,8 +9,7 @@ from training.data.mining import priority_classes, rare_classes
 from training.data.samples import Dataset
 from training.distribution.devices import share_of_this_process
 from training.distribution.shares import ALONE
-from training.distribution.workers import on_chief, sum_over_workers, workers_of
-from training.files.atomic import whole_file
+from training.distribution.workers import sum_over_workers, workers_of
 from training.prediction.image_selection import best_images, class_balanced_score
 from training.prediction.label_files import LabelFolder
 from training.prediction.label_images import LabelledImages, label_images
@@ -19,6 +18,7 @@ from training.prediction.target_predictions import TargetPredictions
 from training.probability_maps.map_files import load_prior
 from training.progress import console
 from training.pseudo_labels import build_selector, spatial_prior
+from training.run_directory.kept_arrays import keep_once
 from training.run_directory.paths import RunDirectory
 from training.settings.data import Data
 from training.settings.sampling import RareClassMining
@@ -41,14 +41,11 @@ def prior_of(domains: Domains, adaptation: Rounds, directory: RunDirectory, size
     if settings is None:
         return None
 
-    def counted() -> None:
-        if not directory.spatial_prior.exists():
-            labels = source_labels(domains.source, settings.images)
-            prior = spatial_prior(labels, domains.label_space.count, size, kernel=settings.kernel)
-            with whole_file(directory.spatial_prior) as partial:
-                np.save(partial, prior)
+    def counted() -> np.ndarray:
+        labels = source_labels(domains.source, settings.images)
+        return spatial_prior(labels, domains.label_space.count, size, kernel=settings.kernel)
 
-    on_chief(counted)
+    keep_once(directory.spatial_prior, counted)
     return load_prior(directory.spatial_prior, domains.label_space.count, height_first=True)
 
 

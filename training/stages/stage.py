@@ -203,8 +203,8 @@ class Run:
             yield
             return
         weights = self.network.get_weights()
-        self.take_statistics(self.domains.source)
         try:
+            self.take_statistics(self.domains.source)
             yield
         finally:
             self.network.set_weights(weights)

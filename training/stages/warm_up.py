@@ -20,6 +20,7 @@ from training.methods.mixture import mixture_head, mixture_terms
 from training.methods.source_training import SourceTraining
 from training.methods.terms import CrossEntropyTerm
 from training.prediction.foreign_predictor import ForeignPredictor
+from training.prediction.trained_model import load_own_weights
 from training.progress import console
 from training.run_directory.paths import TRANSLATED
 from training.settings.experiment import Experiment
@@ -146,9 +147,8 @@ class TranslatedWarmUpStage(WarmUpStage):
 
 def _take_over(run: Run, start: WarmStart) -> dict:
     """Start from the weights of another run; what the state shall say of it."""
-    place = run.directory.weights(NAME)
-    on_chief(lambda: shutil.copyfile(start.file, place))
-    run.network.load_weights(place)
+    load_own_weights(run.network, Path(start.file))  # before the copy: a damaged file shall leave nothing
+    on_chief(lambda: shutil.copyfile(start.file, run.directory.weights(NAME)))
     return {"taken_from": start.path, "adapted": start.adapted}
 
 

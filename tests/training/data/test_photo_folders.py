@@ -12,7 +12,15 @@ from export.predict import found_files
 from tests.training.data.published_layouts import save
 from training.data import datasets, prepare
 from training.data.classes import LABEL_SPACES
-from training.data.photo_folders import found_photos, is_list, is_pattern, listed_paths
+from training.data.label_endings import endings_of
+from training.data.photo_folders import (
+    IMAGE_ENDINGS,
+    found_photos,
+    is_label_of_sibling,
+    is_list,
+    is_pattern,
+    listed_paths,
+)
 from training.errors import UserError
 
 SPACE = LABEL_SPACES["cityscapes19"]
@@ -58,6 +66,12 @@ def test_what_is_no_photo_is_left_out_and_told_of(tmp_path, others, reason):
     assert taken
     assert reason in result.sentences[0]
     assert str(tmp_path) in result.sentences[0]
+
+
+@pytest.mark.parametrize("ending", IMAGE_ENDINGS)
+def test_labels_beside_photos_are_known_by_every_ending_by_which_images_have_labels(ending):
+    assert endings_of({f"a{ending}", f"b{ending}"}, {"a_mask", "b_mask"}) == (ending, "_mask")
+    assert is_label_of_sibling("a_mask", {f"a{ending}", "a_mask"})
 
 
 def test_of_a_data_set_only_the_images_are_taken(tmp_path):

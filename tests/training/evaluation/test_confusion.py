@@ -53,11 +53,9 @@ def test_agrees_exactly_with_the_published_figures(shared_dir):
     confusion = counted((reference["label"], reference["pred"]))
     assert np.array_equal(confusion.matrix, reference["hist"])
     assert np.array_equal(np.nan_to_num(iou(confusion.matrix)), reference["iou_nan_to_zero"])
-    published = confusion.scores(LABEL_SPACES["cityscapes19"], absent="zero")
-    assert published["miou"] == 100 * float(reference["miou"])
     ours = confusion.scores(LABEL_SPACES["cityscapes19"])
-    assert ours["absent"] == ["train"]
-    assert ours["miou"] == pytest.approx(published["miou"] * 19 / 18)
+    assert ours["absent"] == ["train"]  # counted as 0 by the published program
+    assert ours["miou"] == pytest.approx(100 * float(reference["miou"]) * 19 / 18)
 
 
 def test_hand_computed_scores(label_space, before):
@@ -71,13 +69,6 @@ def test_hand_computed_scores(label_space, before):
     assert values["pixel_accuracy"] == pytest.approx(100 * 148 / 200)
     assert values["absent"] == ["tram"]
     assert values["truth_pixels"] == {"road": 100, "tree | hedge": 80, "car": 20, "tram": 0}
-
-
-def test_absent_class_can_count_as_zero(label_space, before):
-    kept, zero = before.scores(label_space), before.scores(label_space, absent="zero")
-    assert zero["miou"] == pytest.approx(kept["miou"] * 3 / 4)
-    assert zero["per_class_iou"]["tram"] == 0.0
-    assert zero["absent"] == ["tram"]
 
 
 def test_class_that_is_only_predicted_counts_as_zero(label_space, after):
@@ -116,15 +107,6 @@ def test_synthia_13_is_a_mean_over_the_16_class_matrix():
             100 * iou(confusion.matrix, confusion.unpredicted)[list(ids)].mean()
         )
     assert {len(ids) for ids in space.class_sets.values()} == {16, 13}
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_merged_parts_equal_the_whole_in_any_order(seed):
-    pairs = [random_pair(10 * seed + part) for part in range(4)]
-    whole = counted(*pairs)
-    merged = counted(*pairs[2:][::-1]).merge(counted(*pairs[:2]))
-    assert np.array_equal(whole.matrix, merged.matrix)
-    assert np.array_equal(whole.unpredicted, merged.unpredicted)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -167,8 +149,6 @@ def test_wrong_input_is_refused_with_the_name_and_counts_nothing(label, predicti
 
 
 def test_counts_of_other_spaces_do_not_mix(label_space):
-    with pytest.raises(ValueError, match="11 classes into counts of 19"):
-        Confusion(19).merge(Confusion(11))
     with pytest.raises(ValueError, match="need a matrix"):
         Confusion(3, np.zeros((2, 2)))
     with pytest.raises(ValueError, match="streets4"):

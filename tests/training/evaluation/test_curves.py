@@ -4,7 +4,8 @@ import numpy as np
 from PIL import Image
 
 from training.data.classes import LABEL_SPACES
-from training.evaluation.curves import _starts, kept_share_chart, read_metrics, threshold_chart, training_curves
+from training.evaluation.curves import _starts, kept_share_chart, threshold_chart, training_curves
+from training.run_directory.metrics import read_metrics
 
 SPACE = LABEL_SPACES["camvid11"]
 METRICS = """stage,step,metric,value

@@ -70,6 +70,14 @@ def test_ten_random_tensors_with_many_ties():
         np.testing.assert_array_equal(by_histograms([(values, labels)], ranks), by_sorting(values, labels, ranks))
 
 
+def add_up(histograms):
+    """The last one, with the counts of all: what each of several workers would have."""
+    counts = []
+    for histogram in histograms:
+        histogram.add_up(lambda mine: counts.append(mine) or sum(counts))
+    return histograms[-1]
+
+
 def test_merged_workers_equal_one():
     rng = np.random.default_rng(1)
     values, labels = rng.random(999, np.float32), rng.integers(0, CLASSES, 999).astype(np.uint8)
@@ -77,14 +85,13 @@ def test_merged_workers_equal_one():
     firsts = [ConfidenceHistogram(CLASSES) for _ in range(2)]
     for worker, first in enumerate(firsts):
         first.add(values[worker::2], labels[worker::2])
-    firsts[0].merge(firsts[1])
-    assert firsts[0].counts.tolist() == np.bincount(labels).tolist()
-    bins, inside = firsts[0].locate(ranks)
+    merged = add_up(firsts)
+    assert merged.counts.tolist() == np.bincount(labels).tolist()
+    bins, inside = merged.locate(ranks)
     seconds = [WindowHistogram(bins) for _ in range(2)]
     for worker, second in enumerate(seconds):
         second.add(values[worker::2], labels[worker::2])
-    seconds[0].merge(seconds[1])
-    np.testing.assert_array_equal(seconds[0].kth_largest(bins, inside), by_sorting(values, labels, ranks))
+    np.testing.assert_array_equal(add_up(seconds).kth_largest(bins, inside), by_sorting(values, labels, ranks))
 
 
 def test_a_wide_window_answers_for_every_bin_it_covers():

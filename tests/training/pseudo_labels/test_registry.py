@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -32,6 +33,14 @@ def test_each_selector_is_the_module_and_the_settings_of_its_kind():
         assert selector.__module__ == f"training.pseudo_labels.{kind}"
         assert selector.__name__ == f"{settings.__name__}Selector"
         assert selector_class(kind) is selector
+
+
+def test_selectors_and_their_settings_have_one_default():
+    for settings in SETTINGS:
+        options = selector_class(settings.kind).options()
+        shared = {entry.name: entry.default for entry in fields(settings) if entry.name in options}
+        assert shared
+        assert {name: options[name].default for name in shared} == shared
 
 
 def test_what_is_offered():

@@ -169,7 +169,7 @@ def test_every_label_is_read_once_and_counted_at_the_size_of_the_data(small, mon
 def test_counts_of_another_data_set_are_refused(small):
     run = run_of(small)
     np.save(run.directory.class_counts("source"), np.zeros((3, 3), np.int64))
-    with pytest.raises(UserError, match=r"int64 of shape \(3, 3\), where this run has counts int64 of shape \(5, 3\)"):
+    with pytest.raises(UserError, match=r"int64 of shape \(3, 3\), where this run has int64 of shape \(5, 3\)"):
         class_counts(run, "source")
 
 

@@ -70,13 +70,12 @@ class Weights:
     def set_weights(self, name):
         self.name = name
 
-    load_weights = set_weights
-
 
 @pytest.mark.parametrize(("refused", "after"), [(None, 1), ("online_1", 2)])
 def test_panels_show_the_refused_stage_where_the_source_model_was_kept(monkeypatch, refused, after):
     network, shown = Weights(), {"source": 0, "final": 1, "online_1": 2}
     probs = np.eye(3)[:, None, None]  # one pixel: the class of each state of the network
+    monkeypatch.setattr(report, "load_own_weights", Weights.set_weights)
     monkeypatch.setattr(report, "_probs", lambda *_: probs[[shown[network.name]]])
     image = SimpleNamespace(name="a", label=None)
     part = SimpleNamespace(samples=[image], read_image=lambda _: np.zeros((1, 1, 3), np.uint8))

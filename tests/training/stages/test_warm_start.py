@@ -134,6 +134,14 @@ def test_a_run_of_the_same_network_gives_its_weights(photos, tmp_path):
     assert not found_start(begun(tmp_path / "c", settings, given_back), settings).adapted
 
 
+def test_damaged_weights_of_such_a_run_are_one_sentence_and_are_not_copied(photos, tmp_path, quick):
+    settings = experiment(photos)
+    directory = begun(tmp_path / "run", settings, fake_run(tmp_path / "other", settings))
+    with pytest.raises(UserError, match=r"other/final\.weights\.h5 is not an HDF5 weights file"):
+        plan.run_experiment(settings, directory)
+    assert not directory.weights("source").exists()
+
+
 def test_a_file_inside_such_a_run_stands_for_the_weights_it_was_exported_from(photos, tmp_path, monkeypatch):
     settings = experiment(photos)
     run = fake_run(tmp_path / "run", settings)

@@ -5,10 +5,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from training.command_line import experiment_of, parse
 from training.errors import UserError
-from training.run_directory.resuming import refuse_another_run
+from training.run_directory.paths import RunDirectory
+from training.run_directory.resuming import asked_start, differences, flat_settings
 
-RUN_SCRIPT = Path(__file__).parents[1] / "run.py"
+RUN_SCRIPT = Path(__file__).parents[2] / "training" / "run.py"
 
 
 def carried_out(path: Path, options: Sequence[str]) -> Path:
@@ -27,3 +29,15 @@ def carried_out(path: Path, options: Sequence[str]) -> Path:
     if subprocess.run([sys.executable, str(RUN_SCRIPT), *command]).returncode != 0:
         raise UserError(f"the run in {path} did not finish: mend what it says and give the same command again")
     return path
+
+
+def refuse_another_run(path: Path, arguments: Sequence[str]) -> None:
+    """Raise UserError, with the differences, if the run in `path` is not the one that these options would begin."""
+    directory, begun = RunDirectory.reopen(path)
+    given = parse(arguments)
+    was = {"warm_start": directory.warm_start, **flat_settings(begun)}
+    now = {"warm_start": asked_start(given), **flat_settings(experiment_of(given))}
+    if changes := differences(was, now):
+        raise UserError(
+            f"{path} holds a run with other settings than are asked for now ({changes}): choose another --out"
+        )
