@@ -18,7 +18,7 @@ checkpoints/        of each finished stage NAME (see `training/stages/plan.py`)
                     of the stage under way
                       partial/NAME-STEP.npz     all that moves, and the seconds so far, at the last two checkpoints
                       partial.sha256            their digests
-                      partial.entropies.npy     what the draws of soft-balance sampling follow
+                      partial.entropies-NAME.npy  what the draws of soft-balance sampling follow
 spatial_prior.npy   counted in round 1
 class_counts_*.npy  labelled pixels of each image and class, for rare class and soft-balance sampling
 pseudo_labels/      round_N/*.png with manifest.json
@@ -185,8 +185,15 @@ class RunDirectory:
 
     @property
     def warm_start(self) -> dict[str, str | None] | None:
-        """What `--warm-start` asked for: {"path", "pixels"}, see `warm_start.py`; None without one."""
-        return self.read_json("recipe.json").get("warm_start")
+        """What `--warm-start` asked for: {"path", "pixels"}, see `warm_start.py`; None without one.
+
+        Raises:
+            UserError: recipe.json has something else there.
+        """
+        start = self.read_json("recipe.json").get("warm_start")
+        if start is None or (isinstance(start, dict) and isinstance(start.get("path"), str)):
+            return start
+        raise UserError(f"{self.path / 'recipe.json'} does not tell what the run started from: start a new run")
 
     def weights(self, stage: str) -> Path:
         return self.checkpoints / f"{stage}.weights.h5"
