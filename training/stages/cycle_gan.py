@@ -10,7 +10,8 @@ Order of the stages:
   With `translation.warm_up=False` (DRSL) the recipe goes on with the first one.
 * Without the term: CycleGAN, translation, then the warm-up, as with every other translation.
 
-Training and translation are two stages: lost images are made again without training.
+Training and translation are two stages: lost images are made again without training. A resumed run makes them where a
+stage is left that is shown the source; the stages after the translation stay unless the images become others.
 """
 
 import shutil
@@ -36,6 +37,7 @@ from training.methods.cycle_gan import CycleGanTraining, TranslatorNetworks
 from training.methods.optimizers import build_optimizer
 from training.progress import Meter, console
 from training.run_directory.checkpoint import load_lasting
+from training.run_directory.digests import digests_of, read_digests
 from training.settings.data import Data
 from training.settings.data import Translator as Sizes
 from training.settings.experiment import Experiment
@@ -136,15 +138,30 @@ class TranslatingStage(Stage):
     sizes: Sizes
 
     def run(self, run: Run) -> dict:
+        directory, size = run.directory, size_of(self.sizes, run.size)
+        to_target, to_source = self._translate(run)
+        examples = _examples(run, size, to_target, to_source)
+        on_chief(lambda: write_translation(directory.translation_picture, examples, TITLES))
+        return {}
+
+    def restored(self, run: Run) -> bool:
+        directory, files = run.directory, self.files(run)
+        lost = on_chief(lambda: [path for path in files if path.parent == directory.translated and not path.is_file()])
+        if not lost:
+            return True
+        self._translate(run)
+        were, now = read_digests(directory.digests(self.name)), on_chief(lambda: digests_of(directory.path, lost))
+        return now.items() <= were.items()
+
+    def _translate(self, run: Run) -> tuple[Callable, Callable]:
+        """Make the images that are not there; both translators, see `translating`."""
         directory, source, size = run.directory, run.domains.source, size_of(self.sizes, run.size)
         networks = generators(self.sizes, run.experiment.seed)
         load_lasting(directory.lasting(NAME), {name: network.weights for name, network in networks.items()})
         to_target, to_source = (translating(networks[name]) for name in ("to_target", "to_source"))
         console.print(f"Translation of the source: {len(source)} images of {size[0]}x{size[1]}", style="bold")
         translate(source, size, to_target, directory.translated)
-        examples = _examples(run, size, to_target, to_source)
-        on_chief(lambda: write_translation(directory.translation_picture, examples, TITLES))
-        return {}
+        return to_target, to_source
 
     def files(self, run: Run) -> list[Path]:
         folder = run.directory.translated
