@@ -17,7 +17,7 @@ from training.presets import DATA
 from training.run_directory.paths import RunDirectory
 from training.settings.data import Translator
 from training.stages import judging, plan, streams, warm_up
-from training.stages.cycle_gan import TranslatingStage, crop_of, size_of
+from training.stages.cycle_gan import TranslatingStage, blocks_of, crop_of, size_of
 from training.stages.stage import Run
 
 TINY = (
@@ -71,6 +71,7 @@ def test_every_pair_of_domains_has_a_schedule_for_it(name):
     schedule = data.schedules["translation"]
     assert height * schedule.augmentation.scale[0] <= size[0]  # no crop reaches beyond the image
     assert (height, width) <= size
+    assert blocks_of(data.translator, size) == (9 if data.size == (1024, 2048) else 6)
     assert size == ((512, 1024) if data.size == (1024, 2048) else data.size)  # BDL's
     assert (schedule.optimizer.learning_rate, schedule.optimizer.beta_1) == (2e-4, 0.5)
     assert schedule.batch_norm == "frozen"
@@ -79,6 +80,13 @@ def test_every_pair_of_domains_has_a_schedule_for_it(name):
 def test_a_crop_is_at_most_the_image():
     assert crop_of(Translator(crop=(452, 452)), (240, 512)) == (240, 452)
     assert [size_of(Translator(width=width), (240, 320)) for width in (160, 1024)] == [(120, 160), (240, 320)]
+
+
+def test_large_crops_have_more_blocks_unless_the_settings_say_how_many():
+    sizes = [Translator(crop=crop) for crop in ((128, 128), (128, 160), (452, 452))]
+    assert [blocks_of(each, (240, 320)) for each in sizes] == [6, 9, 9]
+    assert blocks_of(Translator(), (96, 128)) == 6  # the crop is at most the image
+    assert blocks_of(Translator(blocks=4), (240, 320)) == 4
 
 
 def test_it_survives_json():
