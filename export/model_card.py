@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from export.run_metadata import is_all_ours
+from export.run_metadata import foreign_start, is_all_ours
 from training.errors import UserError
 from training.evaluation.formats import markdown_table, number
 from training.evaluation.tables import told_miou
@@ -26,7 +26,8 @@ LIMITS = (
 def write_card(directory: RunDirectory, experiment: Experiment, metadata: ModelMetadata) -> None:
     """(Re)write MODEL_CARD.md of a run, naming every model exported into it so far."""
     files = sorted(directory.path.glob("*.onnx"), key=lambda file: (gives_only_logits(file), file.name))
-    text = model_card(metadata, files, "mit" if is_all_ours(experiment) else "other")
+    ours = is_all_ours(experiment, foreign_start(directory))
+    text = model_card(metadata, files, "mit" if ours else "other")
     write_atomically(directory.path / "MODEL_CARD.md", text.encode())
 
 

@@ -1,7 +1,9 @@
-"""The control of a run: the same training without anything that comes from labels or predictions of the target.
+"""The control of a run: the same training with target labels of weight 0, and without losses that need them.
 
-A gain over the source model says nothing about the labels; a gain over the control does. Pixel contrast is left out as
-a whole, with its part on source pixels: what PGPC gains over its control is what labels and contrast do together.
+A gain over the source model says nothing about the labels; a gain over the control does. Alignment stays, and with it
+the adversarial term of rounds, and so does the order of the images, also where target entropies decide it: the control
+of UPLR trains on the target, though not on its labels. Pixel contrast is left out as a whole, with its part on source
+pixels: what PGPC gains over its control is what labels and contrast do together.
 """
 
 from dataclasses import replace
@@ -22,7 +24,7 @@ def trains_on_target(adaptation: Rounds | Online) -> bool:
 
 
 def control_of(experiment: Experiment) -> Experiment:
-    """The same stages, steps, images and augmentation with target weight 0; alignment stays as it is.
+    """The same stages, steps, images and augmentation with target weight 0; alignment and the adversarial term stay.
 
     Raises:
         UserError: a recipe that learns nothing from the target's labels.

@@ -12,7 +12,7 @@ from training.settings.schedule import Augmentation, Optimizer, Schedule
 TRANSLATION_OPTIMIZER = Optimizer(
     learning_rate=2e-4, weight_decay=0.0, beta_1=0.5, power=1.0, constant_share=0.5
 )  # Adam; the rate falls to 0 in the second half
-SMALL_TRANSLATOR = Translator(channels=16, blocks=6, crop=(128, 128))
+SMALL_TRANSLATOR = Translator(channels=16, crop=(128, 128))
 SMALL_WARM_UP = Schedule(
     steps=900,
     batch_size=12,

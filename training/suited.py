@@ -24,7 +24,7 @@ _HIAST_ON_STREETS = (
 )
 
 _UPLR_ON_STREETS = (
-    "data.schedules.alignment.steps=130",  # per round, of three: the job shall end in 15 minutes
+    "data.schedules.alignment.steps=130",  # per round, of three
     "alignment.sampler.shift=0.6",  # the median ratio of these images, which all show many classes: with 0.2 and 10 one
     "alignment.sampler.slope=20",  # is drawn at most 1.14 times as often as another, which no figure shows
 )
@@ -65,7 +65,8 @@ def _as_adaptsegnet(schedule: str, steps: int) -> tuple[str, ...]:
 # they train on whole images, 1280 and 1024 wide. Of IAST and HIAST no schedule of the discriminator is known.
 _ADAPTSEG_AS_PUBLISHED = ("alignment.discriminator_schedule=poly", *_as_adaptsegnet("alignment", 120_000))
 # UPLR published no schedule. That of AdaptSegNet and BDL, which it builds on: 120,000 steps of alignment, in three
-# rounds, and as many of self-training.
+# rounds, and as many of self-training. The paper's translation is CycleGAN (BDL's images), here it is FDA: CycleGAN
+# (`translation=CycleGan`) takes days on a GPU, and BDL's images are the user's to get (`--translated-root`).
 _UPLR_AS_PUBLISHED = (
     "alignment.discriminator_schedule=poly",
     *_as_adaptsegnet("alignment", 40_000),

@@ -1,11 +1,12 @@
 """FDA: low-frequency amplitudes of a target image in place of a source image's (Yang and Soatto, CVPR 2020, eq. 4).
 
 The Fourier phase of an image carries what is shown where, its low-frequency amplitudes carry light and colours.
-Nothing is trained. Of a target image only these amplitudes are needed, some numbers per image, so each target image is
-read once. SciPy's FFT on one thread took least time beside a training step on two cores: see
+Nothing is trained. Of a target image only these amplitudes are needed, some numbers per image, so as many target images
+as there is memory for are read once. SciPy's FFT on one thread took least time beside a training step on two cores: see
 `tests/benchmarks/fourier.py`.
 """
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -63,7 +64,8 @@ def with_low_amplitudes(image: np.ndarray, amplitudes: np.ndarray) -> np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class PartnerAmplitudes:
-    """Low-frequency amplitudes of the images of a data set at one size, each computed when it is first asked for.
+    """Low-frequency amplitudes of the images of a data set at one size, each computed when it is first asked for, and
+    kept as long as there is room: together at most CACHE_BYTES. Several threads may ask.
 
     Attributes:
         dataset: the target.
@@ -75,6 +77,7 @@ class PartnerAmplitudes:
     size: tuple[int, int]
     width: int
     _known: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def image(self, index: int) -> np.ndarray:
         """uint8 [h, w, 3]; raises UserError naming a damaged file."""
@@ -89,8 +92,9 @@ class PartnerAmplitudes:
         found = self._known.get(index)
         if found is None:
             found = low_amplitudes(self.image(index).astype(np.float32), self.width)
-            if found.nbytes * len(self.dataset) < CACHE_BYTES:
-                self._known[index] = found
+            with self._lock:
+                if found.nbytes * (len(self._known) + 1) <= CACHE_BYTES:
+                    self._known[index] = found
         outside = self.width - width
         return found[outside : outside + 2 * width + 1, : width + 1]
 

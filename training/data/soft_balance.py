@@ -8,8 +8,8 @@ N_c(x): amount of class c in image x, N_c: in all images. With the exponent l, o
 3. r(x) = p(x) / max p. The published formula lacks this step: with pixels p(x) is at most 1e-3, so that step 4 would
    give all images the same rate.
 4. rate(x) = 0.1 + 1 / (1 + exp(-slope (r(x) - shift))): above 0.1 and below 1.1, so no image is left out. Where all
-   images show many classes, all ratios are far above the paper's shift of 0.2, and all rates alike: their median tells
-   the images apart.
+   images show many classes, all ratios are far above the default shift of 0.2 (Distribution-Balanced Loss, ECCV 2020;
+   the paper states the constant 0.1 alone), and all rates alike: their median tells the images apart.
 5. q(x) = rate(x) / sum of all rates: the probability of x at each draw, with replacement.
 """
 

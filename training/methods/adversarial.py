@@ -19,8 +19,9 @@ import tensorflow as tf
 
 from models.replicas import over_replicas
 from training.losses import DOMAIN_LOSSES, discriminator_loss, self_information
+from training.methods.mean_teacher import MeanTeacherTraining
 from training.methods.method import Method
-from training.methods.self_training import SoftLabeller
+from training.methods.self_training import SelfTraining
 from training.methods.step import Step, predict_together
 from training.methods.terms import AdversarialTerm
 
@@ -41,6 +42,7 @@ class AdversarialTraining(Method):
         weight: of the adversarial term.
         keep_optimizer: the segmenter's optimiser lasts too: for a training that is cut into stages.
         keep_discriminator_optimizer: the discriminator's does.
+        others: of the method that a subclass adds the adversarial term to.
 
     Raises:
         ValueError: an unknown input or loss.
@@ -61,11 +63,13 @@ class AdversarialTraining(Method):
         loss_stride: int = 1,
         keep_optimizer: bool = False,
         keep_discriminator_optimizer: bool = True,
+        **others,
     ):
         if discriminator_input not in DISCRIMINATOR_INPUTS:
             names = ", ".join(DISCRIMINATOR_INPUTS)
             raise ValueError(f"no discriminator input {discriminator_input!r}: choose from {names}")
-        super().__init__(network, [*terms, AdversarialTerm(weight, loss)], loss_stride)
+        terms = [*terms, AdversarialTerm(weight, loss)]
+        super().__init__(network=network, terms=terms, loss_stride=loss_stride, **others)
         self.discriminator, self.keep_optimizer = discriminator, keep_optimizer
         self.keep_discriminator_optimizer = keep_discriminator_optimizer
         self.as_map, self.domain_loss = DISCRIMINATOR_INPUTS[discriminator_input], DOMAIN_LOSSES[loss]
@@ -79,12 +83,12 @@ class AdversarialTraining(Method):
 
     @property
     def networks(self) -> list[keras.Model]:
-        return [self.network, self.discriminator]
+        return [*super().networks, self.discriminator]
 
     @property
     def descended_variables(self) -> list:
         """The segmenter's, then the discriminator's."""
-        return [*self.trained_variables, *self.discriminator.trainable_variables]
+        return [*super().descended_variables, *self.discriminator.trainable_variables]
 
     @property
     def resumable_variables(self) -> list:
@@ -101,10 +105,15 @@ class AdversarialTraining(Method):
             **({"discriminator_optimizer": other.variables} if self.keep_discriminator_optimizer else {}),
         }
 
+    def views(self, batch) -> Step:
+        """The forward pass that the discriminator's scores are added to."""
+        return predict_together(self.seen, batch["source"], batch["target"], self.loss_stride, self.needs)
+
     def forward(self, batch) -> Step:
-        step = predict_together(self.seen, batch["source"], batch["target"], self.loss_stride, self.needs)
+        step = self.views(batch)
         source_map = tf.stop_gradient(self.as_map(step.source.logits))
-        return Step(
+        return replace(
+            step,
             source=replace(step.source, scores=self.discriminator(source_map)),
             target=replace(step.target, scores=self.discriminator(self.as_map(step.target.logits))),
         )
@@ -129,23 +138,23 @@ class AdversarialTraining(Method):
         self.discriminator_optimizer.apply(over_replicas(gradients[count:]), self.discriminator.trainable_variables)
 
 
-class AdversarialSelfTraining(AdversarialTraining):
+class AdversarialSelfTraining(AdversarialTraining, SelfTraining):
     """A round of self-training that keeps the adversarial term (BDL, CVPR 2019; UPLR): the target has pseudo-labels.
 
-    Batches as `AdversarialTraining`; LRENT's target has "weak" too, as in `SelfTraining`.
-
-    Args:
-        soft_labeller: of LRENT.
-        others: as in `AdversarialTraining`.
+    Batches and arguments of both. With ClassMix the discriminator scores the maps of the mixed images as the target's.
     """
 
     title = "self-training with the adversarial term"
-    provides = AdversarialTraining.provides | frozenset({"pseudo_labels", "soft_label"})
+    provides = AdversarialTraining.provides | SelfTraining.provides
+    views = SelfTraining.forward
 
-    def __init__(self, *arguments, soft_labeller: SoftLabeller | None = None, **others):
-        super().__init__(*arguments, **others)
-        self.soft_labeller = soft_labeller
 
-    def forward(self, batch) -> Step:
-        step = super().forward(batch)
-        return step if self.soft_labeller is None else self.soft_labeller.added_to(step, batch)
+class AdversarialMeanTeacher(AdversarialTraining, MeanTeacherTraining):
+    """A round with a mean teacher that keeps the adversarial term: the maps are the student's, of the strong view.
+
+    Batches and arguments of both; "source" is not left out.
+    """
+
+    title = "self-training with a mean teacher and the adversarial term"
+    provides = AdversarialTraining.provides | MeanTeacherTraining.provides
+    views = MeanTeacherTraining.forward

@@ -15,13 +15,14 @@ rule, the least confidence kept or null, weights, means and variances of the mod
 pixels, images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
 from training.distribution.shares import Workers
+from training.distribution.threads import in_order
 from training.probability_maps.entropy import Uncertainty, measure_uncertainty, uncertainty
 from training.pseudo_labels.selector import (
     IGNORE,
@@ -194,11 +195,10 @@ class EntropyMixtureSelector(Selector):
         # 1. Histograms; with the scope "image" also how many images have two modes of their own, per class.
         histograms = None if workers is None else ClassHistograms(workers.classes)
         own_modes: np.ndarray | int = 0
-        for classes, found in measure_uncertainty(maps()):
+        for classes, found, own in self._measured(maps):
             histograms = histograms or ClassHistograms(classes)
             histograms.add(found)
-            if self.scope == "image":
-                own_modes = own_modes + np.array([rule.rule in BY_MODES for rule in self._rules_of(found, classes)])
+            own_modes = own_modes + own
         # 2. Those of all workers.
         if histograms is not None and workers is not None:
             histograms.add_up(workers)
@@ -210,6 +210,17 @@ class EntropyMixtureSelector(Selector):
         cuts = np.array([rule.cut for rule in rules])
         own = np.array(own_modes, np.int64) if self.scope == "image" else None
         return EntropyMixtureFitted(self, cuts, histograms.pixels, histograms.images, rules, histograms, own)
+
+    def _measured(self, maps: Maps) -> Iterator[tuple[int, Uncertainty, np.ndarray | int]]:
+        """Of each image the number of classes, the uncertainty, and with the scope "image" which classes have two modes
+        there, bool [c]; they are fitted on a few threads, for that takes longer than to count."""
+
+        def with_own_modes(classes: int, found: Uncertainty) -> tuple[int, Uncertainty, np.ndarray]:
+            return classes, found, np.array([rule.rule in BY_MODES for rule in self._rules_of(found, classes)])
+
+        if self.scope == "image":
+            return in_order(with_own_modes, measure_uncertainty(maps()))
+        return ((classes, found, 0) for classes, found in measure_uncertainty(maps()))
 
     def class_rules(self, histograms: ClassHistograms) -> tuple[ClassRule, ...]:
         """The rule of each class for the pixels that were counted."""

@@ -18,7 +18,7 @@ checkpoints/        of each finished stage NAME (see `training/stages/plan.py`)
                     of the stage under way
                       partial/NAME-STEP.npz     all that moves, and the seconds so far, at the last two checkpoints
                       partial.sha256            their digests
-                      partial.entropies.npy     what the draws of soft-balance sampling follow
+                      partial.entropies-NAME.npy  what the draws of soft-balance sampling follow
 spatial_prior.npy   counted in round 1
 class_counts_*.npy  labelled pixels of each image and class, for rare class and soft-balance sampling
 pseudo_labels/      round_N/*.png with manifest.json
@@ -33,7 +33,8 @@ and a stage is finished when state.json says so, after its files and their diges
 
 1. takes the lock, refuses a live run and a changed recipe, and says if another version began the run;
 2. removes half-written files, and checks the digests of the finished stages: at the first damaged file it goes back to
-   the stage before and says so;
+   the stage before and says so; images in translated/ that are lost are made again, where a stage still needs them, and
+   cost no stage unless they become others than they were;
 3. loads the last finished stage and begins the next one again, up to training: labels are made anew, from the same
    weights;
 4. training goes on from the last sound partial checkpoint (`checkpoint.py`), and metrics.csv loses the rows after it.
@@ -185,8 +186,15 @@ class RunDirectory:
 
     @property
     def warm_start(self) -> dict[str, str | None] | None:
-        """What `--warm-start` asked for: {"path", "pixels"}, see `warm_start.py`; None without one."""
-        return self.read_json("recipe.json").get("warm_start")
+        """What `--warm-start` asked for: {"path", "pixels"}, see `warm_start.py`; None without one.
+
+        Raises:
+            UserError: recipe.json has something else there.
+        """
+        start = self.read_json("recipe.json").get("warm_start")
+        if start is None or (isinstance(start, dict) and isinstance(start.get("path"), str)):
+            return start
+        raise UserError(f"{self.path / 'recipe.json'} does not tell what the run started from: start a new run")
 
     def weights(self, stage: str) -> Path:
         return self.checkpoints / f"{stage}.weights.h5"
@@ -265,6 +273,14 @@ class RunDirectory:
         self.write_json(STATE_BEFORE, state)
         state["stages"][name] = {**figures, "digests": digest_of(self.digests(name))}
         self.write_state(state)
+        self.remove_partials()
+
+    def unfinish(self, stage: str) -> None:
+        """Make a finished stage and those after it unfinished; their files stay."""
+        state = self._state()
+        names = list(state["stages"])
+        kept = names[: names.index(stage)]
+        self.write_state({**state, "stages": {name: state["stages"][name] for name in kept}})
         self.remove_partials()
 
     def partial_entropies(self, stage: str) -> Path:

@@ -142,16 +142,26 @@ def flat_settings(value: Experiment | dict, place: str = "") -> dict[str, object
 
 
 def mend(directory: RunDirectory, state: dict) -> None:
-    """Bring the directory to its last whole stage, and say what was damaged."""
+    """Bring the directory to its last whole stage, and say what was damaged.
+
+    Of a stage that has lost nothing but translated images they are removed, and it stays finished: the run makes them
+    again where it needs them.
+    """
     remove_leftovers(directory.path)
     if state["version"] != VERSION:
         _warn(f"{directory.path} was begun by StreetShift {state['version']}", f"version {VERSION} goes on with it")
     for stage, figures in state["stages"].items():
-        name = damaged_file(directory, stage, figures)
-        if name is not None:
-            _warn(f"{directory.path / name} is damaged or missing", f"{stage} and what follows it are done again")
+        damaged = [directory.path / name for name in damaged_files(directory, stage, figures)]
+        lost = next((path for path in damaged if path.parent != directory.translated), None)
+        if lost is not None:
+            _warn(f"{lost} is damaged or missing", f"{stage} and what follows it are done again")
             go_back(directory, state, stage)
             return
+        if damaged:
+            more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+            _warn(f"{damaged[0]}{more} damaged or missing", "made again if a stage is left that needs it")
+        for path in damaged:
+            path.unlink(missing_ok=True)
     if directory.partial_stage in (None, *state["stages"]):
         directory.remove_partials()
 
@@ -184,13 +194,14 @@ def _state(directory: RunDirectory, name: str) -> dict | None:
         return None
 
 
-def damaged_file(directory: RunDirectory, stage: str, figures: dict) -> str | None:
-    """The first file of a finished stage that is missing or not as it was, relative to the run; None if all is well."""
+def damaged_files(directory: RunDirectory, stage: str, figures: dict) -> list[str]:
+    """The files of a finished stage that are missing or not as they were, relative to the run; the list of their
+    digests alone if that is."""
     listing = directory.digests(stage)
     if not is_sound(listing, figures["digests"]):
-        return listing.relative_to(directory.path).as_posix()
+        return [listing.relative_to(directory.path).as_posix()]
     listed = read_digests(listing).items()
-    return next((name for name, digest in listed if not is_sound(directory.path / name, digest)), None)
+    return [name for name, digest in listed if not is_sound(directory.path / name, digest)]
 
 
 def go_back(directory: RunDirectory, state: dict, stage: str) -> None:
@@ -198,12 +209,10 @@ def go_back(directory: RunDirectory, state: dict, stage: str) -> None:
 
     Translated images that are whole stay: each is made by itself, so the stage makes the others alone.
     """
-    names, listing = list(state["stages"]), directory.digests(stage)
-    kept = names[: names.index(stage)]
+    listing = directory.digests(stage)
     listed = {directory.path / name: digest for name, digest in read_digests(listing).items() if is_inside(name)}
     trusted = is_sound(listing, state["stages"][stage]["digests"])
-    directory.write_state({**state, "stages": {name: state["stages"][name] for name in kept}})
-    directory.remove_partials()
+    directory.unfinish(stage)
     for path in [*directory.files_of(stage), *listed, listing]:
         if not (trusted and path.parent == directory.translated and is_sound(path, listed[path])):
             path.unlink(missing_ok=True)

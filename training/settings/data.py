@@ -13,12 +13,12 @@ from training.settings.schedule import Schedule
 class Translator:
     """Sizes of CycleGAN's networks, of the images that they translate and of the crops that they learn from.
 
-    Published: 64 channels, 6 blocks for images of 128 x 128, 9 for larger ones; BDL translates images that are 1024
-    wide, and crops 452 x 452 of them.
+    Published: 64 channels; BDL translates images that are 1024 wide, and crops 452 x 452 of them. `blocks`: of a
+    generator; None = as published 6 for crops of up to 128 pixels, 9 for larger ones.
     """
 
     channels: Annotated[int, Interval(ge=1, le=1024)] = 64  # of the first convolution of generators and discriminators
-    blocks: Annotated[int, Interval(ge=1, le=64)] = 9
+    blocks: Annotated[int, Interval(ge=1, le=64)] | None = None
     crop: tuple[Side, Side] = (452, 452)  # height, width; at most the size of the images
     width: Side | None = (
         None  # that images are brought to, at their height to width; None: the data's width, which is the maximum

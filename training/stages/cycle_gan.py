@@ -10,7 +10,8 @@ Order of the stages:
   With `translation.warm_up=False` (DRSL) the recipe goes on with the first one.
 * Without the term: CycleGAN, translation, then the warm-up, as with every other translation.
 
-Training and translation are two stages: lost images are made again without training.
+Training and translation are two stages: lost images are made again without training. A resumed run makes them where a
+stage is left that is shown the source; the stages after the translation stay unless the images become others.
 """
 
 import shutil
@@ -36,6 +37,7 @@ from training.methods.cycle_gan import CycleGanTraining, TranslatorNetworks
 from training.methods.optimizers import build_optimizer
 from training.progress import Meter, console
 from training.run_directory.checkpoint import load_lasting
+from training.run_directory.digests import digests_of, read_digests
 from training.settings.data import Data
 from training.settings.data import Translator as Sizes
 from training.settings.experiment import Experiment
@@ -50,6 +52,7 @@ from training.stages.warm_up import translated_warm_up
 NAME = "cycle_gan"
 STREAMS = 900  # keeps the streams of the translators apart from those of other stages
 EXAMPLES = 6
+SMALL_CROP = 128  # pixels in height and width, of which 6 blocks are enough (CycleGAN, ICCV 2017)
 TITLES = ("source", "translated", "reconstruction", "a photo of the target")
 
 
@@ -105,11 +108,12 @@ class CycleGanStage(Stage):
         size = size_of(self.sizes, run.size)
         crop = crop_of(self.sizes, size)
         of_images = f"crops of {crop[0]}x{crop[1]} of images of {size[0]}x{size[1]}"
-        console.print(f"CycleGAN: {schedule.steps} steps on {of_images}", style="bold")
+        blocks = blocks_of(self.sizes, size)
+        console.print(f"CycleGAN of {blocks} blocks: {schedule.steps} steps on {of_images}", style="bold")
         # 1. Images of an earlier training, which was damaged, are of no use.
         on_chief(lambda: shutil.rmtree(run.directory.translated, ignore_errors=True))
         # 2. Training.
-        networks = TranslatorNetworks(**generators(self.sizes, seed), **discriminators(self.sizes, seed))
+        networks = TranslatorNetworks(**generators(self.sizes, size, seed), **discriminators(self.sizes, seed))
         segmenter = run.network if self.settings.needs_segmenter else None
         method = CycleGanTraining(networks, self.settings, crop, seed, segmenter)
         crops = crops_of(data, schedule)
@@ -136,15 +140,30 @@ class TranslatingStage(Stage):
     sizes: Sizes
 
     def run(self, run: Run) -> dict:
+        directory, size = run.directory, size_of(self.sizes, run.size)
+        to_target, to_source = self._translate(run)
+        examples = _examples(run, size, to_target, to_source)
+        on_chief(lambda: write_translation(directory.translation_picture, examples, TITLES))
+        return {}
+
+    def restored(self, run: Run) -> bool:
+        directory, files = run.directory, self.files(run)
+        lost = on_chief(lambda: [path for path in files if path.parent == directory.translated and not path.is_file()])
+        if not lost:
+            return True
+        self._translate(run)
+        were, now = read_digests(directory.digests(self.name)), on_chief(lambda: digests_of(directory.path, lost))
+        return now.items() <= were.items()
+
+    def _translate(self, run: Run) -> tuple[Callable, Callable]:
+        """Make the images that are not there; both translators, see `translating`."""
         directory, source, size = run.directory, run.domains.source, size_of(self.sizes, run.size)
-        networks = generators(self.sizes, run.experiment.seed)
+        networks = generators(self.sizes, size, run.experiment.seed)
         load_lasting(directory.lasting(NAME), {name: network.weights for name, network in networks.items()})
         to_target, to_source = (translating(networks[name]) for name in ("to_target", "to_source"))
         console.print(f"Translation of the source: {len(source)} images of {size[0]}x{size[1]}", style="bold")
         translate(source, size, to_target, directory.translated)
-        examples = _examples(run, size, to_target, to_source)
-        on_chief(lambda: write_translation(directory.translation_picture, examples, TITLES))
-        return {}
+        return to_target, to_source
 
     def files(self, run: Run) -> list[Path]:
         folder = run.directory.translated
@@ -168,10 +187,15 @@ def crops_of(data: Data, schedule: Schedule) -> SampleAugmentation:
     return replace(augmentation_of(schedule, data), crop=crop)
 
 
-def generators(sizes: Sizes, seed: int) -> dict:
-    """The generators by their names in `TranslatorNetworks`; they start at random."""
-    names = ("to_target", "to_source")
-    return {name: build_generator(sizes.channels, sizes.blocks, 4 * seed + n) for n, name in enumerate(names)}
+def blocks_of(sizes: Sizes, size: tuple[int, int]) -> int:
+    """How many blocks a generator has, for images of `size` (see `size_of`); where it is left open as published."""
+    return sizes.blocks or (6 if max(crop_of(sizes, size)) <= SMALL_CROP else 9)
+
+
+def generators(sizes: Sizes, size: tuple[int, int], seed: int) -> dict:
+    """The generators by their names in `TranslatorNetworks`, for images of `size`; they start at random."""
+    names, blocks = ("to_target", "to_source"), blocks_of(sizes, size)
+    return {name: build_generator(sizes.channels, blocks, 4 * seed + n) for n, name in enumerate(names)}
 
 
 def discriminators(sizes: Sizes, seed: int) -> dict:

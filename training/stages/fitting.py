@@ -4,7 +4,7 @@ One loop for one device and for many (Keras' `fit` cannot train on several machi
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -86,6 +86,7 @@ def train_stage(
     head,
     seed: int,
     lasting: Path | None = None,
+    groups: Collection[str] | None = None,
     part: Part | None = None,
     setting: str = "data.schedules.STAGE",
     before_steps: Mapping[int, Callable[[], None]] | None = None,
@@ -101,7 +102,8 @@ def train_stage(
         head: variables that learn with the head's multiple of the learning rate.
         seed: of the run; the noise of dropout is a function of it, the name of the stage (of a part: of the whole) and
             the step.
-        lasting: file of the variables that a stage before has kept for this one.
+        lasting: file of the variables that a stage before has kept for this one; groups: their names, None = all of
+            the method's.
         part: which of the schedule's steps this stage makes; None = all.
         setting: where the schedule stands in the settings, for what is said about memory.
         before_steps: what is done before some of the schedule's steps, where they are made: variables of the method may
@@ -122,7 +124,8 @@ def train_stage(
     for number, network in enumerate(method.networks):
         restart_generators(network, seed, crc32(part.whole.encode()), number)
     if lasting is not None:
-        load_lasting(lasting, method.lasting_variables)
+        kept = method.lasting_variables
+        load_lasting(lasting, {name: kept[name] for name in (kept if groups is None else groups)})
     first_step = max(part.first, load_partial(directory, method, name))
     forget_metrics_after(directory.metrics, directory.stages, name, first_step)
     if first_step < part.last:

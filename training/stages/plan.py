@@ -39,6 +39,7 @@ from training.stages.report import report_run
 from training.stages.stage import JUDGED, Run, Stage, trains_statistics
 from training.stages.statistics import StatisticsStage
 from training.stages.streams import augmentation_of, refuse_augmentation
+from training.stages.translation import shows_source
 from training.stages.warm_start import warm_start_of
 
 
@@ -152,6 +153,9 @@ def _carry_out_all(run: Run) -> None:
             if reason is not None:
                 console.print(reason)
                 continue
+            if shows_source(stage) and not _restored(run):
+                _carry_out_all(run)
+                return
             with out_of_memory_said(lambda: out_of_memory_predicting(images_at_once(run.size), run.size)):
                 _carry_out(run, stage)  # what its training needs is said where it trains
         verdict = run.directory.stages[stage.name].get("verdict")
@@ -163,6 +167,22 @@ def _carry_out_all(run: Run) -> None:
             break
         if collapses:
             console.print(f"The watch waits: {stage.title}: {verdict['sentence']}", style="bold red")
+
+
+def _restored(run: Run) -> bool:
+    """Does the next stage find the files of the finished ones as they were made, lost translated images made again?
+
+    Where they have become others, their stage and those after it are unfinished afterwards.
+    """
+    changed = next((each for each in run.plan if each.name in run.directory.stages and not each.restored(run)), None)
+    if changed is not None:
+        console.print(
+            f"What was lost of {changed.name} and made again is not as it was (other versions or another machine?): "
+            "what follows it is done again",
+            style="yellow",
+        )
+        on_chief(lambda: run.directory.unfinish(changed.name))
+    return changed is None
 
 
 def _carry_out(run: Run, stage: Stage) -> None:

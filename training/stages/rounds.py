@@ -21,6 +21,7 @@ from training.distribution.shares import Share
 from training.distribution.workers import on_chief
 from training.errors import UserError
 from training.evaluation.panels import write_pasting
+from training.methods.adversarial import AdversarialMeanTeacher, AdversarialSelfTraining
 from training.methods.block_mask import BlockMasker
 from training.methods.class_mix import ClassMixer
 from training.methods.mean_teacher import MeanTeacherTraining, decay_of, teacher_of
@@ -29,9 +30,7 @@ from training.methods.mixture import mixture_terms
 from training.methods.online_labels import ImageWeights
 from training.methods.self_training import SelfTraining, SoftLabeller
 from training.methods.terms import CrossEntropyTerm, SoftCrossEntropyTerm, TermContext, terms_of
-from training.prediction.label_images import (
-    LabelledImages,
-)
+from training.prediction.label_images import LabelledImages
 from training.progress import console
 from training.pseudo_labels import build_selector, portion_at, selector_class
 from training.settings.data import Data
@@ -40,7 +39,7 @@ from training.settings.sampling import CopyPaste, SourceShare
 from training.settings.schedule import Schedule
 from training.settings.stages import Rounds
 from training.settings.teacher import ImageConfidence
-from training.stages.adversarial_rounds import adversarial_round, check_adversarial
+from training.stages.adversarial_rounds import adversary_in
 from training.stages.balanced_orders import kept_order
 from training.stages.fitting import train_stage
 from training.stages.modes_report import ModesReport
@@ -53,15 +52,15 @@ from training.stages.streams import augmentation_of, source_stream, stream_of
 def stages(part: Rounds, experiment: Experiment) -> tuple[Stage, ...]:
     """One stage per round: the recipe's number, or the fewer that the data allow."""
     count, schedule = experiment.data.rounds_of(part.rounds), experiment.data.schedules["rounds"]
-    share, learns = source_share_of(part, experiment.data), trains_on_target(part)
+    share = source_share_of(part, experiment.data)
     return tuple(
         RoundStage(
             name=f"round_{number}",
             title=f"Round {number}",
             phrase=f"of round {number} of {count}",
             schedule=_schedule_of_round(schedule, part, number),
-            way="by self-training" if learns else "by rounds with target labels of weight 0",
-            trains_on_target=learns,
+            way=_way_of(part),
+            trains_on_target=trains_on_target(part),
             ends_run=1,  # the next labels would come from it
             labelled=True,
             settings=part,
@@ -71,6 +70,14 @@ def stages(part: Rounds, experiment: Experiment) -> tuple[Stage, ...]:
         )
         for number in range(1, count + 1)
     )
+
+
+def _way_of(part: Rounds) -> str:
+    """How rounds adapt, for the report: what the adversarial term does alone is no self-training."""
+    if trains_on_target(replace(part, adversarial_term=None)):
+        return "by self-training"
+    term = "" if part.adversarial_term is None else "the adversarial term and "
+    return f"by rounds with {term}target labels of weight 0"
 
 
 def _schedule_of_round(schedule: Schedule, part: Rounds, number: int) -> Schedule:
@@ -118,16 +125,18 @@ class RoundStage(Stage):
                 "adaptation.class_mix pastes source pixels into target images, and no source image takes part in the "
                 "rounds of this recipe: set adaptation.source_share=on or data.keep_source=True"
             )
-        if self.settings.adversarial_term is not None:
-            check_adversarial(self.settings, self.source_share is not None, self.schedule.accumulate)
-            return
-        method = SelfTraining if self.settings.mean_teacher is None else MeanTeacherTraining
+        if self.settings.adversarial_term is not None and self.source_share is None:
+            raise UserError(
+                "adaptation.adversarial_term compares the target's maps with the source's, and no source image takes "
+                "part in the rounds of this recipe: set adaptation.source_share=on, or adaptation.adversarial_term=off"
+            )
         mixture = self.settings.mixture
         if mixture is not None and mixture.consistency and self.source_share is None:
             raise UserError(
                 "adaptation.mixture.consistency compares target pixels with source pixels, and no source image takes "
                 "part in the rounds of this recipe: set adaptation.source_share=on, or adaptation.mixture.consistency=0"
             )
+        method = _method_class(self.settings)
         method.check_terms([*terms_of(self.settings.losses), *mixture_terms(mixture)], self.schedule.accumulate)
 
     def run(self, run: Run) -> dict:
@@ -144,16 +153,13 @@ class RoundStage(Stage):
         # 3. Training.
         set_batch_norm(network, self.schedule.batch_norm)
         context = term_context(run, self.seed_in(run), self.schedule.steps)
-        kept = {"setting": self.setting}
-        if adaptation.adversarial_term is None:
-            method = round_method(network, adaptation, data, self.schedule.steps, soft, context)
-        else:
-            method, more = adversarial_round(run, self, round_terms(adaptation, True, context), soft)
-            kept |= more
+        adversary, kept = ({}, {}) if adaptation.adversarial_term is None else adversary_in(run, self)
+        method = round_method(network, adaptation, data, self.schedule.steps, soft, context, **adversary)
         modes = ModesReport.begun(run, self, method)
         orders = round_orders(run, self, labelled)
         make_stream = round_streams(run, self, labelled, orders)
         head, seed = head_variables(network), run.experiment.seed
+        kept |= {"setting": self.setting}
         train_stage(method, self.schedule, self.name, make_stream, run.directory, head, seed, **kept)
         # 4. The student is kept and scored as it is; the teacher takes its place as the result.
         drawn = order_figures(orders, run.domains.label_space.names)
@@ -213,30 +219,38 @@ def round_method(
     steps: int,
     soft: SoftLabeller | None,
     context: TermContext | None = None,
+    **adversary,
 ) -> Method:
     """The `train_step` of a round: plain self-training, or with a mean teacher that starts as the student is now.
 
-    context: of the terms; its seed is that of what the step draws, ClassMix' classes and the hidden blocks.
+    context: of the terms; its seed is that of what the step draws, ClassMix' classes and the hidden blocks. adversary:
+    where the round keeps the adversarial term, what `AdversarialTraining` takes for it.
     """
-    terms = round_terms(adaptation, source_share_of(adaptation, data) is not None, context)
-    seed = 0 if context is None else context.seed
-    mix = adaptation.class_mix
-    mixer = None if mix is None else ClassMixer(mix, seed, adaptation.target_weight)
-    if adaptation.mean_teacher is None:
-        return SelfTraining(network, terms, data.loss_stride, soft, mixer)
-    masked = adaptation.losses.masked
-    return MeanTeacherTraining(
-        network,
-        teacher_of(network),
-        terms,
-        decay_of(adaptation.mean_teacher, steps),
-        data.loss_stride,
-        soft,
-        mixer,
-        masker=None if masked is None else BlockMasker(masked, seed),
-        labels=ImageWeights(ImageConfidence(), network.output["logits"].shape[-1]),
-        scales=adaptation.mean_teacher.scales,
-    )
+    seed, mix = 0 if context is None else context.seed, adaptation.class_mix
+    parts = {
+        "terms": round_terms(adaptation, source_share_of(adaptation, data) is not None, context),
+        "loss_stride": data.loss_stride,
+        "soft_labeller": soft,
+        "mixer": None if mix is None else ClassMixer(mix, seed, adaptation.target_weight),
+        **adversary,
+    }
+    if adaptation.mean_teacher is not None:
+        masked = adaptation.losses.masked
+        parts |= {
+            "teacher": teacher_of(network),
+            "decay": decay_of(adaptation.mean_teacher, steps),
+            "masker": None if masked is None else BlockMasker(masked, seed),
+            "labels": ImageWeights(ImageConfidence(), network.output["logits"].shape[-1]),
+            "scales": adaptation.mean_teacher.scales,
+        }
+    return _method_class(adaptation)(network, **parts)
+
+
+def _method_class(adaptation: Rounds) -> type[Method]:
+    kinds = (SelfTraining, MeanTeacherTraining)
+    if adaptation.adversarial_term is not None:
+        kinds = (AdversarialSelfTraining, AdversarialMeanTeacher)
+    return kinds[adaptation.mean_teacher is not None]
 
 
 def soft_labeller(network, labelled: RoundLabels) -> SoftLabeller | None:

@@ -86,6 +86,11 @@ class Stage:
         """
         raise TypeError(f"{type(self).__name__} must define run(run)")
 
+    def restored(self, run: "Run") -> bool:
+        """Make those of its files again that a resumed run may lack although the stage is finished; are they as they
+        were?"""
+        return True
+
     def files(self, run: "Run") -> list:
         """What it has left in the run directory beside the files that every stage leaves."""
         return []

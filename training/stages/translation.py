@@ -56,6 +56,11 @@ def _source_takes_part(experiment: Experiment) -> bool:
     return isinstance(adaptation, Rounds) and source_share_of(adaptation, experiment.data) is not None
 
 
+def shows_source(stage: Stage) -> bool:
+    """Does the stage train on the source?"""
+    return stage.schedule is not None and not (isinstance(stage, RoundStage) and stage.source_share is None)
+
+
 def trained_on_translated(run: Run, stages: dict[str, dict], chosen: str) -> bool:
     """Was the model of the chosen stage trained on translated images, in this stage or an earlier one?
 
@@ -67,7 +72,7 @@ def trained_on_translated(run: Run, stages: dict[str, dict], chosen: str) -> boo
     settings, later = run.experiment.recipe.translation, so_far[so_far.index(TRANSLATION) :]
     translated = {
         run.baseline.name: getattr(settings, "warm_up", True) and "taken_from" not in stages[run.baseline.name],
-        **{each.name: each.source_share is not None for each in run.plan if isinstance(each, RoundStage)},
+        **{each.name: shows_source(each) for each in run.plan if isinstance(each, RoundStage)},
     }
     trained = [each.name for each in run.plan if each.name in later and each.scored and each.schedule is not None]
     return any(translated.get(name, True) for name in trained)

@@ -88,7 +88,7 @@ def open_labeller(start: WarmStart, space: LabelSpace, size: tuple[int, int]) ->
 def _found(
     path: Path, pixels: str | None, experiment: Experiment, space: LabelSpace, baseline: str, labelled: str | None
 ) -> WarmStart:
-    run, stage = (path, "final") if path.is_dir() else _run_around(path)
+    run, stage = (path, "final") if path.is_dir() else run_around(path)
     if run is not None:
         other, trained = RunDirectory.reopen(run)
         if load_label_space(trained.data.label_space).names != space.names:
@@ -149,7 +149,7 @@ def _logit_adjustment_of(other: RunDirectory, trained: Experiment, taken: str) -
     return (other.read_json(STATE).get("warm_start") or {}).get("logit_adjustment", 0.0)
 
 
-def _run_around(path: Path) -> tuple[Path | None, str]:
+def run_around(path: Path) -> tuple[Path | None, str]:
     """The run that exported the file into its directory, and the stage it did that of; `(None, "")` if none."""
     description = path.with_suffix(".json")
     if path.suffix != ".onnx" or not (path.parent / "recipe.json").is_file() or not description.is_file():

@@ -1,5 +1,7 @@
 """FDA: against its definition with the full spectrum, and as the input pipeline calls it."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -155,7 +157,7 @@ def test_alongside_half_of_the_positions_show_the_original_and_the_others_what_t
     assert alongside.change(0, drawn.index(None), original, None) is original
 
 
-def test_each_target_image_is_read_once_where_its_amplitudes_fit_in_memory(target, monkeypatch):
+def test_target_images_are_read_once_as_far_as_their_amplitudes_fit_in_memory(target, monkeypatch):
     read, reads = Dataset.read_image, []
     monkeypatch.setattr(Dataset, "read_image", lambda self, index: reads.append(index) or read(self, index))
     kept, not_kept = exchange(target), exchange(target)
@@ -166,6 +168,12 @@ def test_each_target_image_is_read_once_where_its_amplitudes_fit_in_memory(targe
     for position, expected in enumerate(frames):
         np.testing.assert_array_equal(not_kept.change(0, position, frame(), None), expected)
     assert len(reads) == 30
+    # With room for two of seven, these two are kept.
+    some = exchange(target)
+    monkeypatch.setattr("training.data.fourier.CACHE_BYTES", 2 * kept.partners.of(0, kept.partners.width).nbytes)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda index: some.partners.of(index, 1), list(range(7)) * 2))
+    assert len(some.partners._known) == 2
 
 
 def batches(stream: TrainingStream, *start, **share) -> list[dict[str, np.ndarray]]:

@@ -22,13 +22,14 @@ ROOT = Path(__file__).resolve().parents[3]
 REPLICAS = ROOT / "tests" / "training" / "methods" / "replicas.py"
 METHODS = (
     *("source", "self_training", "mean_teacher", "adversarial"),
-    *("pasted", "online_thresholds", "online_pooled"),
+    *("pasted", "online_thresholds", "online_pooled", "adversarial_pasted"),
 )
 KINDS = ("source", "mean_teacher", "adversarial", "online_thresholds")  # a method of each kind of step
 WHOLE = ("pixel_contrast", "prototype_contrast", "mixture", "cycle_gan")  # which cannot be computed in parts
+COMBINED = ("adversarial_mixture",)  # of these, what two others are together
 
 
-def assert_same_training(file: Path, replicas: int, methods: tuple[str, ...] = METHODS + WHOLE) -> None:
+def assert_same_training(file: Path, replicas: int, methods: tuple[str, ...] = METHODS + WHOLE + COMBINED) -> None:
     """Every method moved, to the same weights, averages and logs as on one device, and equally on every replica."""
     results = np.load(file)
     assert {name.split("/")[0] for name in results} == set(methods)
@@ -48,7 +49,7 @@ def assert_same_training(file: Path, replicas: int, methods: tuple[str, ...] = M
     [
         (1, ("self_training", *KINDS, *WHOLE)),
         (2, KINDS),
-        pytest.param(1, METHODS, marks=pytest.mark.slow),
+        pytest.param(1, METHODS + COMBINED, marks=pytest.mark.slow),
         pytest.param(2, METHODS, marks=pytest.mark.slow),
     ],
 )

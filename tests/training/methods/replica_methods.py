@@ -10,7 +10,7 @@ from models.discriminator import build_discriminator
 from models.translator import build_generator, build_patch_discriminator
 from tests.training.methods.tiny import CLASSES, give_levels, optimizer_for, tiny_network
 from tests.training.methods.tiny_contrast import TINY_SPACE, contrast_method, some_prototype_contrast
-from training.methods.adversarial import AdversarialTraining
+from training.methods.adversarial import AdversarialMeanTeacher, AdversarialSelfTraining, AdversarialTraining
 from training.methods.block_mask import BlockMasker
 from training.methods.class_mix import ClassMixer
 from training.methods.cycle_gan import CycleGanTraining, TranslatorNetworks
@@ -48,6 +48,7 @@ def methods(steps: int, in_parts: bool) -> dict:
     whole = {
         "cycle_gan": (cycle_gan, {"large": True, "steps": 3}),  # in later steps roundings grow tenfold in each
         "mixture": (partial(mixture, steps), {}),
+        "adversarial_mixture": (partial(mixture, steps, adversarial=True), {}),
         "pixel_contrast": (contrast(PixelContrast(grid=4, pixels=100)), {}),
         "prototype_contrast": (contrast(some_prototype_contrast()), {}),
     }
@@ -56,6 +57,7 @@ def methods(steps: int, in_parts: bool) -> dict:
         "self_training": (self_training, {}),
         "mean_teacher": (mean_teacher, {"strong": True}),
         "adversarial": (adversarial, {}),
+        "adversarial_pasted": (adversarial_pasted, {"strong": True}),
         "pasted": (pasted, {"strong": True}),
         "online_thresholds": (online_thresholds, {}),
         "online_pooled": (online_pooled, {}),
@@ -143,6 +145,20 @@ def adversarial(in_parts, accumulate):
     return method
 
 
+def adversary() -> dict:
+    return {"discriminator": build_discriminator(CLASSES, channels=4), "loss": "bce", "weight": 0.5}
+
+
+def adversarial_pasted(in_parts, accumulate):
+    student, terms = network(in_parts), [CrossEntropyTerm("source"), CrossEntropyTerm("target")]
+    terms.append(TeacherConsistencyTerm(0.5))
+    parts = {"teacher": teacher_of(student), "decay": 0.9, "mixer": ClassMixer(ClassMix(), 0), **adversary()}
+    method = AdversarialMeanTeacher(student, terms=terms, **parts)
+    optimizer = optimizer_for(student, 0.2, name="sgd", clip_norm=0.1)
+    method.compile(optimizer=optimizer, accumulate=accumulate, discriminator_optimizer=Adam(0.002))
+    return method
+
+
 def contrast(settings):
     method = contrast_method(settings)
     return lambda accumulate: compiled(method(), accumulate)
@@ -161,16 +177,19 @@ def cycle_gan(accumulate):
     return method
 
 
-def mixture(steps, accumulate):
+def mixture(steps, accumulate, adversarial=False):
     student = network(in_parts=False)
     settings = Mixture(dimension=4, samples=20, consistency=0.5, restart_every=5)
     with pytest.MonkeyPatch.context() as patch:
         give_levels(patch)
         modes = mixture_terms(settings, TermContext(student, TINY_SPACE, 3, steps))
-        method = SelfTraining(student, [CrossEntropyTerm("source"), CrossEntropyTerm("target"), *modes])
+        terms = [CrossEntropyTerm("source"), CrossEntropyTerm("target"), *modes]
+        method = SelfTraining(student, terms)
+        if adversarial:
+            method = AdversarialSelfTraining(student, terms=terms, **adversary())
     head = mixture_head(modes)
     head.start_with(10.0 * np.asarray(head.modes), np.zeros(head.modes.shape[:2]))  # most are far from all samples
     optimizer = build_optimizer(Optimizer("sgd", 0.2, clip_norm=0.1), 1000, [])
     optimizer.build(method.trained_variables)
-    method.compile(optimizer=optimizer)
+    method.compile(optimizer=optimizer, **({"discriminator_optimizer": Adam(0.002)} if adversarial else {}))
     return method

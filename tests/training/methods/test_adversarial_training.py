@@ -1,15 +1,38 @@
 """Two networks, two optimisers, one pass: each update moves its own network, in the right direction."""
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from models.discriminator import build_discriminator
-from tests.training.methods.tiny import CLASSES, assert_weights, batch, compiled, optimizer_for, tiny_network
+from tests.training.methods.tiny import (
+    CLASSES,
+    assert_weights,
+    batch,
+    compiled,
+    give_levels,
+    optimizer_for,
+    tiny_network,
+)
+from tests.training.methods.tiny_contrast import TINY_SPACE
 from training.losses import DOMAIN_LOSSES, discriminator_loss
-from training.methods.adversarial import DISCRIMINATOR_INPUTS, AdversarialSelfTraining, AdversarialTraining
+from training.methods.adversarial import (
+    DISCRIMINATOR_INPUTS,
+    AdversarialMeanTeacher,
+    AdversarialSelfTraining,
+    AdversarialTraining,
+)
+from training.methods.class_mix import ClassMixer
+from training.methods.mean_teacher import MeanTeacherTraining, teacher_of
+from training.methods.mixture import mixture_head, mixture_terms
+from training.methods.optimizers import build_optimizer
 from training.methods.self_training import SelfTraining, SoftLabeller
-from training.methods.terms import CrossEntropyTerm, MinimumEntropyTerm, SoftCrossEntropyTerm
+from training.methods.term import TermContext
+from training.methods.terms import CrossEntropyTerm, MinimumEntropyTerm, SoftCrossEntropyTerm, TeacherConsistencyTerm
+from training.settings.losses import Mixture
+from training.settings.sampling import ClassMix
+from training.settings.schedule import Optimizer
 
 PLAIN = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0}
 
@@ -154,6 +177,93 @@ def test_soft_labels_stand_beside_the_term_in_self_training():
     assert float(found[name]) == pytest.approx(float(expected[name]), rel=1e-5)
     assert float(found["adversarial"]) > 0
     assert_weights(method.network, plain.network.get_weights(), atol=1e-6)  # the term has no weight
+
+
+def mixing():
+    return ClassMixer(ClassMix(), 3)
+
+
+def with_positions(data):
+    """As in rounds: pseudo-labels on a part of the target, a weak view, and places in the stream."""
+    data["target"] |= {"label": batch(100, 0.4)["label"], "weak": 0.5 * data["target"]["image"]}
+    return {name: {**domain, "position": tf.range(4, dtype=tf.int64)} for name, domain in data.items()}
+
+
+def rounds(kind):
+    """By what a round has beside the labels: a maker of its method, with the options of the term or none."""
+    both = [CrossEntropyTerm("source"), CrossEntropyTerm("target", 0.6)]
+
+    def class_mix(network, **adversary):
+        return (AdversarialSelfTraining if adversary else SelfTraining)(
+            network, terms=both, mixer=mixing(), **adversary
+        )
+
+    def mean_teacher(network, **adversary):
+        method = AdversarialMeanTeacher if adversary else MeanTeacherTraining
+        terms = [*both, TeacherConsistencyTerm(0.5)]
+        return method(network, teacher=teacher_of(network), terms=terms, decay=0.9, mixer=mixing(), **adversary)
+
+    def mixture(network, **adversary):
+        with pytest.MonkeyPatch.context() as patch:
+            give_levels(patch)
+            modes = mixture_terms(Mixture(dimension=4, consistency=0.5), TermContext(network, TINY_SPACE, 3, 10))
+            found = (AdversarialSelfTraining if adversary else SelfTraining)(
+                network, terms=[*both, *modes], **adversary
+            )
+        head = mixture_head(modes)
+        head.start_with(np.asarray(head.modes), np.zeros(head.modes.shape[:2]))
+        return found
+
+    return {"class_mix": class_mix, "mean_teacher": mean_teacher, "mixture": mixture}[kind]
+
+
+@pytest.mark.parametrize("kind", ["class_mix", "mean_teacher", "mixture"])
+def test_beside_other_parts_of_a_round_the_gradient_is_the_sum_of_both(kind):
+    data, make, weight = with_positions(domains()), rounds(kind), 0.7
+    adversary = {"discriminator": build_discriminator(CLASSES, channels=4), "loss": "bce", "weight": weight}
+    plain, method = make(tiny_network()), make(tiny_network(), **adversary)
+    for each, more in (
+        (plain, {}),
+        (method, {"discriminator_optimizer": optimizer_for(method.discriminator, **PLAIN)}),
+    ):
+        optimizer = build_optimizer(Optimizer(learning_rate=0.1, **PLAIN), 1000, [])
+        optimizer.build(each.trained_variables)
+        each.compile(optimizer=optimizer, **more)
+    values, gradients = plain.gradients_of_all(data)
+    with tf.GradientTape() as tape:
+        target = plain.prepared(data)["target"]
+        logits = tf.image.resize(plain.network(target["image"], training=True)["logits"], (16, 16))
+        term = DOMAIN_LOSSES["bce"](method.discriminator(tf.nn.softmax(logits)), 0.0)
+    of_term = tape.gradient(term, plain.network.trainable_variables)
+    assert max(float(tf.reduce_max(tf.abs(gradient))) for gradient in of_term) > 1e-4
+    of_term += [0.0] * (len(gradients) - len(of_term))  # the second head's
+    expected = [first + weight * second for first, second in zip(gradients, of_term, strict=True)]
+    found_values, found = method.gradients_of_all(data)
+    for first, second in zip(found, expected, strict=False):  # the discriminator's come after them
+        np.testing.assert_allclose(first, second, atol=2e-6)
+    np.testing.assert_allclose(found_values[:-2], values, rtol=1e-4)
+    assert float(found_values[-2]) == pytest.approx(float(term), rel=1e-4)
+    before = method.discriminator.get_weights()
+    logged = method.train_step(data)
+    assert {"adversarial", "discriminator"} <= set(logged)
+    assert any((old != new).any() for old, new in zip(before, method.discriminator.get_weights(), strict=True))
+    assert "discriminator" in method.lasting_variables
+
+
+def test_the_teacher_follows_the_student_beside_the_term():
+    adversary = {"discriminator": build_discriminator(CLASSES, channels=4), "loss": "bce", "weight": 0.7}
+    method = rounds("mean_teacher")(tiny_network(), **adversary)
+    start = method.network.get_weights()
+    method.compile(
+        optimizer=optimizer_for(method.network, 0.1, **PLAIN),
+        discriminator_optimizer=optimizer_for(method.discriminator, 0.1, **PLAIN),
+    )
+    method.train_step(with_positions(domains()))
+    for taught, old, new in zip(method.result_weights(), start, method.network.get_weights(), strict=True):
+        np.testing.assert_allclose(taught, 0.9 * old + 0.1 * new, atol=1e-6)
+    assert {"student", "discriminator"} <= set(method.lasting_variables)
+    states = {id(variable) for variable in method.resumable_variables}
+    assert states >= {id(weight) for model in (method.teacher, method.discriminator) for weight in model.weights}
 
 
 def test_metrics_and_minimum_entropy():

@@ -1,6 +1,7 @@
 """The selector of UPLR: its rules, what it falls back to, and that neither workers nor JSON change a label."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -195,6 +196,15 @@ def test_each_image_by_its_own_modes():
     of_all = EntropyMixtureSelector().fit(lambda: [first, second, small])
     np.testing.assert_array_equal(fitted.label(small), of_all.label(small))
     assert selector.describe() == "entropy_mixture, per image"
+
+
+def test_the_modes_of_an_image_are_fitted_beside_the_thread_that_counts(monkeypatch):
+    fitted, rules_of = [], EntropyMixtureSelector._rules_of
+    noted = lambda *given: fitted.append(threading.current_thread()) or rules_of(*given)  # noqa: E731
+    monkeypatch.setattr(EntropyMixtureSelector, "_rules_of", noted)
+    EntropyMixtureSelector(scope="image").fit(lambda: [two_groups(seed)[0] for seed in range(3)])
+    assert len(fitted) == 3
+    assert threading.current_thread() not in fitted
 
 
 def test_memory_does_not_grow_with_the_images():

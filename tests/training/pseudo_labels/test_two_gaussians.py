@@ -20,7 +20,7 @@ FAR = mixture([0.5, 0.5], [0.0, 1.0], [1.0, 1.0])
 
 
 def shares(two: TwoGaussians, values) -> np.ndarray:
-    """Probability of the first component at each value."""
+    """Probability of the first component at each value; the second has the rest."""
     joint = np.exp(two.log_joint(np.array(values, float)))
     return joint[0] / joint.sum(axis=0)
 
@@ -66,7 +66,8 @@ def test_five_values_fall_into_their_two_groups():
 
 
 # What GaussianMixture(2, covariance_type="spherical", reg_covar=1e-6, max_iter=200, tol=1e-5) of scikit-learn 1.9.1
-# finds from the same start: weights, means, variances, from the bins' centres and from the values themselves.
+# finds from the start that the bins' centres give: weights, means, variances, from the centres and from the values
+# themselves, and of the latter the rows of predict_proba at three values.
 SAMPLES = {"road": (1.2, 30, 3000, 2, 3, 1500), "pole": (3, 9, 900, 6, 4, 2100), "wide": (2, 5, 2500, 2, 2, 500)}
 OF_CENTRES = {
     "road": ([0.6161979511143183, 0.38380204888568176], [0.03270848228729875, 0.3616859361708489],
@@ -86,19 +87,39 @@ OF_VALUES = {
 }  # fmt: skip
 
 
+PREDICTED_AT = (0.05, 0.2, 0.4)
+PREDICTED = {
+    "road": [[0.9696716379177681, 0.030328362082232063], [1.4587971158113755e-09, 0.9999999985412029],
+             [2.774180192819981e-48, 1.0]],
+    "pole": [[0.9974454093796803, 0.0025545906203197468], [0.9773884396567039, 0.02261156034329611],
+             [0.38864709791976004, 0.61135290208024]],
+    "wide": [[0.8744751691518582, 0.12552483084814178], [0.8353659798749002, 0.1646340201250998],
+             [0.19508802022953659, 0.8049119797704634]],
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_histogram_gives_what_scikit_learn_finds_in_the_sample(name):
-    """To 1e-10 where the values are the bins' centres; else to 2e-5: 4096 bins move each value by 1.2e-4 at most."""
+    """From the centres to 1e-10, from the values to 1e-6; a histogram and the values themselves differ by 2e-5 at
+    most: 4096 bins move each value by 1.2e-4 at most."""
     first, second, many, third, fourth, few = SAMPLES[name]
     parts = ((first, second, many), (third, fourth, few))
     sample = np.concatenate([beta.ppf((np.arange(count) + 0.5) / count, *shape) for *shape, count in parts])
     counts = np.bincount((sample * BINS).astype(int), minlength=BINS)
     filled = np.flatnonzero(counts)
     values, counts = (filled + 0.5) / BINS, counts[filled].astype(float)
-    found = fit(values, counts, starting_point(values, counts, 0.2, 1e-6), 200, 1e-5, 1e-6)
-    for expected, tolerance in ((OF_CENTRES[name], 1e-10), (OF_VALUES[name], 2e-5)):
-        for ours, theirs in zip((found.weights, found.means, found.variances), expected, strict=True):
-            np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)
+    start = starting_point(values, counts, 0.2, 1e-6)
+    found = fit(values, counts, start, 200, 1e-5, 1e-6)
+    of_values = fit(np.sort(sample), np.ones(len(sample)), start, 200, 1e-5, 1e-6)
+    for ours, theirs, tolerance in (
+        (found, OF_CENTRES[name], 1e-10),
+        (found, OF_VALUES[name], 2e-5),
+        (of_values, OF_VALUES[name], 1e-6),
+    ):
+        for mine, expected in zip((ours.weights, ours.means, ours.variances), theirs, strict=True):
+            np.testing.assert_allclose(mine, expected, rtol=0, atol=tolerance)
+    predicted = np.stack([shares(of_values, PREDICTED_AT), 1 - shares(of_values, PREDICTED_AT)], axis=1)
+    np.testing.assert_allclose(predicted, PREDICTED[name], rtol=0, atol=1e-6)
 
 
 def test_the_density_is_that_of_scipy():

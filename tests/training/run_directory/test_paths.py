@@ -128,22 +128,23 @@ def test_a_damaged_file_is_named_and_the_stage_before_it_is_the_last(run, capsys
 
 
 @pytest.mark.parametrize(
-    ("damaged", "stay"),
+    ("damaged", "stay", "finished"),
     [
-        ("translated/b.png", ["a.png", "c.png"]),
-        ("checkpoints/translation.watch.npz", ["a.png", "b.png", "c.png"]),
-        ("checkpoints/translation.sha256", []),  # nobody knows which are whole
+        ("translated/b.png", ["a.png", "c.png"], [*STAGES, "translation", "later"]),
+        ("checkpoints/translation.watch.npz", ["a.png", "b.png", "c.png"], [*STAGES]),
+        ("checkpoints/translation.sha256", [], [*STAGES]),  # nobody knows which are whole
     ],
 )
-def test_of_translated_images_only_the_damaged_are_removed(run, damaged, stay):
+def test_of_translated_images_only_the_damaged_are_removed_and_cost_no_stage(run, damaged, stay, finished):
     directory = RunDirectory(run)
     images = [directory.translated / name for name in ("a.png", "b.png", "c.png")]
     directory.translated.mkdir()
     for path in [*images, directory.observation("translation")]:
         write_atomically(path, path.name.encode())
     directory.finish_stage("translation", {}, images)
+    directory.finish_stage("later", {})
     (run / damaged).write_bytes((run / damaged).read_bytes()[:-1])
-    assert list(resumed(run).stages) == list(STAGES)
+    assert list(resumed(run).stages) == finished
     assert sorted(path.name for path in directory.translated.iterdir()) == stay
 
 

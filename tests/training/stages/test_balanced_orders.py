@@ -277,11 +277,6 @@ def checked(recipe: str, *settings: str) -> None:
     ("settings", "message"),
     [
         (("uplr", "alignment.rounds=1"), r"sampler\.classes is half, and the first round .* set alignment\.rounds=2"),
-        (("hiast", "adaptation.adversarial_term=on"), r"adversarial_term and adaptation\.mean_teacher cannot be"),
-        (
-            ("cbst", "adaptation.adversarial_term=on", "adaptation.class_mix=on"),
-            r"term and adaptation\.class_mix cannot",
-        ),
         (
             ("iast", "adaptation.adversarial_term=on", "data.keep_source=False"),
             r"no source image takes part .* set adaptation\.source_share=on",
@@ -297,6 +292,11 @@ def test_what_cannot_be_computed_is_refused_in_a_sentence(settings, message):
     with pytest.raises(UserError, match=message) as caught:
         checked(*settings)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("settings", [("hiast",), ("drsl_plus",), ("cbst", "adaptation.class_mix=on")])
+def test_any_recipe_with_rounds_can_keep_the_adversarial_term(settings):
+    checked(*settings, "adaptation.adversarial_term=on")
 
 
 @pytest.mark.parametrize(("classes", "count"), [("half", {19: 10, 16: 8, 11: 6}), ("4", {19: 4}), ("40", {19: 40})])

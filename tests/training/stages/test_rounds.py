@@ -39,3 +39,14 @@ def test_the_source_images_of_a_round_follow_from_the_seed():
     np.testing.assert_array_equal(part_of("lrent", 0, *published), source_subset(1000, 0.03, 0, "random", seed=3))
     for recipe in ("cbst", "lrent"):
         assert set(part_of(recipe, 0)) != set(part_of(recipe, 1))
+
+
+def test_the_adversarial_term_alone_is_not_told_as_self_training():
+    def way(*argv: str) -> str:
+        stages = plan(experiment_of(parse(["--smoke", "--recipe", *argv])))
+        return next(stage.way for stage in stages if stage.name == "round_1")
+
+    assert way("uplr") == way("cbst") == "by self-training"
+    assert way("uplr", "--control") == "by rounds with the adversarial term and target labels of weight 0"
+    assert way("cbst", "--control") == "by rounds with target labels of weight 0"
+    assert way("cbst", "--set", "adaptation.target_weight=0", "adaptation.losses.mrkld=on") == "by self-training"
