@@ -26,7 +26,7 @@ from training.settings.experiment import Experiment
 from training.settings.losses import Mixture
 from training.settings.stages import WarmUp
 from training.stages.fitting import train_stage
-from training.stages.modes import source_figures, start_modes
+from training.stages.modes import source_figures, start_modes, take_modes
 from training.stages.network import initial_network
 from training.stages.orders import counted_files, order_figures, showing, source_order
 from training.stages.stage import Run, Stage, term_context
@@ -92,7 +92,7 @@ class WarmUpStage(Stage):
 
     def run(self, run: Run) -> dict:
         if run.warm_start is not None and run.warm_start.role == "weights":
-            return _take_over(run, run.warm_start)
+            return _take_over(run, run.warm_start, self.mixture)
         figures = _score_labeller(run)  # before the training: a file that cannot be used shall cost nothing
         return {**figures, **self._train(run)}
 
@@ -144,11 +144,13 @@ class TranslatedWarmUpStage(WarmUpStage):
         return self._train(run)
 
 
-def _take_over(run: Run, start: WarmStart) -> dict:
-    """Start from the weights of another run; what the state shall say of it."""
+def _take_over(run: Run, start: WarmStart, mixture: Mixture | None) -> dict:
+    """Start from the weights of another run, and from its second head; what the state shall say of it."""
     place = run.directory.weights(NAME)
     on_chief(lambda: shutil.copyfile(start.file, place))
     run.network.load_weights(place)
+    if start.modes is not None:
+        take_modes(run, mixture, Path(start.modes), run.directory.lasting(NAME))
     return {"taken_from": start.path, "adapted": start.adapted}
 
 

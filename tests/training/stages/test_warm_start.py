@@ -16,6 +16,7 @@ from training import run as run_script
 from training.command_line import experiment_of, parse
 from training.data.classes import LABEL_SPACES
 from training.errors import UserError
+from training.run_directory.checkpoint import save_lasting
 from training.run_directory.paths import RunDirectory
 from training.run_directory.resuming import asked_start
 from training.settings.experiment import Experiment
@@ -132,6 +133,27 @@ def test_a_run_of_the_same_network_gives_its_weights(photos, tmp_path):
     assert not found_start(begun(tmp_path / "b", settings, fresh), settings).adapted
     given_back = fake_run(tmp_path / "given_back", settings, stages=("source", "statistics"))
     assert not found_start(begun(tmp_path / "c", settings, given_back), settings).adapted
+
+
+def test_a_recipe_with_a_second_head_goes_on_with_that_of_the_other_run(photos, tmp_path):
+    head, plain = experiment(photos, "--set", "adaptation.mixture=on"), experiment(photos)
+    other = fake_run(tmp_path / "other", head, stages=("source", "statistics"))
+    kept = RunDirectory(other).lasting("source")
+    save_lasting(kept, {"mixture": [np.zeros(3)]})
+    directory = begun(tmp_path / "a", head, other)
+    found = found_start(directory, head)
+    assert Path(found.modes) == kept
+    assert found_start(directory, head) == found  # as it is recorded
+    kept.write_bytes(b"another")
+    with pytest.raises(UserError, match=r"source\.lasting\.npz has changed since"):
+        found_start(directory, head)
+    kept.unlink()
+    with pytest.raises(UserError, match="is gone"):
+        found_start(directory, head)
+    # Without a head in the recipe, or in the other run, there is nothing to take.
+    assert found_start(begun(tmp_path / "c", head, other), head).modes is None
+    save_lasting(kept, {"mixture": [np.zeros(3)]})
+    assert found_start(begun(tmp_path / "b", plain, other), plain).modes is None
 
 
 def test_a_file_inside_such_a_run_stands_for_the_weights_it_was_exported_from(photos, tmp_path, monkeypatch):
