@@ -128,7 +128,8 @@ class Mixture:
     What the paper does not state: the triplets' margin (RepMet: 0.5), the form of the cross-entropy, whether embeddings
     are of length 1 (RepMet: they are; here too), and whether modes that no samples are near start anew. At length 1 no
     distance is above 2: with the published variance of 0.5 and margins of 1 the losses never come to rest and push all
-    modes of a class to one place. With embeddings of any length the source model had 4 points less on the target.
+    modes of a class to one place. With embeddings of any length the source model had 4 points less on the target. The
+    published pairs of `drsl` have the published values and embeddings of any length (`training/suited.py`).
     """
 
     modes: Annotated[int, Interval(ge=1, le=64)] = 3  # per class
