@@ -121,10 +121,11 @@ ABLATIONS = {
             **{f"consistency {weight}": (f"{_MIXTURE}.consistency={weight}",) for weight in (0.01, 0.1, 0.25)},
             "without ISA": ("translation=off",),
             "domain means": ("adaptation.domain_means=True",),
+            "classifier's map": (f"{_MIXTURE}.level=classifier",),
         },
         hard=("pole", "light", "sign", "person", "fence", "bicycl"),
         common=("data.most_rounds=2",),
-        own=("modes 1", "modes 5"),
+        own=("modes 1", "modes 5", "classifier's map"),
         tables=DRSL_TABLES,
     ),
 }
@@ -178,7 +179,7 @@ def rows_of(ablation: Ablation) -> dict[str, tuple[str, ...]]:
 
 
 def run_of(out: Path, step: str, seed: int) -> Path:
-    name = step.removeprefix("+ ").replace(", ", "-").replace(" ", "-")
+    name = step.removeprefix("+ ").replace("'", "").replace(", ", "-").replace(" ", "-")
     return out / f"{name}-{seed}"
 
 

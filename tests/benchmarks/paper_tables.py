@@ -46,8 +46,9 @@ DRSL_TABLES: dict[str, PaperTable] = {
     ),
     "choices": PaperTable(
         "what the paper leaves open",
-        {DRSL: None, "domain means": None},
-        "domain means: a mean of the cross-entropy for each domain, not one over both.",
+        {DRSL: None, "domain means": None, "classifier's map": None},
+        "domain means: a mean of the cross-entropy for each domain, not one over both. classifier's map: both heads "
+        "see one map, as in DeepLab-v2; elsewhere the second head sees the encoder's last one.",
     ),
 }
 """By the number of the table in the paper; the last two are not in it. Table 7 is `label_table`."""

@@ -133,6 +133,8 @@ class Mixture:
     """
 
     modes: Annotated[int, Interval(ge=1, le=64)] = 3  # per class
+    level: Literal["last", "classifier"] = "last"  # what is embedded: the encoder's last map, or the one that the
+    # segmentation head's classifier sees, which in DeepLab-v2 is the same
     dimension: Annotated[int, Interval(ge=2, le=4096)] | None = None  # of embeddings; None: 256, of `compact` 64
     samples: Annotated[int, Interval(ge=1, le=10**6)] = 300  # per class and image, at most
     label_reduction: Literal[1, 2, 4, 8] = 2  # every n-th pixel can be a sample; of no effect below data.loss_stride

@@ -99,7 +99,7 @@ def _embedded(run: Run, head: MixtureHead, frame: Callable, positions: range, pr
     uniform = np.stack([each.random(label.shape[1], np.float32) for each in random])
     place, valid = drawn_places(label, head.classes, head.settings.samples, tf.constant(uniform))
     rank = np.stack([each.random(place.shape[1], np.float32) for each in random])
-    values = head.embedded(outputs["levels"], place, size).numpy()
+    values = head.embedded(outputs[head.need], place, size).numpy()
     # What is there.
     kept, place = valid.numpy(), place.numpy()
     found = tf.gather(label, place, axis=1, batch_dims=1).numpy()[kept]

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from models.heads import deeplab_v2, dilations_at, embedding_block
+from models.segmenter import build_segmenter
 from tests.training.methods.tiny import CLASSES, batch, give_levels, tiny_network
 from tests.training.methods.tiny_contrast import TINY_SPACE, TinyContext
 from training.data.classes import LABEL_SPACES
@@ -20,6 +21,7 @@ from training.methods.optimizers import build_optimizer
 from training.methods.self_training import SelfTraining
 from training.methods.source_training import SourceTraining
 from training.methods.step import Step, View
+from training.methods.term import TermContext
 from training.methods.terms import CrossEntropyTerm
 from training.settings.losses import Mixture
 from training.settings.schedule import Optimizer
@@ -128,6 +130,22 @@ def test_the_embedding_of_a_sample_is_that_of_its_place_in_the_enlarged_map(redu
     count = enlarged.shape[1] * enlarged.shape[2]
     found = head.embedded(levels, tf.range(count)[None], (16, 16))
     np.testing.assert_allclose(found[0], tf.reshape(enlarged, (count, -1)), atol=1e-6)
+
+
+def test_the_block_is_on_the_classifiers_map_if_the_settings_say_so():
+    network, settings = build_segmenter("compact", 3), replace(SOME, level="classifier")
+    terms = mixture_terms(settings, TermContext(network, TINY_SPACE, 3, 20, 4, 16))
+    block = mixture_head(terms).block
+    assert block.input.shape[-1] == network.output["features"].shape[-1]
+    assert [layer.dilation_rate for layer in block.layers if "branch" in layer.name] == [
+        (rate, rate) for rate in dilations_at(8)
+    ]
+    assert {need for term in terms for need in term.needs} == {"features"}
+    # What is embedded is that map, and the last level plays no part.
+    head = mixture_head(terms_with(settings))
+    features = tf.constant(np.random.default_rng(5).normal(size=(2, 8, 8, 8)), tf.float32)
+    expected = mixture_head(terms_with(SOME)).of_view(view(0, levels=[features]), 20).embeddings
+    np.testing.assert_array_equal(head.of_view(view(0, levels=None, features=features), 20).embeddings, expected)
 
 
 def test_embeddings_are_of_length_one_only_if_the_settings_say_so():
