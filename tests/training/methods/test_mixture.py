@@ -342,11 +342,15 @@ def colours(number: int):
     }
 
 
-@pytest.mark.parametrize("restart_every", [25, None])
-def test_modes_come_nearer_and_each_keeps_a_share_of_a_class_that_has_as_many_colours(restart_every):
+@pytest.mark.parametrize(
+    "settings",
+    [Mixture(), Mixture(**RAW), Mixture(restart_every=None, **RAW)],
+    ids=["default", "published", "without restarts"],
+)
+def test_modes_come_nearer_and_each_keeps_a_share_of_a_class_that_has_as_many_colours(settings):
     """Specification 6 (iv). Without restarts one mode of a class after another loses its samples."""
     network = tiny_network(1)
-    settings = replace(SOME, consistency=0.0, dimension=8, samples=100, restart_every=restart_every)
+    settings = replace(settings, label_reduction=1, dimension=8, samples=100)
     terms = terms_with(settings, network)
     method, head = SourceTraining(network, [CrossEntropyTerm("source"), *terms]), mixture_head(terms)
     optimizer = build_optimizer(Optimizer(learning_rate=2e-3, schedule="constant"), 1000, [])
@@ -357,13 +361,17 @@ def test_modes_come_nearer_and_each_keeps_a_share_of_a_class_that_has_as_many_co
         parts = [colours(10_000 + number) for number in range(4)]
         maps = [head.block(network(part["image"])["features"]) for part in parts]
         values = np.concatenate([tf.image.resize(each, (16, 16)) for each in maps]).reshape(-1, 8)
+        values = np.asarray(head.as_used(tf.constant(values)))
         return values, np.concatenate([part["label"] for part in parts]).ravel()
+
+    def modes_as_used():
+        return np.asarray(head.as_used(tf.convert_to_tensor(head.modes)))
 
     def share_of_spread():
         """Mean squared distance to the nearest own mode over that to the mean of the class, mean over the classes."""
         values, label = embedded()
         parts = []
-        for number, modes in enumerate(np.asarray(head.modes)):
+        for number, modes in enumerate(modes_as_used()):
             mine = values[label == number]
             near = ((mine[:, None] - modes) ** 2).sum(-1).min(axis=1).mean()
             parts.append(near / ((mine - mine.mean(axis=0)) ** 2).sum(-1).mean())
@@ -375,8 +383,8 @@ def test_modes_come_nearer_and_each_keeps_a_share_of_a_class_that_has_as_many_co
     before, step = share_of_spread(), tf.function(method.train_step, autograph=False)
     for number in range(150):
         step({"source": colours(number)})
-    shares = usage(*embedded(), np.asarray(head.modes))
-    if restart_every is None:
+    shares = usage(*embedded(), modes_as_used())
+    if settings.restart_every is None:
         assert np.min(shares) < 0.01
         return
     assert share_of_spread() < 0.7 * before
