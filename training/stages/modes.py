@@ -1,8 +1,9 @@
 """Modes of the second head (DRSL) in the stages of a run: their start, and how they are used.
 
 In the warm-up the modes start, by k-means on embeddings of source frames, translated as those that it trains on, before
-one of its steps: of the same step in a resumed run. Block and modes last from stage to stage. With `--warm-start` they
-are those of the other run; where it has none of these shapes, the modes start before the first stage that needs them.
+one of its steps: of the same step in a resumed run. So they do in an online training from ImageNet's weights. Block and
+modes last from stage to stage. With `--warm-start` they are those of the other run; where it has none of these shapes,
+the modes start before the first stage that needs them.
 """
 
 from collections.abc import Callable, Mapping, Sequence

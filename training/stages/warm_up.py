@@ -67,7 +67,9 @@ def translated_warm_up(experiment: Experiment) -> Stage:
 
 
 def _mixture_of(experiment: Experiment) -> Mixture | None:
-    return getattr(experiment.recipe.adaptation, "mixture", None)
+    """The second head that takes part: that of an adaptation which goes on from the warm-up."""
+    adaptation = experiment.recipe.adaptation
+    return None if getattr(adaptation, "start", None) == "imagenet" else getattr(adaptation, "mixture", None)
 
 
 @dataclass(frozen=True, kw_only=True)
