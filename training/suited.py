@@ -107,7 +107,19 @@ _BEST_AS_PUBLISHED = (
     "adaptation.mean_teacher.scales=1.0",
     "logit_adjustment=0",
 )
-_DRSL_AS_PUBLISHED = ("adaptation.mixture.start=0.02", *_CRST_SUBSETS)  # 2000 of 100,000 steps
+# DRSL trains on all images of the target, on small crops, whose size it does not state. Of the second head it states
+# variance and margins, no length 1 and no modes that start anew.
+_DRSL_AS_PUBLISHED = (
+    "data.schedules.rounds.steps=5950",  # two passes over the 2975 images of Cityscapes, one of each domain a step
+    "data.crop=512,512",
+    "adaptation.mixture.start=0.02",  # 2000 of 100,000 steps
+    "adaptation.mixture.normalize=False",
+    "adaptation.mixture.variance=0.5",
+    "adaptation.mixture.margin=1",
+    "adaptation.mixture.beta=1",
+    "adaptation.mixture.restart_every=None",
+    *_CRST_SUBSETS,
+)
 
 _PGPC_AS_PUBLISHED = (
     *_DAFORMER_AS_PUBLISHED,

@@ -6,13 +6,21 @@
     python tests/benchmarks/ablation.py --out RUNS --method drsl --seeds 0 1 2
     python tests/benchmarks/ablation.py --out RUNS --data streetsim_camvid --target-root PHOTOS
 
-Options that it does not know go to training/run.py. The first step is trained once per seed, and all that follows goes
-on from where it ended, whatever the watch thinks of it: HIAST from the adversarial warm-up, DAFormer, with PGPC's
-contrast and MIC's masked images behind its own parts, and UPLR from the source model. Each of UPLR's steps aligns as
-long, and `control` is the last one with labels of weight 0; where images are drawn by their classes, a third table has
-the draws. DRSL's steps are the rows of the paper's tables 3 to 6 and 8, each with a warm-up of its own, in which the
-second head takes part; table 7 is that of `label_quality.py` on two of the runs. `--steps "lambda 0 0" "lambda .25 .1"`
-runs these alone. Finished runs are not repeated and stopped ones are continued: the same command goes on where it was.
+Options that it does not know go to training/run.py. The first step is trained first, for each seed, and all others go
+on from a stage of it, whatever the watch thinks of it: HIAST from the adversarial warm-up, DAFormer, with PGPC's
+contrast and MIC's masked images behind its own parts, UPLR and DRSL from the source model. Each of UPLR's steps aligns
+as long, and `control` is the last one with labels of weight 0; where images are drawn by their classes, a third table
+has the draws.
+
+DRSL's steps are the rows of the paper's tables; each table has the paper's figures beside ours. One source model,
+trained with the second head, is the start of all steps with three modes per class, and of those without a head, which
+drop it; other heads have a warm-up of their own. Two rounds each, so that table 7 has its two columns; the paper has
+three (`--set data.most_rounds=3`). On one core all steps take about four hours per seed (an estimate: a whole run with
+one round took 16 minutes), so three seeds with `--jobs 2` on two cores about six.
+
+`--tables 3 7` makes these tables alone, `--steps "lambda 0 0" "lambda .25 .1"` runs these steps alone. `--jobs 2`
+carries out two runs at a time, each on half of the processor cores. Finished runs are not repeated and stopped ones are
+continued: the same command goes on where it was.
 """
 
 import pathlib
@@ -25,24 +33,28 @@ import argparse
 import json
 import statistics
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.benchmarks.recipes import set_options
-from tests.benchmarks.series import carried_out
+from tests.benchmarks.label_quality import labels_of
+from tests.benchmarks.paper_tables import DRSL, DRSL_LABELS, DRSL_TABLES, WITHOUT, PaperTable, label_table, paper_table
+from tests.benchmarks.recipes import Job, carry_out, set_options
 from training.errors import UserError
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """recipe: the whole method. shared: the stage of the first step that the others start from; None: each step has a
-    warm-up of its own. steps: by name, what a step changes in the whole recipe. hard: parts of the names of the classes
-    that are the method's claim."""
+    """recipe: the whole method. shared: the stage of the first step that the others start from. steps: by name, what a
+    step changes in the whole recipe. hard: parts of the names of the classes that are the method's claim. common:
+    overrides of all steps. own: steps that train the shared stage themselves, another one. tables: of the paper."""
 
     recipe: str
-    shared: str | None
+    shared: str
     steps: dict[str, tuple[str, ...]]
     hard: tuple[str, ...]
+    common: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    tables: dict[str, PaperTable] = field(default_factory=dict)
 
 
 _REGIONS, _PASTE = "adaptation.losses.regions=off", "adaptation.copy_paste=off"
@@ -93,26 +105,28 @@ ABLATIONS = {
     ),
     "drsl": Ablation(
         recipe="drsl",
-        shared=None,
+        shared="source",
         steps={
+            DRSL: (),
             "source only": ("translation=off", "adaptation=off"),
-            "control": (f"{_MIXTURE}=off", "adaptation.target_weight=0"),
-            "lambda 0 0": (f"{_MIXTURE}=off",),  # tables 3, 4 and 7: without the head
+            "control, no head": (f"{_MIXTURE}=off", "adaptation.target_weight=0"),
+            "control, head": ("adaptation.target_weight=0",),
+            WITHOUT: (f"{_MIXTURE}=off",),
             "lambda .1 .1": (f"{_MIXTURE}.triplet=0.1", f"{_MIXTURE}.cross_entropy=0.1"),
-            "lambda .25 .1": (),
             "lambda .5 .5": (f"{_MIXTURE}.triplet=0.5", f"{_MIXTURE}.cross_entropy=0.5"),
             "lambda 1 1": (f"{_MIXTURE}.triplet=1", f"{_MIXTURE}.cross_entropy=1"),
-            "modes 1": (f"{_MIXTURE}.modes=1",),  # table 5, 3 modes above
+            "modes 1": (f"{_MIXTURE}.modes=1",),
             "modes 5": (f"{_MIXTURE}.modes=5",),
-            **{  # table 6
-                f"reduction {ratio}": (f"{_MIXTURE}.label_reduction={ratio}", _FINE_LABELS) for ratio in (1, 2, 4, 8)
-            },
-            **{  # table 8: DRSL+
-                f"consistency {weight}": (f"{_MIXTURE}.consistency={weight}",) for weight in (0.01, 0.1, 0.25)
-            },
+            **{f"reduction {ratio}": (f"{_MIXTURE}.label_reduction={ratio}", _FINE_LABELS) for ratio in (1, 2, 4, 8)},
+            **{f"consistency {weight}": (f"{_MIXTURE}.consistency={weight}",) for weight in (0.01, 0.1, 0.25)},
             "without ISA": ("translation=off",),
+            "domain means": ("adaptation.domain_means=True",),
+            "classifier's map": (f"{_MIXTURE}.level=classifier",),
         },
         hard=("pole", "light", "sign", "person", "fence", "bicycl"),
+        common=("data.most_rounds=2",),
+        own=("modes 1", "modes 5", "classifier's map"),
+        tables=DRSL_TABLES,
     ),
 }
 
@@ -123,31 +137,70 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--method", choices=ABLATIONS, default="hiast")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", nargs="+", metavar="STEP", help="these steps alone, by their names")
+    parser.add_argument("--tables", nargs="+", metavar="TABLE", help="of drsl: these tables of the paper alone")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (1)")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for every run")
     arguments, more = parser.parse_known_args(argv)
-    ablation = ABLATIONS[arguments.method]
-    wanted, first = arguments.steps or list(ablation.steps), next(iter(ablation.steps))
+    ablation, out = ABLATIONS[arguments.method], arguments.out / arguments.method
+    rows = rows_of(ablation)
+    tables = arguments.tables or list(rows)
+    if unknown := [table for table in tables if table not in rows]:
+        parser.error(f"{arguments.method} has no table '{unknown[0]}': choose from {', '.join(rows) or 'none'}")
+    chosen = [step for table in tables for step in rows[table]] if arguments.tables else list(ablation.steps)
+    wanted, first = arguments.steps or chosen, next(iter(ablation.steps))
     if unknown := [step for step in wanted if step not in ablation.steps]:
         parser.error(f"{arguments.method} has no step '{unknown[0]}': choose from {', '.join(ablation.steps)}")
-    # The first step is trained in any case where the others go on from it.
-    steps = [step for step in ablation.steps if step in wanted or (step == first and ablation.shared)]
-    summaries: dict[str, list[dict]] = {step: [] for step in steps}
+    steps = [step for step in ablation.steps if step in wanted]
+
+    def job(step: str, seed: int, start: list[str]) -> Job:
+        options = ["--recipe", ablation.recipe, "--seed", str(seed), *more, *start]
+        return Job(run_of(out, step, seed), [*options, *overrides(ablation, step, arguments.set)])
+
+    # The first step, where others go on from it; then all others.
+    starts = {step: step != first and step not in ablation.own for step in steps}
+    if first in steps or any(starts.values()):
+        carry_out([job(first, seed, []) for seed in arguments.seeds], arguments.jobs)
+    others = []
     for seed in arguments.seeds:
-        shared: list[str] = []
-        for step in steps:
-            name = step.removeprefix("+ ").replace(", ", "-").replace(" ", "-")
-            run = arguments.out / arguments.method / f"{name}-{seed}"
-            options = [*more, *shared, *overrides(ablation, step, arguments.set)]
-            carried_out(run, ["--recipe", ablation.recipe, "--seed", str(seed), *options])
-            if ablation.shared is not None:
-                shared = shared or ["--warm-start", str(model_of(run, ablation.shared))]
-            summaries[step].append(outcome(ablation, step, json.loads((run / "report" / "summary.json").read_text())))
-    summaries = {step: runs for step, runs in summaries.items() if step in wanted}
-    print(step_table(ablation, summaries), class_table(ablation, summaries), sep="\n\n")
-    drawn = draws_table(ablation, summaries)
-    if drawn:
-        print("", drawn, sep="\n")
+        shared = []
+        if any(starts.values()):
+            shared = ["--warm-start", str(model_of(run_of(out, first, seed), ablation.shared))]
+        others += [job(step, seed, shared if starts[step] else []) for step in steps if step != first]
+    carry_out(others, arguments.jobs)
+    summaries = {step: [outcome(ablation, step, run_of(out, step, seed)) for seed in arguments.seeds] for step in steps}
+    print("\n\n".join(tables_of(ablation, summaries, tables, out, arguments.seeds)))
     return 0
+
+
+def rows_of(ablation: Ablation) -> dict[str, tuple[str, ...]]:
+    """By the name of each table of the paper, the steps that are its rows."""
+    rows = {name: tuple(table.figures) for name, table in ablation.tables.items()}
+    return {**rows, "7": tuple(DRSL_LABELS)} if rows else {}
+
+
+def run_of(out: Path, step: str, seed: int) -> Path:
+    name = step.removeprefix("+ ").replace("'", "").replace(", ", "-").replace(" ", "-")
+    return out / f"{name}-{seed}"
+
+
+def tables_of(
+    ablation: Ablation, summaries: dict[str, list[dict]], tables: list[str], out: Path, seeds: list[int]
+) -> list[str]:
+    """All that is printed: the chosen tables of the paper, steps, classes, and draws where there are any."""
+    scores = {step: [run["trained"]["miou"] for run in runs] for step, runs in summaries.items()}
+    printed = []
+    for name in tables:
+        rows = [step for step in rows_of(ablation)[name] if step in summaries]
+        if len(rows) < 2:
+            continue
+        if name in ablation.tables:
+            printed.append(paper_table(name, ablation.tables[name], scores))
+        else:
+            labels = {step: [labels_of(run_of(out, step, seed)) for seed in seeds] for step in rows}
+            printed.append(label_table(labels))
+    printed += [step_table(ablation, summaries), class_table(ablation, summaries)]
+    drawn = draws_table(ablation, summaries)
+    return [*printed, drawn] if drawn else printed
 
 
 def model_of(run: Path, stage: str) -> Path:
@@ -159,9 +212,10 @@ def model_of(run: Path, stage: str) -> Path:
     return model
 
 
-def outcome(ablation: Ablation, step: str, summary: dict) -> dict:
-    """A run's summary with "trained": the scores of the stage that it was trained to, whatever the watch took. Of the
-    first step that is the stage which the other steps start from."""
+def outcome(ablation: Ablation, step: str, run: Path) -> dict:
+    """The summary of a run with "trained": the scores of the stage that it was trained to, whatever the watch took. Of
+    the first step that is the stage which the other steps start from, where it ends with that."""
+    summary = json.loads((run / "report" / "summary.json").read_text())
     of_stages = {entry["stage"]: entry for entry in summary["stages"]}
     if step == next(iter(ablation.steps)) and ablation.shared in of_stages:
         return {**summary, "trained": of_stages[ablation.shared]}
@@ -169,22 +223,24 @@ def outcome(ablation: Ablation, step: str, summary: dict) -> dict:
 
 
 def overrides(ablation: Ablation, step: str, given: list[str]) -> list[str]:
-    """The `--set` of a step: the given overrides, but for those of parts that the step does without, and its own."""
+    """The `--set` of a step: those of all steps, the given ones but for those of parts that the step does without, and
+    its own."""
     switched_off = [part.removesuffix("=off") for part in ablation.steps[step] if part.endswith("=off")]
     names = [override.removeprefix("recipe.") for override in given]
     kept = [name for name in names if not any(name.startswith((f"{part}.", f"{part}=")) for part in switched_off)]
-    values = [*kept, *ablation.steps[step]]
+    values = [*ablation.common, *kept, *ablation.steps[step]]
     return set_options(values)
 
 
 def step_table(ablation: Ablation, summaries: dict[str, list[dict]]) -> str:
-    """One line per step: mIoU where its training ended, what the step added, the hard classes, rounds per seed, and
-    which model the watch took."""
+    """One line per step: mIoU where its training ended, what the step added to the one above (of steps that are rows of
+    tables of the paper: nothing), the hard classes, rounds per seed, and which model the watch took."""
     lines = ["| step | mIoU | added | hard classes | each seed | its rounds | taken |", "|---|---|---|---|---|---|---|"]
     before: list[float] | None = None
     for step, runs in summaries.items():
         scores = [summary["trained"]["miou"] for summary in runs]
-        added = "" if before is None else f"{statistics.mean(map(float.__sub__, scores, before)):+.1f}"
+        in_order = before is not None and not ablation.tables
+        added = f"{statistics.mean(map(float.__sub__, scores, before)):+.1f}" if in_order else ""
         hard = statistics.mean(value for name, value in class_means(runs).items() if is_hard(ablation, name))
         rounds = "; ".join(" ".join(f"{entry['miou']:.1f}" for entry in summary["stages"]) for summary in runs)
         taken = " ".join(summary["chosen"] for summary in runs)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import ablation
+from tests.benchmarks import ablation, recipes
+from tests.benchmarks.label_quality import RoundLabels, mean_labels
+from tests.benchmarks.paper_tables import PaperTable, paper_table
 from training.command_line import experiment_of, parse
 
 
@@ -62,36 +64,83 @@ def test_each_step_of_uplr_adds_one_part():
 
 
 def test_each_step_of_drsl_is_a_row_of_the_papers_tables():
-    first, control, without, *others = (experiment(step, of=DRSL).recipe for step in DRSL.steps)
-    assert not first.adapts
-    assert control.adaptation.target_weight == 0
-    assert without.adaptation == replace(control.adaptation, target_weight=1.0)
-    heads = [recipe.adaptation.mixture for recipe in others]
-    weights = [(head.triplet, head.cross_entropy, head.consistency) for head in heads]
-    assert weights[:4] == [(0.1, 0.1, 0.0), (0.25, 0.1, 0.0), (0.5, 0.5, 0.0), (1.0, 1.0, 0.0)]
-    assert [head.modes for head in heads[4:6]] == [1, 5]
-    assert [head.label_reduction for head in heads[6:10]] == [1, 2, 4, 8]
-    assert weights[10:13] == [(0.25, 0.1, weight) for weight in (0.01, 0.1, 0.25)]
-    assert [recipe.translation is None for recipe in others] == [False] * 13 + [True]
+    experiments = {step: experiment(step, of=DRSL) for step in DRSL.steps}
+    of_steps = {step: each.recipe for step, each in experiments.items()}
+    assert not of_steps.pop("source only").adapts
+    whole = of_steps["lambda .25 .1"].adaptation
+    assert of_steps["control, head"].adaptation == replace(whole, target_weight=0.0)
+    without = of_steps["lambda 0 0"].adaptation
+    assert without == replace(whole, mixture=None)
+    assert of_steps["control, no head"].adaptation == replace(without, target_weight=0.0)
+    heads = {step: recipe.adaptation.mixture for step, recipe in of_steps.items() if recipe.adaptation.mixture}
+    weights = [(heads[step].triplet, heads[step].cross_entropy) for step in DRSL.tables["3"].figures if step in heads]
+    assert weights == [(0.1, 0.1), (0.25, 0.1), (0.5, 0.5), (1.0, 1.0)]
+    assert [heads[step].modes for step in DRSL.tables["5"].figures] == [1, 3, 5]
+    assert [heads[step].label_reduction for step in DRSL.tables["6"].figures] == [1, 2, 4, 8]
+    assert [heads[step].consistency for step in DRSL.tables["8"].figures] == [0.01, 0.1, 0.25]
+    assert [step for step, recipe in of_steps.items() if recipe.translation is None] == ["without ISA"]
+    # All rows are steps; those of a table have as many rounds, and their loss on one grid.
+    rows = ablation.rows_of(DRSL)
+    assert {step for table in rows.values() for step in table} == set(DRSL.steps)
+    assert {each.data.most_rounds for each in experiments.values()} == {2}
+    assert experiment("modes 1", ["data.most_rounds=3"], of=DRSL).data.most_rounds == 3
+    for table in rows.values():
+        assert len({experiments[step].data.loss_stride for step in table}) == 1
 
 
-def test_steps_with_a_warm_up_of_their_own_share_none(tmp_path, monkeypatch, capsys):
+def test_all_heads_of_one_shape_start_from_one_source_model(tmp_path, monkeypatch, capsys):
     commands = {}
 
     def carry_out(run: Path, options: list[str]) -> Path:
-        more = options[4:]
-        commands[run.name] = more
-        after = {"miou": 10.0, "per_class_iou": {"pole": 10.0}}
+        commands[run.name] = options
+        score = {"modes-1": 10.0, "lambda-.25-.1": 12.0, "modes-5": 11.0}.get(run.name.rpartition("-")[0], 9.0)
+        after = {"miou": score + int(run.name[-1]), "per_class_iou": {"pole": score}}
         (run / "report").mkdir(parents=True)
+        (run / "source.onnx").touch()
         summary = {"after": after, "stages": [{"stage": "round_1", **after}], "chosen": "round_1"}
         (run / "report" / "summary.json").write_text(json.dumps(summary))
         return run
 
-    monkeypatch.setattr(ablation, "carried_out", carry_out)
-    assert ablation.main(["--out", str(tmp_path), "--method", "drsl", "--steps", "modes 5", "lambda 0 0"]) == 0
-    assert list(commands) == ["lambda-0-0-0", "modes-5-0"]
-    assert not any("--warm-start" in more for more in commands.values())
-    assert "| modes 5 | 10.0 | +0.0 |" in capsys.readouterr().out
+    monkeypatch.setattr(recipes, "carried_out", carry_out)
+    rounds = [RoundLabels(50.0, 20.0, 0.5), RoundLabels(60.0, 25.0, 0.4)]
+    better = [rounds[0], RoundLabels(62.0, 25.0, 0.3)]
+    monkeypatch.setattr(ablation, "labels_of", lambda run: better if ".25" in run.name else rounds)
+    options = ["--out", str(tmp_path), "--method", "drsl", "--seeds", "0", "1"]
+    assert ablation.main([*options, "--tables", "5", "7"]) == 0
+    first = ["lambda-.25-.1-0", "lambda-.25-.1-1"]
+    assert list(commands) == [
+        *first, "lambda-0-0-0", "modes-1-0", "modes-5-0", "lambda-0-0-1", "modes-1-1", "modes-5-1"
+    ]  # fmt: skip
+    assert [name for name, given in commands.items() if "--warm-start" in given] == ["lambda-0-0-0", "lambda-0-0-1"]
+    assert str(tmp_path / "drsl" / "lambda-.25-.1-1" / "source.onnx") in commands["lambda-0-0-1"]
+    said = capsys.readouterr().out
+    table = said[said.index("Table 5") : said.index("Table 7")]
+    assert "| modes 1 | 44.7 | 10.5 | 10.0 11.0 |\n| lambda .25 .1 | 47.6 | 12.5 | 12.0 13.0 |\n| modes 5 |" in table
+    assert "Order of the paper: found." in table
+    assert "| lambda 0 0 | 1 | 76.4 | 60.0 | 60.0 60.0 | 1.57 | 0.400 | 0.400 0.400 |" in said
+    assert "Start of round 1, entropy: Order of the paper: found." in said
+    assert "Table 3" not in said
+
+    # A head of its own needs no other run.
+    commands.clear()
+    assert ablation.main(["--out", str(tmp_path / "some"), "--method", "drsl", "--steps", "modes 5"]) == 0
+    assert list(commands) == ["modes-5-0"]
+    with pytest.raises(SystemExit):
+        ablation.main([*options, "--tables", "2"])
+    assert "drsl has no table '2'" in capsys.readouterr().err
+
+
+def test_an_order_that_is_not_found_is_said():
+    table = PaperTable("weights", {"a": 1.0, "b": 3.0, "c": 2.0, "d": None})
+    said = paper_table("3", table, {"a": [2.0], "b": [5.0, 6.0], "c": [1.0], "d": [9.0]})
+    assert "| d |  | 9.0 | 9.0 |" in said
+    assert said.endswith("Order of the paper: not found; its best row is the best here too (here b > a > c).")
+    assert "Order" not in paper_table("3", table, {"a": [2.0], "d": [5.0]})
+
+
+def test_labels_of_several_seeds_have_a_mean():
+    one, two = [RoundLabels(50, 20, 0.5), RoundLabels(60, 25, 0.4)], [RoundLabels(52, 22, 0.7)]
+    assert mean_labels([one, two]) == [RoundLabels(51, 21, 0.6), RoundLabels(60, 25, 0.4)]
 
 
 def test_the_draws_of_each_step_are_beside_its_scores():
@@ -139,7 +188,7 @@ def test_one_command_shares_the_warm_up_and_prints_means(tmp_path, monkeypatch, 
         (run / "report" / "summary.json").write_text(json.dumps(summary))
         return run
 
-    monkeypatch.setattr(ablation, "carried_out", carry_out)
+    monkeypatch.setattr(recipes, "carried_out", carry_out)
     assert ablation.main(["--out", str(tmp_path), "--data", "streetsim_dusk", "--seeds", "0"]) == 0
     assert list(commands) == ["warm-up-0", "IAS-0", "regularisation-0", "copy-paste-0", "consistency-0"]
     assert all(more[:2] == ["--data", "streetsim_dusk"] for more in commands.values())

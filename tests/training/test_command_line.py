@@ -295,7 +295,12 @@ def test_rounds_of_cbst_and_crst_have_their_published_constants_on_the_published
         assert resolved.recipe.adaptation.image_selection.share == share
     other = experiment("--recipe", "cbst", "--data", "gta5_bdd100k", *roots).recipe.adaptation
     assert other.image_selection is None
-    assert experiment("--recipe", "drsl", "--data", "gta5_cityscapes", *roots).recipe.adaptation.image_selection is None
+    drsl = experiment("--recipe", "drsl", "--data", "gta5_cityscapes", *roots)
+    assert drsl.recipe.adaptation.image_selection is None
+    rounds = drsl.data.schedules["rounds"]
+    assert (rounds.steps * rounds.batch_size, drsl.data.crop) == (2 * 2975, (512, 512))
+    head = drsl.recipe.adaptation.mixture
+    assert (head.normalize, head.variance, head.margin, head.beta, head.restart_every) == (False, 0.5, 1, 1, None)
     # The rate of IAST ends at a quarter.
     schedule = experiment("--recipe", "iast", "--data", "gta5_cityscapes", *roots).data.schedules["rounds"]
     assert float(learning_rate(schedule.optimizer, schedule.steps)(schedule.steps)) == pytest.approx(7.5e-7, rel=0.01)

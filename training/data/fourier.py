@@ -18,7 +18,7 @@ from training.data.frame_changes import Load, changed
 from training.data.images import resize_image
 from training.data.input_pipeline import CACHE_BYTES, TrainingStream, load_frame
 from training.data.samples import Dataset
-from training.data.sampling import position_uniform
+from training.data.sampling import batch_uniform, position_uniform
 from training.errors import UserError
 
 _PURPOSE = 0x4644  # keeps these random numbers apart from others of the same seed and position
@@ -111,28 +111,30 @@ class Drawn:
 class AmplitudeExchange:
     """The change of a source frame (`frame_changes.FrameChange`) that gives it the low amplitudes of a target image.
 
-    Partner, beta and, with `alongside`, whether the frame is changed at all depend on seed and position alone; the
-    label stays. A frame whose partner is its own image stays as it is.
+    Partner and beta depend on seed and position alone, and so does, with `alongside`, whether the frames of a global
+    batch are changed; the label stays. A frame whose partner is its own image stays as it is.
 
     Attributes:
         partners: of the target.
         betas: sizes of the window, one of which is drawn for each position.
-        alongside: each position shows the original or the translated frame, with probability 1/2 each.
+        alongside: each global batch shows originals or translated frames, with probability 1/2 each.
         seed: any integer >= 0.
+        batch_size: samples per global batch.
     """
 
     partners: PartnerAmplitudes
     betas: tuple[float, ...]
     alongside: bool
     seed: int
+    batch_size: int = 1
 
     needs_other_frames: ClassVar[bool] = False
 
     def drawn_at(self, position: int) -> Drawn | None:
         """What the frame at this position is translated with; None where the original is shown."""
-        for_partner, for_beta, for_original, _ = position_uniform(self.seed, _PURPOSE, position, position + 1)[0]
-        if self.alongside and for_original < 0.5:
+        if self.alongside and batch_uniform(self.seed, _PURPOSE, position, position + 1, self.batch_size)[0, 2] < 0.5:
             return None
+        for_partner, for_beta, *_ = position_uniform(self.seed, _PURPOSE, position, position + 1)[0]
         return Drawn(int(for_partner * len(self.partners.dataset)), self.betas[int(for_beta * len(self.betas))])
 
     def change(self, index: int, position: int, frame: np.ndarray, load: Load) -> np.ndarray:
@@ -168,10 +170,10 @@ class FourierTranslation:
         return cls(PartnerAmplitudes(target, size, widest), betas, alongside)
 
     def applied_to(self, stream: TrainingStream) -> TrainingStream:
-        return replace(stream, changes=(self._change(stream.seed), *stream.changes))
+        return replace(stream, changes=(self._change(stream), *stream.changes))
 
     def examples(self, stream: TrainingStream) -> Iterator[tuple[np.ndarray, ...]]:
-        change, count = self._change(stream.seed), stream.steps * stream.batch_size
+        change, count = self._change(stream), stream.steps * stream.batch_size
 
         def load(index: int) -> np.ndarray:
             return load_frame(stream.dataset, index, stream.size)
@@ -182,5 +184,5 @@ class FourierTranslation:
                 partner, translated = self.partners.image(drawn.partner), changed([change], index, position, load)
                 yield load(index)[..., :3], partner, translated[..., :3]
 
-    def _change(self, seed: int) -> AmplitudeExchange:
-        return AmplitudeExchange(self.partners, self.betas, self.alongside, seed)
+    def _change(self, stream: TrainingStream) -> AmplitudeExchange:
+        return AmplitudeExchange(self.partners, self.betas, self.alongside, stream.seed, stream.batch_size)

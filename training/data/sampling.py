@@ -214,6 +214,13 @@ def position_uniform(seed: int, purpose: int, first: int, last: int) -> np.ndarr
     return (raw >> np.uint64(11)) * 2.0**-53
 
 
+def batch_uniform(seed: int, purpose: int, first: int, last: int, batch_size: int) -> np.ndarray:
+    """As `position_uniform`, with the numbers of the first position of its global batch at each position."""
+    starts = np.arange(first, last) // batch_size * batch_size
+    begin = first // batch_size * batch_size
+    return position_uniform(seed, purpose, begin, last)[starts - begin]
+
+
 def _cumulative(probabilities: np.ndarray) -> np.ndarray:
     """The cumulative distribution, with 1 exactly at its end."""
     sums = np.cumsum(probabilities)

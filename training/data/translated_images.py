@@ -14,7 +14,7 @@ from training.data.input_pipeline import TrainingStream, load_frame
 from training.data.readers import existing_folder, image_files
 from training.data.readers_folders import by_name
 from training.data.samples import Dataset, Sample, listing
-from training.data.sampling import SampleOrder, position_uniform
+from training.data.sampling import SampleOrder, batch_uniform
 from training.errors import UserError
 from training.progress import say_once
 
@@ -94,16 +94,19 @@ def _in_place_of(source: Dataset, files: Sequence[Path]) -> tuple[Sample, ...]:
 class OriginalOrTranslated(SampleOrder):
     """The order of a data set that holds its originals first and then, in the same order, their translated images.
 
-    Each position shows the sample that `originals` has there, in one form or the other, with probability 1/2 each.
+    Each position shows the sample that `originals` has there, a global batch in one form or the other, with probability
+    1/2 each.
 
-    originals: the order of the samples. count: how many there are, half of the data set.
+    originals: the order of the samples. count: how many there are, half of the data set. batch_size: samples per global
+    batch.
     """
 
     originals: SampleOrder
     count: int
+    batch_size: int = 1
 
     def indices(self, first: int, last: int, seed: int) -> np.ndarray:
-        translated = position_uniform(seed, _PURPOSE, first, last)[:, 0] >= 0.5
+        translated = batch_uniform(seed, _PURPOSE, first, last, self.batch_size)[:, 0] >= 0.5
         return self.originals.indices(first, last, seed) + self.count * translated
 
     def classes(self, first: int, last: int, seed: int) -> np.ndarray:
@@ -146,7 +149,7 @@ class TranslatedFolder:
         if not self.alongside:
             return replace(stream, dataset=translated)
         both = replace(translated, samples=(*source.samples, *translated.samples))
-        return replace(stream, dataset=both, order=OriginalOrTranslated(stream.order, len(source)))
+        return replace(stream, dataset=both, order=OriginalOrTranslated(stream.order, len(source), stream.batch_size))
 
     def examples(self, stream: TrainingStream) -> Iterator[tuple[np.ndarray, ...]]:
         translated, count = self._translated(stream.dataset), stream.steps * stream.batch_size

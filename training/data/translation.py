@@ -1,8 +1,9 @@
 """Translation of the source: its images in the style of the target, with their labels as they are.
 
-With `alongside` each position of the source's stream shows the original or the translated image, with probability 1/2
+With `alongside` each global batch of the source's stream shows originals or translated images, with probability 1/2
 each, drawn from seed and position: in expectation the source with a translated copy beside it (DRSL's ISA), at the same
-length, order and cost of a stage. Without, the translated images take the place of the originals (UPLR).
+length, order and cost of a stage. Batch-norm, where it is trained, would normalise a batch of both by the statistics of
+the mixture. Without, the translated images take the place of the originals (UPLR).
 """
 
 from collections.abc import Iterator

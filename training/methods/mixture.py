@@ -3,8 +3,8 @@
 One step:
 
 1. Draw places of each class in each image: of the source by its labels, of the target by its pseudo-labels.
-2. The embedding block maps the encoder's last level to embeddings, of which those of the drawn places are taken. No map
-   of embeddings is enlarged.
+2. The embedding block maps the encoder's last level, or the classifier's map, to embeddings, of which those of the
+   drawn places are taken. No map of embeddings is enlarged.
 3. Triplet loss, mean over the samples of both domains: nearer to a mode of the own class than to any other.
 4. Cross-entropy of the class' posterior, a mean for each domain.
 5. Consistency (DRSL+): a target sample is nearer to a source sample of the same class and mode than to one of another
@@ -97,8 +97,10 @@ class MixtureHead:
         self.loss_stride = context.loss_stride
         self.thinning = max(1, settings.label_reduction // context.loss_stride)
         dimension = settings.dimension or (COMPACT_DIMENSION if network.name == "compact" else DIMENSION)
-        channels, initial = context.level_channels[-1], context.seed
-        self.block = embedding_block(channels, dimension, context.level_stride, initial)
+        channels, stride, initial = context.level_channels[-1], context.level_stride, context.seed
+        if settings.level == "classifier":
+            channels, stride = context.classifier_channels, max(8, context.classifier_stride)  # in DeepLab-v2's cells
+        self.block = embedding_block(channels, dimension, stride, initial)
         shape = (self.classes, settings.modes, dimension)
         random = np.random.default_rng(initial).normal(size=shape)
         self.modes = keras.Variable(random.astype(np.float32), name="modes", dtype="float32")
@@ -124,15 +126,21 @@ class MixtureHead:
         for variable in (self.steps, self.counts, self.last.pushed):
             variable.assign(np.zeros(variable.shape, variable.dtype))
 
-    def embedded(self, levels, place, size):
+    @property
+    def need(self) -> str:
+        """The field of `View` that is embedded."""
+        return "levels" if self.settings.level == "last" else "features"
+
+    def embedded(self, outputs, place, size):
         """The embeddings at places of the map that is enlarged to `size`, see `losses.metric.sampled`.
 
         Args:
-            levels: the encoder's, of which the last one is embedded.
+            outputs: the field `need` of a view, or of a network with levels: of levels the last one is embedded.
             place: int32 `[b, n]`, numbers of `places_of(size)`.
         """
+        features = outputs[-1] if self.settings.level == "last" else outputs
         place = tf.gather(places_of(size, self.thinning), place)
-        return self.as_used(sampled(self.block(levels[-1]), place, size))
+        return self.as_used(sampled(self.block(features), place, size))
 
     def as_used(self, points):
         """Embeddings or modes as distances are taken of them: of length 1 if the settings say so."""
@@ -175,7 +183,7 @@ class MixtureHead:
         label = tf.where(weight > 0, label, IGNORE)
         uniform = uniform_at(self.seed, stream, view.positions, places)
         place, valid = drawn_places(label, self.classes, self.settings.samples, uniform)
-        embeddings = self.embedded(view.levels, place, tuple(view.label.shape[1:3]))
+        embeddings = self.embedded(getattr(view, self.need), place, tuple(view.label.shape[1:3]))
         embeddings = tf.reshape(embeddings, (-1, embeddings.shape[-1]))
         label, weight = (tf.gather(each, place, axis=1, batch_dims=1) for each in (label, weight))
         weight = tf.where(valid, weight, 0.0)
@@ -235,7 +243,6 @@ def places_of(size, thinning: int):
 class MixtureTerm(Term):
     """What the three terms have in common: the head, whose variables they keep."""
 
-    needs = ("levels",)
     group = GROUP
     setting = "adaptation.mixture"
     splits = False  # how many samples there are is known after they are drawn alone
@@ -245,6 +252,10 @@ class MixtureTerm(Term):
 
     def build(self, context):
         self.head.build(context)
+
+    @property
+    def needs(self):
+        return (self.head.need,)
 
     @property
     def variables(self):

@@ -40,6 +40,17 @@ class TermContext:
         levels = encoder_levels(self.network, NETWORKS[self.network.name].backbone)
         return [level.shape[-1] for level in levels]
 
+    @property
+    def classifier_channels(self) -> int:
+        """The channels of the map that the classifier sees, the network's "features"."""
+        return self.network.output["features"].shape[-1]
+
+    @property
+    def classifier_stride(self) -> int:
+        """Image pixels per cell of that map, along a side."""
+        side = 256
+        return side // self.network.compute_output_shape((1, side, side, 3))["features"][1]
+
 
 class Term:
     """One summand of a method's loss.

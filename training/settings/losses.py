@@ -128,10 +128,13 @@ class Mixture:
     What the paper does not state: the triplets' margin (RepMet: 0.5), the form of the cross-entropy, whether embeddings
     are of length 1 (RepMet: they are; here too), and whether modes that no samples are near start anew. At length 1 no
     distance is above 2: with the published variance of 0.5 and margins of 1 the losses never come to rest and push all
-    modes of a class to one place. With embeddings of any length the source model had 4 points less on the target.
+    modes of a class to one place. With embeddings of any length the source model had 4 points less on the target. The
+    published pairs of `drsl` have the published values and embeddings of any length (`training/suited.py`).
     """
 
     modes: Annotated[int, Interval(ge=1, le=64)] = 3  # per class
+    level: Literal["last", "classifier"] = "last"  # what is embedded: the encoder's last map, or the one that the
+    # segmentation head's classifier sees, which in DeepLab-v2 is the same
     dimension: Annotated[int, Interval(ge=2, le=4096)] | None = None  # of embeddings; None: 256, of `compact` 64
     samples: Annotated[int, Interval(ge=1, le=10**6)] = 300  # per class and image, at most
     label_reduction: Literal[1, 2, 4, 8] = 2  # every n-th pixel can be a sample; of no effect below data.loss_stride
@@ -144,6 +147,9 @@ class Mixture:
     form: Literal["normalised", "literal", "repmet", "mixture"] = "normalised"  # of the cross-entropy
     variance: Positive = 0.05  # of each mode (published: 0.5)
     normalize: bool = True  # embeddings and modes are of length 1
-    start: Annotated[float, Interval(ge=0, lt=1)] = 0.25  # part of the warm-up before the modes start, by k-means ...
+    start: Annotated[float, Interval(ge=0, lt=1)] = (
+        0.25  # part of the warm-up, or of an online training from ImageNet's
+    )
+    # weights, before the modes start, by k-means ...
     start_embeddings: Count = 5000  # ... on so many embeddings per class
     restart_every: Count | None = 25  # steps: then modes that few samples are near start anew; None: never

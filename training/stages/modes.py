@@ -1,13 +1,15 @@
 """Modes of the second head (DRSL) in the stages of a run: their start, and how they are used.
 
 In the warm-up the modes start, by k-means on embeddings of source frames, translated as those that it trains on, before
-one of its steps: of the same step in a resumed run. Block and modes last from stage to stage. A run without them, such
-as one with `--warm-start`, starts its modes before the first stage that needs them.
+one of its steps: of the same step in a resumed run. So they do in an online training from ImageNet's weights. Block and
+modes last from stage to stage. With `--warm-start` they are those of the other run; where it has none of these shapes,
+the modes start before the first stage that needs them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -17,13 +19,14 @@ from training.data.samples import Dataset
 from training.distribution.workers import on_chief
 from training.losses.metric import drawn_places
 from training.losses.regions import OUTSIDE
-from training.methods.mixture import GROUP, MixtureHead
+from training.methods.mixture import GROUP, MixtureHead, mixture_head, mixture_terms
 from training.methods.modes import least_share, mode_distances, started_modes, usage, usage_by_name
 from training.methods.step import on_grid_of, thin_label
 from training.prediction.predictor import images_at_once
 from training.progress import console
-from training.run_directory.checkpoint import lasting_groups, load_lasting
-from training.stages.stage import Run, Stage
+from training.run_directory.checkpoint import lasting_groups, load_lasting, read_lasting, save_lasting
+from training.settings.losses import Mixture
+from training.stages.stage import Run, Stage, term_context
 from training.stages.streams import source_stream
 
 BATCH = 4  # images at once, of small ones
@@ -97,7 +100,7 @@ def _embedded(run: Run, head: MixtureHead, frame: Callable, positions: range, pr
     uniform = np.stack([each.random(label.shape[1], np.float32) for each in random])
     place, valid = drawn_places(label, head.classes, head.settings.samples, tf.constant(uniform))
     rank = np.stack([each.random(place.shape[1], np.float32) for each in random])
-    values = head.embedded(outputs["levels"], place, size).numpy()
+    values = head.embedded(outputs[head.need], place, size).numpy()
     # What is there.
     kept, place = valid.numpy(), place.numpy()
     found = tf.gather(label, place, axis=1, batch_dims=1).numpy()[kept]
@@ -147,6 +150,19 @@ def go_on_with_modes(run: Run, stage: Stage, head: MixtureHead) -> bool:
             head.forget()
             return True
     return False
+
+
+def take_modes(run: Run, settings: Mixture | None, path: Path, place: Path) -> None:
+    """Keep in `place` the second head that another run has kept in `path`, if it is one of these settings."""
+    head = mixture_head(mixture_terms(settings, term_context(run, run.experiment.seed, steps=1)))
+    if head is None:
+        return
+    kept = read_lasting(path, {GROUP})
+    if [each.shape for each in kept[GROUP]] == [tuple(each.shape) for each in head.variables]:
+        on_chief(lambda: save_lasting(place, kept))
+        console.print("  with the second head that was trained beside it")
+    else:
+        console.print("  the second head that was trained beside it has other shapes, and is not taken over")
 
 
 def begin_modes(run: Run, stage: Stage, head: MixtureHead) -> None:

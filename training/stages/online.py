@@ -25,7 +25,7 @@ from training.evaluation.panels import write_mixing
 from training.methods.block_mask import BlockMasker
 from training.methods.class_mix import ClassMixer
 from training.methods.mean_teacher import decay_of, teacher_of
-from training.methods.mixture import mixture_terms
+from training.methods.mixture import mixture_head, mixture_terms
 from training.methods.online_labels import ONLINE_LABELS
 from training.methods.online_teacher import OnlineTeacher
 from training.methods.terms import CrossEntropyTerm, TeacherWeightTerm, terms_of
@@ -37,6 +37,7 @@ from training.settings.stages import Online
 from training.stages.contrast_report import ContrastReport
 from training.stages.fitting import Part, train_stage
 from training.stages.judging import better_of, judge_network
+from training.stages.modes import start_modes
 from training.stages.modes_report import ModesReport
 from training.stages.network import initial_network
 from training.stages.orders import counted_files, order_figures, showing, source_order
@@ -122,11 +123,6 @@ class OnlineStage(Stage):
                 "adaptation.blend goes back to the model before adaptation, which a training from "
                 "adaptation.start=imagenet does not begin with: set adaptation.start=warm_up or adaptation.blend=1"
             )
-        if self.settings.start == "imagenet" and self.settings.mixture is not None:
-            raise UserError(
-                "adaptation.mixture goes on with modes of the warm-up, which do not fit the weights of "
-                "adaptation.start=imagenet: set adaptation.start=warm_up or adaptation.mixture=off"
-            )
         terms = [*terms_of(self.settings.losses), *mixture_terms(self.settings.mixture)]
         OnlineTeacher.check_terms(terms, self.schedule.accumulate)
 
@@ -142,13 +138,19 @@ class OnlineStage(Stage):
         # 2. Training.
         set_batch_norm(network, schedule.batch_norm)
         method = online_method(run, self.settings, schedule)
-        modes = ModesReport.begun(run, self, method, first=self.first == 0)
+        second, before_steps = mixture_head(method.terms), {}
+        start = start_of_modes(self.settings, schedule)
+        modes = None
+        if start is None or start < self.first:
+            modes = ModesReport.begun(run, self, method, first=self.first == 0)
         order = source_order(run, self.settings.rare_class_sampling)
         streams = online_streams(run, self.settings, replace(schedule, steps=self.last), order)
+        if start is not None:
+            before_steps[start] = lambda: start_modes(run, self, second, streams["source"], method.optimizer)
         make_stream = side_by_side(**streams)
         head, seed = head_variables(network), run.experiment.seed
         part = Part("online", self.first, self.last)
-        options = {"lasting": kept, "part": part, "setting": self.setting}
+        options = {"lasting": kept, "part": part, "setting": self.setting, "before_steps": before_steps}
         train_stage(method, schedule, self.name, make_stream, run.directory, head, seed, **options)
         # 3. Pictures of what it has mixed.
         if self._is_pictured:
@@ -197,6 +199,14 @@ class OnlineStage(Stage):
         pictures = [directory.mixing_picture(self.name), directory.contrast_picture(self.name)]
         counted = counted_files(directory, self.settings.rare_class_sampling)
         return [*counted, *pictures, *directory.mode_pictures(self.name)]
+
+
+def start_of_modes(settings: Online, schedule: Schedule) -> int | None:
+    """The step before which the modes of a second head start, in a training from ImageNet's weights; None where the
+    warm-up has started them, or there are none."""
+    if settings.start != "imagenet" or not mixture_terms(settings.mixture):
+        return None
+    return int(settings.mixture.start * schedule.steps)
 
 
 def online_method(run: Run, settings: Online, schedule: Schedule) -> OnlineTeacher:

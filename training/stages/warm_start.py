@@ -1,13 +1,14 @@
 """`--warm-start`: what stands in for a run's own warm-up, or for the labeller of its first round.
 
 * A finished run of the same network and classes: its weights take the place of the warm-up, and of the alignment if it
-  was adapted. An .onnx file that lies in such a run's directory stands for the run.
+  was adapted. An .onnx file that lies in such a run's directory stands for the run. A recipe with a second head (DRSL)
+  goes on with that run's, if it has one of these shapes.
 * Anything else that can segment - a run of another network, anybody's ONNX or Keras file - cannot be trained on as this
   network. It is *distilled*: the network has its own warm-up on the source, then the other model labels the target for
   round 1, by the recipe's selector, and the network learns from these labels (and LRENT's soft ones). From round 2 on
   the network, by then adapted to the target, labels for itself. The other model never changes.
 
-What was found is recorded in state.json, with the SHA-256 of the file, so that a resumed run goes on from the same.
+What was found is recorded in state.json, with the SHA-256 of the files, so that a resumed run goes on from the same.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -19,9 +20,11 @@ from training.data.classes import LabelSpace, load_label_space
 from training.errors import UserError
 from training.evaluation.watch import was_adapted, weights_stage
 from training.files.atomic import digest_of
+from training.methods.mixture import GROUP
 from training.prediction.foreign_predictor import SUFFIXES, ForeignPredictor
 from training.prediction.predictor import Predictor
 from training.prediction.trained_model import load_trained
+from training.run_directory.checkpoint import lasting_groups
 from training.run_directory.paths import ADJUSTMENT, STATE, STUDENT, TRANSLATED, RunDirectory
 from training.settings.experiment import Experiment, Model
 
@@ -33,7 +36,7 @@ class WarmStart:
     role: "weights" = they take the place of the warm-up; "labeller" = it labels round 1. adapted: weights that were
     trained on the target already (its batch-norm statistics alone do not count). logit_adjustment: what their logits
     went through, 0 = none. serves: name of the stage that needs it. pixels: see `foreign_predictor.PIXELS`, None = the
-    usual ones.
+    usual ones. modes: the file with that run's second head, with its modes_sha256; None: it has none, or the recipe.
     """
 
     path: str
@@ -44,6 +47,8 @@ class WarmStart:
     adapted: bool = False
     logit_adjustment: float = 0.0
     pixels: str | None = None
+    modes: str | None = None
+    modes_sha256: str | None = None
 
     def is_needed(self, stages: dict) -> bool:
         """Is the stage that it serves unfinished?"""
@@ -112,7 +117,11 @@ def _found(
             taken = weights_stage(other.stages, stage)
             adapted = was_adapted(other.stages, taken)
             adjusted = _logit_adjustment_of(other, trained, taken)
-            return WarmStart(str(path), "weights", str(weights), _sha256(weights), baseline, adapted, adjusted)
+            start = WarmStart(str(path), "weights", str(weights), _sha256(weights), baseline, adapted, adjusted)
+            modes = _modes_of(other, taken)
+            if modes is None or getattr(experiment.recipe.adaptation, "mixture", None) is None:
+                return start
+            return replace(start, modes=str(modes), modes_sha256=_sha256(modes))
     if labelled is None:
         raise UserError(
             f"--warm-start {path}: a model that is no run of {experiment.model.network} can only label for the "
@@ -149,6 +158,13 @@ def _logit_adjustment_of(other: RunDirectory, trained: Experiment, taken: str) -
     return (other.read_json(STATE).get("warm_start") or {}).get("logit_adjustment", 0.0)
 
 
+def _modes_of(other: RunDirectory, taken: str) -> Path | None:
+    """The file with the second head of another run as it was after a finished stage; None where there was none."""
+    names = list(other.stages)
+    so_far = (other.lasting(name) for name in reversed(names[: names.index(taken) + 1]))
+    return next((path for path in so_far if path.is_file() and GROUP in lasting_groups(path)), None)
+
+
 def run_around(path: Path) -> tuple[Path | None, str]:
     """The run that exported the file into its directory, and the stage it did that of; `(None, "")` if none."""
     description = path.with_suffix(".json")
@@ -179,10 +195,13 @@ def _sha256(path: Path) -> str:
 
 
 def _check_unchanged(start: WarmStart) -> None:
-    if not Path(start.file).is_file():
-        raise UserError(f"this run began with --warm-start {start.path}, but {start.file} is gone: put it back there")
-    if _sha256(Path(start.file)) != start.sha256:
-        raise UserError(
-            f"this run began with --warm-start {start.path}, but {start.file} has changed since: put the former file "
-            "back, or start a new run"
-        )
+    for file, digest in ((start.file, start.sha256), (start.modes, start.modes_sha256)):
+        if file is None:
+            continue
+        if not Path(file).is_file():
+            raise UserError(f"this run began with --warm-start {start.path}, but {file} is gone: put it back there")
+        if _sha256(Path(file)) != digest:
+            raise UserError(
+                f"this run began with --warm-start {start.path}, but {file} has changed since: put the former file "
+                "back, or start a new run"
+            )

@@ -27,7 +27,7 @@ from training.settings.experiment import Experiment
 from training.settings.losses import Mixture
 from training.settings.stages import WarmUp
 from training.stages.fitting import train_stage
-from training.stages.modes import source_figures, start_modes
+from training.stages.modes import source_figures, start_modes, take_modes
 from training.stages.network import initial_network
 from training.stages.orders import counted_files, order_figures, showing, source_order
 from training.stages.stage import Run, Stage, term_context
@@ -68,7 +68,9 @@ def translated_warm_up(experiment: Experiment) -> Stage:
 
 
 def _mixture_of(experiment: Experiment) -> Mixture | None:
-    return getattr(experiment.recipe.adaptation, "mixture", None)
+    """The second head that takes part: that of an adaptation which goes on from the warm-up."""
+    adaptation = experiment.recipe.adaptation
+    return None if getattr(adaptation, "start", None) == "imagenet" else getattr(adaptation, "mixture", None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ class WarmUpStage(Stage):
 
     def run(self, run: Run) -> dict:
         if run.warm_start is not None and run.warm_start.role == "weights":
-            return _take_over(run, run.warm_start)
+            return _take_over(run, run.warm_start, self.mixture)
         figures = _score_labeller(run)  # before the training: a file that cannot be used shall cost nothing
         return {**figures, **self._train(run)}
 
@@ -145,10 +147,12 @@ class TranslatedWarmUpStage(WarmUpStage):
         return self._train(run)
 
 
-def _take_over(run: Run, start: WarmStart) -> dict:
-    """Start from the weights of another run; what the state shall say of it."""
+def _take_over(run: Run, start: WarmStart, mixture: Mixture | None) -> dict:
+    """Start from the weights of another run, and from its second head; what the state shall say of it."""
     load_own_weights(run.network, Path(start.file))  # before the copy: a damaged file shall leave nothing
     on_chief(lambda: shutil.copyfile(start.file, run.directory.weights(NAME)))
+    if start.modes is not None:
+        take_modes(run, mixture, Path(start.modes), run.directory.lasting(NAME))
     return {"taken_from": start.path, "adapted": start.adapted}
 
 

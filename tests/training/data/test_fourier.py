@@ -116,8 +116,9 @@ def target(tmp_path) -> Dataset:
     return datasets.image_folder(tmp_path / "target", LABEL_SPACES["cityscapes19"])
 
 
-def exchange(target: Dataset, seed: int = 0, alongside: bool = False) -> AmplitudeExchange:
-    return AmplitudeExchange(PartnerAmplitudes(target, SIZE, half_width(0.2, SIZE)), BETAS, alongside, seed)
+def exchange(target: Dataset, seed: int = 0, alongside: bool = False, batch_size: int = 1) -> AmplitudeExchange:
+    partners = PartnerAmplitudes(target, SIZE, half_width(0.2, SIZE))
+    return AmplitudeExchange(partners, BETAS, alongside, seed, batch_size)
 
 
 def frame(seed: int = 0) -> np.ndarray:
@@ -149,10 +150,12 @@ def test_what_is_drawn_depends_on_seed_and_position_alone(target):
     assert {drawn.beta for drawn in forwards} == set(BETAS)
 
 
-def test_alongside_half_of_the_positions_show_the_original_and_the_others_what_they_did(target):
-    alone, alongside, original = exchange(target), exchange(target, alongside=True), frame()
-    drawn = [alongside.drawn_at(position) for position in range(1000)]
-    assert 440 < drawn.count(None) < 560
+def test_alongside_half_of_the_batches_show_the_originals_and_the_others_what_they_did(target):
+    alone, alongside, original = exchange(target), exchange(target, alongside=True, batch_size=3), frame()
+    drawn = [alongside.drawn_at(position) for position in range(3000)]
+    translated = np.array([each is not None for each in drawn]).reshape(-1, 3)
+    assert 440 < translated[:, 0].sum() < 560
+    assert (translated == translated[:, :1]).all()
     assert all(each in (None, alone.drawn_at(position)) for position, each in enumerate(drawn))
     assert alongside.change(0, drawn.index(None), original, None) is original
 
@@ -210,6 +213,7 @@ def test_a_translated_stream_starts_anywhere_and_is_shared_among_devices_and_wor
         np.testing.assert_array_equal(one["index"], other["index"])
     of_all = [np.concatenate([batch["image"] for batch in found]) for found in (whole, plain)]
     same = [(one == other).all() for one, other in zip(*of_all, strict=True)]
+    assert [len(set(of_batch)) for of_batch in np.reshape(same, (5, 4))] == [1] * 5  # no batch of both
     assert any(same) is alongside
     assert not all(same)
 
@@ -227,7 +231,7 @@ def test_examples_show_source_partner_and_what_the_stream_shows(source, target):
     translation = FourierTranslation.to(target, SIZE, BETAS, True)
     stream = TrainingStream(source, SIZE, STILL, batch_size=4, steps=3, seed=3)
     shown = [image for batch in batches(translation.applied_to(stream)) for image in batch["image"]]
-    change, found = exchange(target, 3, alongside=True), list(translation.examples(stream))
+    change, found = exchange(target, 3, alongside=True, batch_size=4), list(translation.examples(stream))
     positions = [position for position in range(12) if change.drawn_at(position) is not None]
     assert 0 < len(found) == len(positions) < 12
     for (original, partner, translated), position in zip(found, positions, strict=True):

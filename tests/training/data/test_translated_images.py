@@ -53,7 +53,7 @@ def test_images_of_other_suffix_size_and_folder_take_the_place_of_the_sources(so
         np.testing.assert_array_equal(label, expected)
 
 
-def test_alongside_half_of_the_positions_show_the_originals(source, tmp_path):
+def test_alongside_half_of_the_batches_show_the_originals(source, tmp_path):
     translation = TranslatedFolder.of(source, write_translated(tmp_path / "translated"), alongside=True)
     translated = translation.applied_to(stream(source))
     found, plain, seen = rows(translated), rows(stream(source)), set()
@@ -66,6 +66,10 @@ def test_alongside_half_of_the_positions_show_the_originals(source, tmp_path):
             assert np.abs(image - 50 * (original + 1)).max() <= 2
         seen.add(int(index))
     assert seen == set(range(6))
+    originals = np.reshape([index < 3 for index, _, _ in found], (-1, 3))
+    assert (originals == originals[:, :1]).all()  # no batch of both
+    order = translated.order
+    np.testing.assert_array_equal(order.indices(7, 31, 1), order.indices(0, 60, 1)[7:31])
     assert 18 < sum(index < 3 for index, _, _ in found) < 42
     tail = [batch["image"].numpy() for batch in translated.batches(first_step=18)]
     np.testing.assert_array_equal(np.concatenate(tail), [image for _, image, _ in found[54:]])

@@ -128,9 +128,12 @@ CYCLE_GAN = [
     *(f"data.schedules.translation.{each}" for each in ("batch_size=2", "steps=1")),
 ]
 
+# The modes start after three of six steps of the warm-up; in the round they may start anew after its second step.
+DRSL_PLUS = ["--recipe", "drsl_plus", "--set", "adaptation.mixture.start=0.5", "adaptation.mixture.restart_every=2"]
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [["--recipe", "uplr"], CYCLE_GAN])
+@pytest.mark.parametrize("command", [["--recipe", "uplr"], CYCLE_GAN, DRSL_PLUS])
 def test_two_workers_draw_translate_and_train_as_one(command, tmp_path):
     """Losses, draws by class, pictures and weights, but for rounding."""
     alone, together = (tmp_path / name for name in ("alone", "together"))
@@ -147,24 +150,37 @@ def test_two_workers_draw_translate_and_train_as_one(command, tmp_path):
     # 2. What the sampler drew.
     stages = [json.loads((out / "state.json").read_text())["stages"] for out in (alone, together)]
     assert list(stages[0]) == list(stages[1])
-    assert any("soft_balance" in figures for figures in stages[0].values()) == (command is not CYCLE_GAN)
+    assert any("soft_balance" in figures for figures in stages[0].values()) == ("uplr" in command)
     for name, figures in stages[0].items():
         for of_class, found in figures.get("soft_balance", {}).items():
             other = stages[1][name]["soft_balance"][of_class]
             assert (other["chosen"], other["after"]) == (found["chosen"], pytest.approx(found["after"], abs=1e-3))
-    # 3. Translated images: in the mean within a grey level.
+    # 3. The modes after k-means and after every stage: how they are used, how far apart they are, which start anew.
+    assert any("modes" in figures for figures in stages[0].values()) == (command is DRSL_PLUS)
+    for name, figures in stages[0].items():
+        modes = [numbers_of(each[name].get("modes")) for each in (stages[1], {name: figures})]
+        assert modes[0] == pytest.approx(modes[1], abs=0.02), name
+    # 4. Translated images: in the mean within a grey level.
     pictures = [{path.name: path for path in (out / "translated").rglob("*.png")} for out in (alone, together)]
     assert set(pictures[0]) == set(pictures[1])
     assert bool(pictures[0]) == (command is CYCLE_GAN)
     for name, path in pictures[0].items():
         difference = np.array(Image.open(path), int) - np.array(Image.open(pictures[1][name]), int)
         assert np.abs(difference).mean() < 1, name
-    # 4. The model.
+    # 5. The model.
     networks = [build_segmenter("compact", 19) for _ in range(2)]
     for network, out in zip(networks, (alone, together), strict=True):
         network.load_weights(out / "final.weights.h5")
     for one, other in zip(*(network.get_weights() for network in networks), strict=True):
         np.testing.assert_allclose(other, one, atol=5e-3)
+
+
+def numbers_of(figures, place: str = "") -> dict[str, float]:
+    """All numbers of nested figures by their places; None counts as -1."""
+    if isinstance(figures, (dict, list)):
+        items = figures.items() if isinstance(figures, dict) else enumerate(figures)
+        return {key: value for name, each in items for key, value in numbers_of(each, f"{place}/{name}").items()}
+    return {place: -1.0 if figures is None else float(figures)}
 
 
 def metrics(run: Path) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from models.heads import deeplab_v2, dilations_at, embedding_block
+from models.segmenter import build_segmenter
 from tests.training.methods.tiny import CLASSES, batch, give_levels, tiny_network
 from tests.training.methods.tiny_contrast import TINY_SPACE, TinyContext
 from training.data.classes import LABEL_SPACES
@@ -20,6 +21,7 @@ from training.methods.optimizers import build_optimizer
 from training.methods.self_training import SelfTraining
 from training.methods.source_training import SourceTraining
 from training.methods.step import Step, View
+from training.methods.term import TermContext
 from training.methods.terms import CrossEntropyTerm
 from training.settings.losses import Mixture
 from training.settings.schedule import Optimizer
@@ -128,6 +130,22 @@ def test_the_embedding_of_a_sample_is_that_of_its_place_in_the_enlarged_map(redu
     count = enlarged.shape[1] * enlarged.shape[2]
     found = head.embedded(levels, tf.range(count)[None], (16, 16))
     np.testing.assert_allclose(found[0], tf.reshape(enlarged, (count, -1)), atol=1e-6)
+
+
+def test_the_block_is_on_the_classifiers_map_if_the_settings_say_so():
+    network, settings = build_segmenter("compact", 3), replace(SOME, level="classifier")
+    terms = mixture_terms(settings, TermContext(network, TINY_SPACE, 3, 20, 4, 16))
+    block = mixture_head(terms).block
+    assert block.input.shape[-1] == network.output["features"].shape[-1]
+    assert [layer.dilation_rate for layer in block.layers if "branch" in layer.name] == [
+        (rate, rate) for rate in dilations_at(8)
+    ]
+    assert {need for term in terms for need in term.needs} == {"features"}
+    # What is embedded is that map, and the last level plays no part.
+    head = mixture_head(terms_with(settings))
+    features = tf.constant(np.random.default_rng(5).normal(size=(2, 8, 8, 8)), tf.float32)
+    expected = mixture_head(terms_with(SOME)).of_view(view(0, levels=[features]), 20).embeddings
+    np.testing.assert_array_equal(head.of_view(view(0, levels=None, features=features), 20).embeddings, expected)
 
 
 def test_embeddings_are_of_length_one_only_if_the_settings_say_so():
@@ -324,11 +342,15 @@ def colours(number: int):
     }
 
 
-@pytest.mark.parametrize("restart_every", [25, None])
-def test_modes_come_nearer_and_each_keeps_a_share_of_a_class_that_has_as_many_colours(restart_every):
+@pytest.mark.parametrize(
+    "settings",
+    [Mixture(), Mixture(**RAW), Mixture(restart_every=None, **RAW)],
+    ids=["default", "published", "without restarts"],
+)
+def test_modes_come_nearer_and_each_keeps_a_share_of_a_class_that_has_as_many_colours(settings):
     """Specification 6 (iv). Without restarts one mode of a class after another loses its samples."""
     network = tiny_network(1)
-    settings = replace(SOME, consistency=0.0, dimension=8, samples=100, restart_every=restart_every)
+    settings = replace(settings, label_reduction=1, dimension=8, samples=100)
     terms = terms_with(settings, network)
     method, head = SourceTraining(network, [CrossEntropyTerm("source"), *terms]), mixture_head(terms)
     optimizer = build_optimizer(Optimizer(learning_rate=2e-3, schedule="constant"), 1000, [])
@@ -339,13 +361,17 @@ def test_modes_come_nearer_and_each_keeps_a_share_of_a_class_that_has_as_many_co
         parts = [colours(10_000 + number) for number in range(4)]
         maps = [head.block(network(part["image"])["features"]) for part in parts]
         values = np.concatenate([tf.image.resize(each, (16, 16)) for each in maps]).reshape(-1, 8)
+        values = np.asarray(head.as_used(tf.constant(values)))
         return values, np.concatenate([part["label"] for part in parts]).ravel()
+
+    def modes_as_used():
+        return np.asarray(head.as_used(tf.convert_to_tensor(head.modes)))
 
     def share_of_spread():
         """Mean squared distance to the nearest own mode over that to the mean of the class, mean over the classes."""
         values, label = embedded()
         parts = []
-        for number, modes in enumerate(np.asarray(head.modes)):
+        for number, modes in enumerate(modes_as_used()):
             mine = values[label == number]
             near = ((mine[:, None] - modes) ** 2).sum(-1).min(axis=1).mean()
             parts.append(near / ((mine - mine.mean(axis=0)) ** 2).sum(-1).mean())
@@ -357,8 +383,8 @@ def test_modes_come_nearer_and_each_keeps_a_share_of_a_class_that_has_as_many_co
     before, step = share_of_spread(), tf.function(method.train_step, autograph=False)
     for number in range(150):
         step({"source": colours(number)})
-    shares = usage(*embedded(), np.asarray(head.modes))
-    if restart_every is None:
+    shares = usage(*embedded(), modes_as_used())
+    if settings.restart_every is None:
         assert np.min(shares) < 0.01
         return
     assert share_of_spread() < 0.7 * before

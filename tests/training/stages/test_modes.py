@@ -20,6 +20,7 @@ from training.data.domains import load_domains
 from training.methods.mixture import SOURCE_PLACES, mixture_head, mixture_terms
 from training.methods.step import View, thin_label
 from training.methods.term import TermContext
+from training.run_directory.checkpoint import save_lasting
 from training.settings.experiment import Model
 from training.settings.losses import Mixture
 from training.stages import modes, warm_up
@@ -124,6 +125,28 @@ def test_modes_start_from_the_frames_that_the_warm_up_sees(start, tmp_path, monk
     assert (seen["restarted"].name, seen["anew"], seen["late"]) == ("modes", True, True)
     originals = [run.domains.source.read_image(index) for index in range(len(run.domains.source))]
     assert not any(np.array_equal(image, frame[..., :3]) for image in originals for frame in seen["started"])
+
+
+def test_modes_of_another_run_are_gone_on_with_where_their_shapes_fit(tmp_path, monkeypatch, capsys):
+    experiment = experiment_of(parse(["--recipe", "drsl"]))
+    stages, lasting = {}, lambda name: tmp_path / f"{name}.npz"
+    monkeypatch.setattr(modes, "term_context", lambda *_, **__: TermContext(tiny_network(), TINY_SPACE, 3, 1))
+    run = SimpleNamespace(experiment=experiment, directory=SimpleNamespace(stages=stages, lasting=lasting))
+    run.plan = plan(experiment)
+    other = head_of(tiny_network(1))
+    other.start_with(np.ones(other.modes.shape), np.ones(other.modes.shape[:2]))
+    save_lasting(tmp_path / "other.npz", {"mixture": other.variables, "student": [np.zeros(2)]})
+    source, last = run.plan[0], run.plan[-1]
+    modes.take_modes(run, replace(EVERYTHING, modes=5), tmp_path / "other.npz", lasting(source.name))
+    assert "has other shapes" in capsys.readouterr().out
+    assert not lasting(source.name).exists()
+    modes.take_modes(run, EVERYTHING, tmp_path / "other.npz", lasting(source.name))
+    stages[source.name] = {}
+    head = head_of(tiny_network(2))
+    assert modes.go_on_with_modes(run, last, head)
+    np.testing.assert_array_equal(head.modes, 1)
+    np.testing.assert_array_equal(head.block.get_weights()[0], other.block.get_weights()[0])
+    assert float(head.active) == 1
 
 
 @pytest.mark.parametrize(("loss_stride", "reduction", "told"), [(4, 2, "every 4th pixel"), (4, 8, ""), (1, 2, "")])

@@ -1,6 +1,7 @@
 """Online self-training as stages of a run: parts, the choice between student and teacher, the control, refusals."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -139,12 +140,23 @@ def test_a_blend_lies_between_the_model_before_and_the_trained_one(start, small,
             assert_equal({"kernel": kept[0]}, {"kernel": kept[1]})
 
 
-@pytest.mark.parametrize(
-    "setting", ["adaptation.blend=0.5", "adaptation.mixture=on", "alignment=on", "logit_adjustment=0.25"]
-)
+@pytest.mark.parametrize("setting", ["adaptation.blend=0.5", "alignment=on", "logit_adjustment=0.25"])
 def test_what_goes_on_from_the_warm_up_is_refused_for_a_training_that_does_not(setting):
     with pytest.raises(UserError, match=setting.split("=")[0].replace(".", r"\.")):
         stages("adaptation.start=imagenet", setting)[-1].check()
+
+
+def test_without_the_warm_ups_weights_the_modes_start_after_a_part_of_the_steps():
+    """Of the training, not of each stage; the warm-up has no head, which would not be used."""
+    head = ("adaptation.mixture=on", "adaptation.mixture.start=0.5", "data.schedules.online.steps=8", "watch.every=2")
+    source, *_, last = stages("adaptation.start=imagenet", *head)
+    last.check()
+    assert source.mixture is None
+    assert online.start_of_modes(last.settings, last.schedule) == 4
+    source, *_, last = stages(*head)
+    assert source.mixture == last.settings.mixture
+    assert online.start_of_modes(last.settings, last.schedule) is None
+    assert online.start_of_modes(replace(last.settings, start="imagenet", mixture=None), last.schedule) is None
 
 
 def test_a_warm_start_is_refused_for_a_training_that_does_not_begin_with_it(start, small):

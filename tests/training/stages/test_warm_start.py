@@ -16,6 +16,7 @@ from training import run as run_script
 from training.command_line import experiment_of, parse
 from training.data.classes import LABEL_SPACES
 from training.errors import UserError
+from training.run_directory.checkpoint import save_lasting
 from training.run_directory.paths import RunDirectory
 from training.run_directory.resuming import asked_start
 from training.settings.experiment import Experiment
@@ -140,6 +141,27 @@ def test_damaged_weights_of_such_a_run_are_one_sentence_and_are_not_copied(photo
     with pytest.raises(UserError, match=r"other/final\.weights\.h5 is not an HDF5 weights file"):
         plan.run_experiment(settings, directory)
     assert not directory.weights("source").exists()
+
+
+def test_a_recipe_with_a_second_head_goes_on_with_that_of_the_other_run(photos, tmp_path):
+    head, plain = experiment(photos, "--set", "adaptation.mixture=on"), experiment(photos)
+    other = fake_run(tmp_path / "other", head, stages=("source", "statistics"))
+    kept = RunDirectory(other).lasting("source")
+    save_lasting(kept, {"mixture": [np.zeros(3)]})
+    directory = begun(tmp_path / "a", head, other)
+    found = found_start(directory, head)
+    assert Path(found.modes) == kept
+    assert found_start(directory, head) == found  # as it is recorded
+    kept.write_bytes(b"another")
+    with pytest.raises(UserError, match=r"source\.lasting\.npz has changed since"):
+        found_start(directory, head)
+    kept.unlink()
+    with pytest.raises(UserError, match="is gone"):
+        found_start(directory, head)
+    # Without a head in the recipe, or in the other run, there is nothing to take.
+    assert found_start(begun(tmp_path / "c", head, other), head).modes is None
+    save_lasting(kept, {"mixture": [np.zeros(3)]})
+    assert found_start(begun(tmp_path / "b", plain, other), plain).modes is None
 
 
 def test_a_file_inside_such_a_run_stands_for_the_weights_it_was_exported_from(photos, tmp_path, monkeypatch):
