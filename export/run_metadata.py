@@ -134,13 +134,13 @@ def foreign_start(directory: RunDirectory) -> str | None:
     name = None if start is None else printable(Path(start["path"]).name)
     while start is not None:
         path = Path(start["path"])
-        run = path if path.is_dir() else run_around(path)[0]
-        if run is None or run in seen:
-            return name
         try:
+            run = path if path.is_dir() else run_around(path)[0]
+            if run is None or run in seen:
+                return name
             earlier, experiment = RunDirectory.reopen(run)
             start = earlier.warm_start
-        except UserError:
+        except (UserError, OSError, UnicodeDecodeError):
             return name
         if not is_all_ours(experiment):
             return name

@@ -110,7 +110,7 @@ _BEST_AS_PUBLISHED = (
 # DRSL trains on all images of the target, on small crops, whose size it does not state. Of the second head it states
 # variance and margins, no length 1 and no modes that start anew.
 _DRSL_AS_PUBLISHED = (
-    "data.schedules.rounds.steps=5950",  # two passes over the 2975 images of Cityscapes, one of each domain a step
+    "data.schedules.rounds.steps=5950",  # two passes over 2975 images of Cityscapes, with one of each domain per step
     "data.crop=512,512",
     "adaptation.mixture.start=0.02",  # 2000 of 100,000 steps
     "adaptation.mixture.normalize=False",

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/contrast_step.py --network compact --size 128x256 --batch 8
 
-All train on the same batches of the embedded streets, `dacs` without contrast. As an untrained teacher is sure of
+All train on the same batches of the built-in streets, `dacs` without contrast. As an untrained teacher is sure of
 nothing, every class may have anchors here: the time is that of a batch that shows all classes.
 """
 
@@ -19,7 +19,7 @@ RECIPES = ("dacs", "pgpc", "pgpc_code")
 
 
 def steps_and_batches(recipe: str, arguments: RecipesWorkload):
-    """The `train_step` of a recipe on the embedded streets, and the batches of a turn."""
+    """The `train_step` of a recipe on the built-in streets, and the batches of a turn."""
     from dataclasses import replace
 
     from models.batch_norm import set_batch_norm

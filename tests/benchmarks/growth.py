@@ -1,4 +1,4 @@
-"""How the cost of a labelling round grows with the target: 1, 4 and 16 times as many embedded streets.
+"""How the cost of a labelling round grows with the target: 1, 4 and 16 times as many built-in streets.
 
     python tests/benchmarks/growth.py                 # 25, 100 and 400 images of 128x256; a few minutes on two cores
     python tests/benchmarks/growth.py --selector entropy_mixture

@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run", type=pathlib.Path)
     parser.add_argument("--stage", default="final", help="of the run, for example statistics")
-    parser.add_argument("--gamma", type=float, default=8.0, help="of IAS; on the embedded streets its recipes have 0")
+    parser.add_argument("--gamma", type=float, default=8.0, help="of IAS; on the built-in streets its recipes have 0")
     arguments = parser.parse_args(argv)
     print(table(*compared(arguments.run, arguments.stage, arguments.gamma)))
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from training.command_line import experiment_of, parse
 from training.errors import UserError
 from training.run_directory.paths import RunDirectory
-from training.run_directory.resuming import asked_start, differences, flat_settings
+from training.run_directory.resuming import asked_start, decisive_settings, differences
 
 RUN_SCRIPT = Path(__file__).parents[2] / "training" / "run.py"
 
@@ -35,8 +35,8 @@ def refuse_another_run(path: Path, arguments: Sequence[str]) -> None:
     """Raise UserError, with the differences, if the run in `path` is not the one that these options would begin."""
     directory, begun = RunDirectory.reopen(path)
     given = parse(arguments)
-    was = {"warm_start": directory.warm_start, **flat_settings(begun)}
-    now = {"warm_start": asked_start(given), **flat_settings(experiment_of(given))}
+    was = {"warm_start": directory.warm_start, **decisive_settings(begun)}
+    now = {"warm_start": asked_start(given), **decisive_settings(experiment_of(given))}
     if changes := differences(was, now):
         raise UserError(
             f"{path} holds a run with other settings than are asked for now ({changes}): choose another --out"

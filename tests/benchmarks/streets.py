@@ -1,4 +1,4 @@
-"""How fast the procedural streets are rendered: frames a CPU-second of one process, style by style.
+"""How fast the built-in streets are rendered: frames a CPU-second of one process, style by style.
 
     python tests/benchmarks/streets.py
 

@@ -4,7 +4,7 @@
     python tests/benchmarks/teacher_step.py --network deeplab_v3plus_mobilenet_v2 --size 240x320 --batch 4 --threads 1
     python tests/benchmarks/teacher_step.py --network deeplab_v2_mobilenet_v2 --batch 4 --torch-python TORCH/bin/python
 
-Both train on the same batches of source and target images of the embedded streets: `SelfTraining` with CBST's terms;
+Both train on the same batches of source and target images of the built-in streets: `SelfTraining` with CBST's terms;
 the mean teacher with all of HIAST's, its teacher's pass and its moving average. Timed in turns as in `train_step.py`.
 The teacher's step shall take at most 1.45 times the plain one's. Online: DACS' step, with the teacher's labels and
 ClassMix in it; with hidden blocks too, a third pass of the student; the same with rare class sampling, which is work of

@@ -215,6 +215,8 @@ def test_what_a_run_started_from_is_followed_to_its_images(tmp_path):
     second, third = begun("second", ours.path), begun("third", theirs.path)
     exported = ours.path / "model.onnx"
     exported.with_suffix(".json").write_text(some_metadata(("road", "car")).to_json())
+    damaged = second.path / "model.onnx"
+    damaged.with_suffix(".json").write_bytes(b"\xff")
     starts = {
         "begun": None,
         "of_ours": ours.path,
@@ -224,11 +226,12 @@ def test_what_a_run_started_from_is_followed_to_its_images(tmp_path):
         "of_third": third.path,
         "of_file": tmp_path / "somebody.onnx",
         "of_deleted": tmp_path / "deleted",
+        "of_damaged": damaged,
         "of_itself": tmp_path / "of_itself",
     }
     found = {name: foreign_start(begun(name, start)) for name, start in starts.items()}
     names = {"of_theirs": "of_photos", "of_third": "third", "of_file": "somebody.onnx", "of_deleted": "deleted"}
-    assert found == dict.fromkeys(starts) | names | {"of_itself": "of_itself"}
+    assert found == dict.fromkeys(starts) | names | {"of_damaged": "model.onnx", "of_itself": "of_itself"}
 
 
 @pytest.mark.parametrize(("weights", "bound"), [("imagenet", True), ("mit_b0.safetensors", True), ("none", False)])

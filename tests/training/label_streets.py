@@ -1,4 +1,4 @@
-"""Labels and scores embedded streets as a run does, in a process of its own: devices and workers are fixed at start.
+"""Labels and scores built-in streets as a run does, in a process of its own: devices and workers are fixed at start.
 
     python tests/training/label_streets.py --devices cpu:0,1 --out FOLDER
 

@@ -20,6 +20,8 @@ from training.settings.experiment import Experiment
 SHOWN = 6  # differences
 CHANGEABLE = re.compile(r"data\.schedules\.\w+\.accumulate")
 """Settings that a resumed run may have anew: they change the result by rounding alone."""
+WORDS = {"paper", "measured", "published", "data.title", "data.note"}
+"""What is said of recipe and data: of no effect on a run, so another version may say it in other words."""
 FILES_OR_NAMES = ("classes", "weights")
 """Options that take the path of a file or the name of something built in."""
 
@@ -93,7 +95,12 @@ def begun_with(recipe: dict) -> Arguments:
 
 def _fixed(experiment: Experiment) -> dict[str, object]:
     """The settings that a run keeps to its end."""
-    return {key: value for key, value in flat_settings(experiment).items() if not CHANGEABLE.fullmatch(key)}
+    return {key: value for key, value in decisive_settings(experiment).items() if not CHANGEABLE.fullmatch(key)}
+
+
+def decisive_settings(experiment: Experiment) -> dict[str, object]:
+    """The settings that the result of a run depends on, by the keys that --set takes."""
+    return {key: value for key, value in flat_settings(experiment).items() if key not in WORDS}
 
 
 def differences(was: dict[str, object], now: dict[str, object]) -> str:

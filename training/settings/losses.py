@@ -147,9 +147,7 @@ class Mixture:
     form: Literal["normalised", "literal", "repmet", "mixture"] = "normalised"  # of the cross-entropy
     variance: Positive = 0.05  # of each mode (published: 0.5)
     normalize: bool = True  # embeddings and modes are of length 1
-    start: Annotated[float, Interval(ge=0, lt=1)] = (
-        0.25  # part of the warm-up, or of an online training from ImageNet's
-    )
-    # weights, before the modes start, by k-means ...
+    # Part of the warm-up, or of an online training from ImageNet's weights, before the modes start, by k-means ...
+    start: Annotated[float, Interval(ge=0, lt=1)] = 0.25
     start_embeddings: Count = 5000  # ... on so many embeddings per class
     restart_every: Count | None = 25  # steps: then modes that few samples are near start anew; None: never

@@ -69,7 +69,7 @@ class SoftBalance:
 
     classes: Count | Literal["all", "half"] = "all"  # all (SR); or so many, or half of them, in each round those that
     # the target is least certain of (TGAA), in the first round all
-    exponent: Fraction = 0.5  # of the classes' frequencies: 1 = images are drawn alike, 0 = classes are
+    exponent: Fraction = 0.5  # of the classes' frequencies: 1 = images are drawn uniformly, 0 = classes are
     slope: Positive = 10.0
     shift: Fraction | Literal["median"] = 0.2  # median: that of the images' ratios, so that half of them are drawn more
     unit: Literal["pixel", "image"] = "pixel"  # what a class' frequency counts

@@ -158,11 +158,15 @@ def take_modes(run: Run, settings: Mixture | None, path: Path, place: Path) -> N
     if head is None:
         return
     kept = read_lasting(path, {GROUP})
-    if [each.shape for each in kept[GROUP]] == [tuple(each.shape) for each in head.variables]:
+    if [each.shape for each in kept[GROUP]] != [tuple(each.shape) for each in head.variables]:
+        console.print("  the second head that was trained beside it has other shapes, and is not taken over")
+        return
+    load_lasting(path, {GROUP: head.variables})
+    if float(head.active) == 0:
+        console.print("  the second head beside it had not begun yet, and is not taken over")
+    else:
         on_chief(lambda: save_lasting(place, kept))
         console.print("  with the second head that was trained beside it")
-    else:
-        console.print("  the second head that was trained beside it has other shapes, and is not taken over")
 
 
 def begin_modes(run: Run, stage: Stage, head: MixtureHead) -> None:

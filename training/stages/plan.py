@@ -39,7 +39,7 @@ from training.stages.report import report_run
 from training.stages.stage import JUDGED, Run, Stage, trains_statistics
 from training.stages.statistics import StatisticsStage
 from training.stages.streams import augmentation_of, refuse_augmentation
-from training.stages.translation import shows_source
+from training.stages.translation import reads_source
 from training.stages.warm_start import warm_start_of
 
 
@@ -153,7 +153,7 @@ def _carry_out_all(run: Run) -> None:
             if reason is not None:
                 console.print(reason)
                 continue
-            if shows_source(stage) and not _restored(run):
+            if reads_source(stage) and not _restored(run):
                 _carry_out_all(run)
                 return
             with out_of_memory_said(lambda: out_of_memory_predicting(images_at_once(run.size), run.size)):

@@ -61,6 +61,11 @@ def shows_source(stage: Stage) -> bool:
     return stage.schedule is not None and not (isinstance(stage, RoundStage) and stage.source_share is None)
 
 
+def reads_source(stage: Stage) -> bool:
+    """Does the stage train on the source, or start modes on its images?"""
+    return shows_source(stage) or (isinstance(stage, RoundStage) and stage.settings.mixture is not None)
+
+
 def trained_on_translated(run: Run, stages: dict[str, dict], chosen: str) -> bool:
     """Was the model of the chosen stage trained on translated images, in this stage or an earlier one?
 

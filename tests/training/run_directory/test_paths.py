@@ -246,6 +246,13 @@ def test_the_same_settings_again_are_fine(run):
     resumed(run, "--set", "adaptation.rounds=2")
 
 
+def test_the_same_settings_in_the_words_of_another_version_are_fine(run):
+    recipe = json.loads((run / "recipe.json").read_text())
+    recipe["experiment"]["data"].update(title="other words", note="other words")
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    resumed(run, "--set", "adaptation.rounds=2")
+
+
 def test_the_warm_start_is_remembered(tmp_path):
     asked = {"path": "/runs/other", "pixels": None}
     RunDirectory.create(tmp_path / "run", experiment_of(parse([])), ["--warm-start", "other"], asked).unlock()

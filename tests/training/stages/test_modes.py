@@ -140,6 +140,10 @@ def test_modes_of_another_run_are_gone_on_with_where_their_shapes_fit(tmp_path, 
     modes.take_modes(run, replace(EVERYTHING, modes=5), tmp_path / "other.npz", lasting(source.name))
     assert "has other shapes" in capsys.readouterr().out
     assert not lasting(source.name).exists()
+    save_lasting(tmp_path / "asleep.npz", {"mixture": head_of(tiny_network(1)).variables})
+    modes.take_modes(run, EVERYTHING, tmp_path / "asleep.npz", lasting(source.name))
+    assert "had not begun yet" in capsys.readouterr().out
+    assert not lasting(source.name).exists()
     modes.take_modes(run, EVERYTHING, tmp_path / "other.npz", lasting(source.name))
     stages[source.name] = {}
     head = head_of(tiny_network(2))
