@@ -88,8 +88,9 @@ class Arguments:
     show: bool = False
     """Print the resolved experiment, and stop."""
     control: bool = False
-    """The control beside a run: the same training with target labels of weight 0. What a run gains over it is the
-    gain from the labels."""
+    """The control beside a run: the same training with target labels of weight 0, or, where a recipe has none
+    (adaptseg, advent), with an adversarial term of weight 0. What a run gains over it is the gain from the labels, or
+    from the term."""
     smoke: bool = False
     """Every stage of the recipe with a few small steps: half a minute, on any machine, to see that it works."""
 

@@ -35,7 +35,9 @@ def _clause(part: Any, experiment: Experiment) -> str:
 
 def _alignment(part: Alignment, experiment: Experiment) -> str:
     steps = experiment.data.schedules["alignment"].steps
-    return f"adversarial alignment of {_times(part.rounds)}{steps} steps{_with(_losses(part.losses))}"
+    weight = "" if part.weight else ", adversarial term of weight 0"
+    losses = _with(_losses(part.losses))
+    return f"adversarial alignment of {_times(part.rounds)}{steps} steps{losses}{weight}{_blend(part.blend)}"
 
 
 def _rounds(part: Rounds, experiment: Experiment) -> str:

@@ -13,14 +13,15 @@ from rich.console import Console
 
 from models.catalogue import NETWORKS
 from training.command_line import catalogue, experiment_of, parse
-from training.control import trains_on_target
+from training.control import aligns, trains_on_target
 from training.errors import UserError
 from training.experiment_json import experiment_from_json, experiment_to_json
 from training.methods.mean_teacher import decay_of
 from training.methods.optimizers import learning_rate
 from training.presets import DATA
 from training.recipes import RECIPES
-from training.settings.losses import PixelContrast
+from training.settings.losses import Losses, PixelContrast
+from training.stages.plan import plan
 from training.stages.rounds import round_terms, source_share_of
 
 
@@ -282,9 +283,18 @@ def test_a_run_that_names_no_recipe_takes_what_suits_its_data(tmp_path):
     assert published.data == mic.data
 
 
-def test_a_recipe_without_labels_of_the_target_has_no_control():
-    with pytest.raises(UserError, match="'advent' learns nothing from labels of the target"):
-        experiment("--recipe", "advent", "--control")
+def test_the_control_of_a_recipe_without_target_labels_has_no_adversarial_term():
+    override = ("--set", "alignment.losses.minimum_entropy=on")
+    run, control = (experiment("--recipe", "advent", *override, *more) for more in ((), ("--control",)))
+    assert control.recipe.alignment == replace(run.recipe.alignment, weight=0.0, losses=Losses())
+    assert control.data == run.data
+    assert (aligns(run.recipe.alignment), aligns(control.recipe.alignment)) == (True, False)
+    stage = plan(control)[-1]
+    assert not stage.trains_on_target
+    assert stage.way == "by alignment with an adversarial term of weight 0"
+    for recipe in ("source_only", "oracle"):
+        with pytest.raises(UserError, match=f"'{recipe}' does not learn from the target"):
+            experiment("--recipe", recipe, "--control")
 
 
 def test_rounds_of_cbst_and_crst_have_their_published_constants_on_the_published_pairs():

@@ -49,6 +49,8 @@ class Alignment:
     rounds: RoundCount = 1  # each is a stage of the schedule's steps; discriminator and optimisers go on from one to
     # the next, and the learning rates fall over all of them
     sampler: SoftBalance | None = None  # of the source's images; rounds of self-training keep the last one
+    blend: Portion = 1.0  # the result of the last round lies this share of the way from the model before adaptation to
+    # the trained one (WiSE-FT, CVPR 2022)
     losses: Losses = Losses()
 
 
