@@ -85,12 +85,17 @@ def test_folders_of_the_user_replace_the_embedded_streets(tmp_path):
 
 
 def test_nothing_is_measured_on_the_streets_that_folders_of_the_user_replace(tmp_path):
-    target = experiment("--target-root", str(tmp_path)).data
-    assert (target.target.reader, target.evaluation) == ("images", None)
-    assert target.source_evaluation.reader == "streetsim"
     source = experiment("--source-root", str(tmp_path)).data
     assert (source.source.reader, source.source_evaluation) == ("folders", None)
     assert source.evaluation.reader == "streetsim"
+
+
+def test_photos_as_the_target_of_the_streets_are_refused_with_the_data_to_choose(tmp_path):
+    for data in ("streetsim", "streetsim_dusk"):
+        with pytest.raises(UserError, match="For your photos choose --data streetsim_camvid"):
+            experiment("--data", data, "--target-root", str(tmp_path))
+    wide = experiment("--data", "streetsim_camvid", "--target-root", str(tmp_path), "--classes", "cityscapes19")
+    assert (wide.data.label_space, wide.names["recipe"]) == ("cityscapes19", "best")
 
 
 @pytest.mark.parametrize(
