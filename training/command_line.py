@@ -88,8 +88,9 @@ class Arguments:
     show: bool = False
     """Print the resolved experiment, and stop."""
     control: bool = False
-    """The control beside a run: the same training with target labels of weight 0. What a run gains over it is the
-    gain from the labels."""
+    """The control beside a run: the same training with target labels of weight 0, or, where a recipe has none
+    (adaptseg, advent), with an adversarial term of weight 0. What a run gains over it is the gain from the labels, or
+    from the term."""
     smoke: bool = False
     """Every stage of the recipe with a few small steps: half a minute, on any machine, to see that it works."""
 
@@ -170,17 +171,26 @@ def _named(options: dict, name: str, kind: str):
 
 
 def _with_folders(data: Data, arguments: Arguments) -> Data:
-    """The data with the user's folders and label space."""
+    """The data with the user's folders and label space.
+
+    Raises:
+        UserError: a folder is missing, or the user's photos are to take the place of streets.
+    """
     if arguments.source_root is not None:
         if data.source.reader == "streetsim":  # what is held out of the streets says nothing of the user's images
             data = replace(data, source_evaluation=None)
-        data = replace(data, source=_at(data.source, arguments.source_root, "folders"))
+        data = replace(data, source=_source_at(data.source, arguments.source_root))
     if arguments.target_root is not None:
-        before, data = data.target, replace(data, target=_at(data.target, arguments.target_root, "images"))
-        if before.reader == "streetsim":
-            data = replace(data, evaluation=None)
-        elif data.evaluation is not None and data.evaluation.reader == before.reader:
-            data = replace(data, evaluation=_at(data.evaluation, arguments.target_root, "images"))
+        if data.target.reader == "streetsim":
+            raise UserError(
+                f"--target-root {arguments.target_root}: the target of --data {arguments.data} is built-in streets; "
+                "network and schedules are for them. For your photos choose --data streetsim_camvid (--classes "
+                "cityscapes19 for the classes of the streets), or --data folders with labelled images of your own"
+            )
+        root = _absolute(arguments.target_root)
+        if data.evaluation is not None and data.evaluation.reader == data.target.reader:
+            data = replace(data, evaluation=replace(data.evaluation, root=root))
+        data = replace(data, target=replace(data.target, root=root))
     if arguments.eval_root is not None:
         data = replace(data, evaluation=Domain(reader="folders", root=_absolute(arguments.eval_root)))
     if arguments.classes is not None:
@@ -228,10 +238,10 @@ def semi_supervised(experiment: Experiment, share: float) -> Experiment:
     return replace(experiment, recipe=recipe, data=data, labelled_share=share)
 
 
-def _at(domain: Domain, root: Path, reader: str) -> Domain:
-    """The domain read from `root`; the user's own images, by `reader`, take the place of the built-in streets."""
+def _source_at(source: Domain, root: Path) -> Domain:
+    """The source read from `root`; the user's own labelled images take the place of the built-in streets."""
     place = _absolute(root)
-    return Domain(reader=reader, root=place) if domain.reader == "streetsim" else replace(domain, root=place)
+    return Domain(reader="folders", root=place) if source.reader == "streetsim" else replace(source, root=place)
 
 
 def _absolute(path: Path) -> str:

@@ -35,12 +35,14 @@ def _clause(part: Any, experiment: Experiment) -> str:
 
 def _alignment(part: Alignment, experiment: Experiment) -> str:
     steps = experiment.data.schedules["alignment"].steps
-    return f"adversarial alignment of {_times(part.rounds)}{steps} steps{_with(_losses(part.losses))}"
+    weight = "" if part.weight else ", adversarial term of weight 0"
+    losses = _with(_losses(part.losses))
+    return f"adversarial alignment of {_times(part.rounds)}{steps} steps{losses}{weight}{_blend(part.blend)}"
 
 
 def _rounds(part: Rounds, experiment: Experiment) -> str:
     count, steps = experiment.data.rounds_of(part.rounds), experiment.data.schedules["rounds"].steps
-    found = [f"{part.selector.kind.replace('_', ' ')} labels"]
+    found = [f"{part.selector.kind.replace('_', ' ')} labels{_at_scales(part.label_scales)}"]
     found += ["spatial priors"] if getattr(part.selector, "spatial_prior", None) else []
     found += [] if part.mean_teacher is None else [_teacher(part.mean_teacher.scales)]
     found += [*_named(part), *_losses(part.losses)]
@@ -65,10 +67,14 @@ def _with(parts: Sequence[str]) -> str:
 
 
 def _teacher(scales: Sequence[float]) -> str:
+    return f"a teacher{_at_scales(scales)}" if _at_scales(scales) else "a mean teacher"
+
+
+def _at_scales(scales: Sequence[float]) -> str:
     if tuple(scales) == (1.0,):
-        return "a mean teacher"
+        return ""
     *first, last = (f"{scale:g}" for scale in scales)
-    return f"a teacher at scales {', '.join(first)} and {last}" if first else f"a teacher at scale {last}"
+    return f" at scales {', '.join(first)} and {last}" if first else f" at scale {last}"
 
 
 def _named(part: Rounds | Online) -> list[str]:

@@ -1,16 +1,18 @@
 """Recipes side by side on pairs of domains, each beside its control: the tables of the README.
 
-    python tests/benchmarks/recipes.py --out RUNS --recipes cbst cbst_sp --seeds 0 1 2
-    python tests/benchmarks/recipes.py --out RUNS --recipes dacs daformer --controls --per-class --jobs 2
-    python tests/benchmarks/recipes.py --out RUNS --pairs camvid facades --camvid CAMVID --facades FACADES \\
-        --controls --weights FILE --size 176x240
+    python tests/benchmarks/recipes.py --out RUNS --pairs streets dusk camvid facades --camvid CAMVID \\
+        --facades FACADES --photo-weights FILE --controls --per-class --seeds 0 1 2
+    python tests/benchmarks/recipes.py --out RUNS --recipes dacs daformer --controls --jobs 2
+    python tests/benchmarks/recipes.py --out RUNS --pairs camvid --seeds 0 1 2 --table
 
-Options that it does not know go to training/run.py. The source model is trained once per pair and seed (`source_only`)
-and taken over by every recipe whose own warm-up is the same; `oracle`, `uplr` and `drsl` train theirs. `--controls`
-runs every recipe once more with target weight 0: the same steps, images and augmentation, and nothing that comes from
-the target's labels. Recipes that differ in losses that the control leaves out (`daformer`, `mic`, `pgpc`) share one
-control. Finished runs are not repeated and stopped ones are continued: the same command goes on where it was.
-`--jobs 2` carries out two runs at a time, each on half of the processor cores.
+The first makes the table of all recipes. Options that it does not know go to training/run.py, for every pair. The
+source model is trained once per pair and seed (`source_only`) and taken over by every recipe whose own warm-up is the
+same; the others (`oracle`, `uplr`, `drsl`) train theirs. `--controls` runs every recipe once more with target weight
+0: the same steps, images and augmentation, and nothing that comes from the target's labels. Recipes that differ in
+losses that the control leaves out (`daformer`, `mic`, `pgpc`) share one control. Finished runs are not repeated and
+stopped ones are continued: the same command goes on where it was. A run that fails is told at the end, and the others
+are made. `--table` prints what is finished and trains nothing. `--jobs 2` carries out two runs at a time, each on half
+of the processor cores.
 """
 
 import pathlib
@@ -20,40 +22,61 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import argparse
-import json
 import multiprocessing
 import os
-import statistics
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
+from tests.benchmarks.recipe_tables import CONTROL, ORACLE, SOURCE_ONLY, per_class, tables
 from tests.benchmarks.series import carried_out
 from training.command_line import experiment_of, parse
 from training.errors import UserError
 from training.presets import EMBEDDED
 from training.recipes import RECIPES
-from training.settings.experiment import Experiment, Recipe
+from training.settings.experiment import Experiment
 
-CONTROL = "-control"  # behind a recipe's name in the folder of its control
+
+@dataclass(frozen=True)
+class Pair:
+    """options: of training/run.py, for every run. source: `--set` of the runs that train a source model."""
+
+    options: str
+    source: tuple[str, ...] = ()
+
+    @property
+    def of_photos(self) -> bool:
+        return not any(name in self.options.split() for name in EMBEDDED)
+
+
 PAIRS = {
-    "streets": "--data streetsim",
-    "dusk": "--data streetsim_dusk",
-    "camvid": "--data streetsim_camvid --target-root {camvid}/train/images --eval-root {camvid}/val",
-    "facades": "--data folders --classes camvid11 --source-root {camvid}/val "
-    "--target-root {facades}/train/images --eval-root {facades}/val",
+    "streets": Pair("--data streetsim"),
+    "dusk": Pair("--data streetsim_dusk"),
+    "camvid": Pair(
+        "--data streetsim_camvid --target-root {camvid}/train/images --eval-root {camvid}/val --size 176x240"
+    ),
+    "facades": Pair(
+        "--data folders --classes camvid11 --source-root {camvid}/val "
+        "--target-root {facades}/train/images --eval-root {facades}/val --size 176x240",
+        # CamVid val has a tenth of the images that the streets have, all of one camera.
+        source=(
+            "data.schedules.warm_up.augmentation.jitter=1",
+            "data.schedules.warm_up.augmentation.blur=0.3",
+            "data.schedules.warm_up.average_weights=0.99",
+        ),
+    ),
 }
-"""The options of training/run.py for each pair."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run of the table: its folder, the options of training/run.py."""
+    """A run of the table: its folder, the options of training/run.py, the run that it starts from."""
 
     run: Path
     options: list[str]
+    start: Path | None = None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,86 +85,122 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=["streets"])
     parser.add_argument("--camvid", type=Path, help="CamVid: train/images, val/images and val/labels")
     parser.add_argument("--facades", type=Path, help="facades: train/images, val/images and val/labels")
+    parser.add_argument("--photo-weights", metavar="FILE", help="--weights of the pairs of photos")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, metavar="RECIPE", default=list(RECIPES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--controls", action="store_true", help="every recipe with target weight 0 beside it")
     parser.add_argument("--per-class", action="store_true", help="a table of the IoU per class too")
+    parser.add_argument("--table", action="store_true", help="train nothing: the tables of the finished runs in --out")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (1)")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for all but source_only")
-    parser.add_argument("--source-set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for source_only")
+    parser.add_argument("--source-set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for source models")
     arguments, more = parser.parse_known_args(argv)
+    failed = []
     for pair in arguments.pairs:
-        data = options_of(pair, arguments.camvid, arguments.facades)
-        recipes = recipes_of(pair, arguments.recipes)
-        out = arguments.out / pair
+        out, recipes = arguments.out / pair, recipes_of(pair, arguments.recipes)
+        options = [*options_of(pair, arguments), *more]
         overrides = set_options(arguments.set)
-        controls = shared_controls(recipes, [*data, *more, *overrides]) if arguments.controls else {}
-        # The source models first: all others start from them.
-        options = [*data, *more, *set_options(arguments.source_set)]
-        carry_out([source_model(out, seed, options) for seed in arguments.seeds], arguments.jobs)
-        others = [
-            adapted(out, recipe, seed, [*data, *more], overrides, control)
-            for seed in arguments.seeds
-            for chosen, control in ((recipes, False), (dict.fromkeys(controls.values()), True))
-            for recipe in chosen
-        ]
-        carry_out(others, arguments.jobs)
-        print(f"{pair}\n", table(out, ["source_only", *recipes], controls, arguments.seeds), sep="\n")
+        wanted = arguments.controls or arguments.table
+        controls = shared_controls(recipes, [*options, *overrides]) if wanted else {}
+        if not arguments.table:
+            of_source = set_options([*PAIRS[pair].source, *arguments.source_set])
+            # The source models first: the others start from them.
+            jobs = [source_model(out, seed, [*options, *of_source]) for seed in arguments.seeds]
+            own = {name for name in {*recipes, *controls.values()} if has_own_warm_up(name, options, overrides)}
+            others = [
+                adapted(out, recipe, seed, [*options, *overrides], of_source if recipe in own else None, control)
+                for seed in arguments.seeds
+                for chosen, control in ((recipes, False), (dict.fromkeys(controls.values()), True))
+                for recipe in chosen
+            ]
+            failed += carry_out(jobs, arguments.jobs)
+            lost = {run for run, _ in failed}
+            failed += [(job.run, "not begun, for its source model failed") for job in others if job.start in lost]
+            failed += carry_out([job for job in others if job.start not in lost], arguments.jobs)
+        shown = [SOURCE_ONLY, *recipes]
+        print(f"{pair}\n", tables(out, shown, controls, arguments.seeds), sep="\n")
         if arguments.per_class:
-            print("", per_class(out, ["source_only", *recipes], controls, arguments.seeds), sep="\n")
-    return 0
+            print("", per_class(out, shown, controls, arguments.seeds), sep="\n")
+    for run, said in failed:
+        print(f"failed: {run}: {said}", file=sys.stderr)
+    return 1 if failed else 0
 
 
-def options_of(pair: str, camvid: Path | None, facades: Path | None) -> list[str]:
-    """The options of training/run.py that choose the pair's data."""
-    for name, root in (("camvid", camvid), ("facades", facades)):
-        if f"{{{name}}}" in PAIRS[pair] and root is None:
+def options_of(pair: str, arguments: argparse.Namespace) -> list[str]:
+    """The options of training/run.py for each run of a pair. Tables of finished runs need no folders of photos."""
+    roots = {name: getattr(arguments, name) for name in ("camvid", "facades")}
+    for name, root in roots.items():
+        if f"{{{name}}}" in PAIRS[pair].options and root is None and not arguments.table:
             raise UserError(f"the pair '{pair}' needs --{name} FOLDER")
-    return [option.format(camvid=camvid, facades=facades) for option in PAIRS[pair].split()]
+    weights = ["--weights", arguments.photo_weights] if PAIRS[pair].of_photos and arguments.photo_weights else []
+    return [*(option.format(**roots) for option in PAIRS[pair].options.split()), *weights]
 
 
 def recipes_of(pair: str, recipes: Sequence[str]) -> list[str]:
     """The recipes that a pair can have: the oracle needs labels of the target, which folders of photos do not give."""
-    labelled = any(name in PAIRS[pair].split() for name in EMBEDDED)
-    return [recipe for recipe in recipes if recipe != "source_only" and (labelled or recipe != "oracle")]
+    left_out = {SOURCE_ONLY, ORACLE} if PAIRS[pair].of_photos else {SOURCE_ONLY}
+    return [recipe for recipe in recipes if recipe not in left_out]
 
 
 def source_model(out: Path, seed: int, options: list[str]) -> Job:
-    return Job(source_folder(out, seed), ["--recipe", "source_only", "--seed", str(seed), *options])
+    return Job(source_folder(out, seed), ["--recipe", SOURCE_ONLY, "--seed", str(seed), *options])
 
 
 def source_folder(out: Path, seed: int) -> Path:
-    return out / f"source_only-{seed}"
+    return out / f"{SOURCE_ONLY}-{seed}"
 
 
-def adapted(out: Path, recipe: str, seed: int, options: list[str], overrides: list[str], control: bool) -> Job:
-    """The run of a recipe, or its control's, from the source model of the same seed."""
-    start = [] if has_own_warm_up(RECIPES[recipe]) else ["--warm-start", str(source_folder(out, seed))]
+def adapted(out: Path, recipe: str, seed: int, options: list[str], of_source: list[str] | None, control: bool) -> Job:
+    """The run of a recipe, or its control's. of_source: the options of its own source model; None: it starts from the
+    shared one of the same seed."""
+    start = source_folder(out, seed) if of_source is None else None
+    of_start = ["--warm-start", str(start)] if of_source is None else of_source
     of_control = ["--control"] if control else []
-    options = ["--recipe", recipe, "--seed", str(seed), *of_control, *options, *start, *overrides]
-    return Job(out / f"{recipe}{CONTROL if control else ''}-{seed}", options)
+    options = ["--recipe", recipe, "--seed", str(seed), *of_control, *of_start, *options]
+    return Job(out / f"{recipe}{CONTROL if control else ''}-{seed}", options, start)
 
 
-def has_own_warm_up(recipe: Recipe) -> bool:
-    """Is its source model trained in another way than `source_only`: on the target, with translated images, with a
-    second head?"""
-    translated = recipe.translation is not None and recipe.translation.warm_up
-    return recipe.warm_up.domain == "target" or translated or getattr(recipe.adaptation, "mixture", None) is not None
+def has_own_warm_up(recipe: str, options: list[str], overrides: list[str]) -> bool:
+    """Is its source model, as the options resolve it, another than that of `source_only`, or one that it does not go on
+    from?"""
+    shared = experiment_of(parse(["--recipe", SOURCE_ONLY, *options]))
+    own = experiment_of(parse(["--recipe", recipe, *options, *overrides]))
+    from_imagenet = getattr(own.recipe.adaptation, "start", None) == "imagenet"
+    return from_imagenet or source_training(own) != source_training(shared)
 
 
-def carry_out(jobs: Sequence[Job], at_a_time: int) -> None:
-    """Carry out the jobs, or what is left of them; several at a time share the cores equally."""
+def source_training(experiment: Experiment) -> tuple:
+    """All that the training of the source model depends on, beside the seed."""
+    recipe, data = experiment.recipe, experiment.data
+    translation = recipe.translation if recipe.translation is not None and recipe.translation.warm_up else None
+    mixture = getattr(recipe.adaptation, "mixture", None)
+    images = (data.source, data.label_space, data.size, data.crop, data.loss_stride, experiment.labelled_share)
+    return (recipe.warm_up, translation, mixture, data.schedules["warm_up"], images, experiment.model)
+
+
+def carry_out(jobs: Sequence[Job], at_a_time: int) -> list[tuple[Path, str]]:
+    """Carry out the jobs, or what is left of them; several at a time share the cores equally.
+
+    Returns the runs that failed, each with what it says.
+    """
     if at_a_time == 1:
-        for job in jobs:
-            carried_out(job.run, job.options)
-        return
-    shares = multiprocessing.SimpleQueue()
-    for share in cores(at_a_time):
-        shares.put(share)
-    with ProcessPoolExecutor(at_a_time, initializer=bind, initargs=(shares,)) as pool:
-        runs = [pool.submit(carried_out, job.run, job.options) for job in jobs]
-        for run in runs:
-            run.result()
+        told = [failure_of(job) for job in jobs]
+    else:
+        shares = multiprocessing.SimpleQueue()
+        for share in cores(at_a_time):
+            shares.put(share)
+        with ProcessPoolExecutor(at_a_time, initializer=bind, initargs=(shares,)) as pool:
+            told = list(pool.map(failure_of, jobs))
+    return [(job.run, said) for job, said in zip(jobs, told, strict=True) if said is not None]
+
+
+def failure_of(job: Job) -> str | None:
+    """Carry out one job; what went wrong, None if nothing did."""
+    try:
+        carried_out(job.run, job.options)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def bind(shares: SimpleQueue) -> None:
@@ -159,11 +218,11 @@ def cores(shares: int) -> list[set[int]]:
 
 
 def shared_controls(recipes: Sequence[str], options: list[str]) -> dict[str, str]:
-    """By recipe: the first recipe of all that has the same control. Without those that learn nothing from labels of the
-    target, and so have none."""
+    """By recipe: the first recipe of all that has the same control. Without those that do not learn from the target:
+    they have none."""
     settings: dict[str, Experiment] = {}
     arguments = parse(["--control", *options])
-    for name in [name for name, recipe in RECIPES.items() if recipe.adaptation]:
+    for name in [name for name, recipe in RECIPES.items() if recipe.alignment or recipe.adaptation]:
         try:
             settings[name] = without_names(experiment_of(replace(arguments, recipe=name)))
         except UserError:  # another recipe may lack the parts that the overrides set
@@ -183,93 +242,10 @@ def set_options(values: list[str]) -> list[str]:
 
 def without_names(experiment: Experiment) -> Experiment:
     """All that a training depends on: without the recipe's name, papers and figures."""
-    return replace(experiment, recipe=replace(experiment.recipe, paper="", measured="", published=""), names={})
-
-
-def table(out: Path, recipes: list[str], controls: dict[str, str], seeds: list[int]) -> str:
-    """One Markdown line per recipe, mIoU over the classes in the truth: after the last stage, that of its control,
-    after the stage that the watch took, and after each stage. Regret: what the best of all has more than the taken one,
-    the source model included."""
-    lines = [
-        "| recipe | control | adapted | taken | gain | regret | stages | which were taken | collapses seen |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for recipe in recipes:
-        found, without = summaries(out, recipe, seeds), control_summaries(out, recipe, controls, seeds)
-        if not found:
-            continue
-        taken = [summary["after"]["miou_in_truth"] for summary in found]
-        gains = [miou - before for miou, before in zip(taken, starts(found), strict=True) if before is not None]
-        stages = "; ".join(" ".join(f"{stage_miou(summary, at):.1f}" for at in summary["stages"]) for summary in found)
-        which = " ".join(summary["chosen"] for summary in found if summary["stages"])
-        collapses = sum(at["verdict"] == "collapse" for summary in found for at in summary["stages"])
-        gain = f"{statistics.mean(gains):+.1f}" if gains and recipe != "source_only" else ""
-        lost = f"{statistics.mean(map(regret, found)):.1f}" if which else ""
-        cells = [last_stages(without), last_stages(found), spread(taken), gain, lost, stages, which]
-        cells.append(str(collapses or ""))
-        lines.append(f"| `{recipe}` | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def starts(found: Sequence[dict]) -> list[float | None]:
-    return [summary["before"] and summary["before"]["miou_in_truth"] for summary in found]
-
-
-def regret(summary: dict) -> float:
-    states = [stage_miou(summary, stage) for stage in summary["stages"]]
-    if summary["before"]:
-        states.append(summary["before"]["miou_in_truth"])
-    return max(states) - summary["after"]["miou_in_truth"]
-
-
-def last_stages(found: Sequence[dict]) -> str:
-    """Mean and each seed's mIoU after the last stage, whatever the watch thinks of it."""
-    return spread([stage_miou(summary, summary["stages"][-1]) for summary in found if summary["stages"]])
-
-
-def stage_miou(summary: dict, stage: dict) -> float:
-    """mIoU of a stage over the classes that the truth has."""
-    in_truth = [name for name, pixels in summary["after"]["truth_pixels"].items() if pixels]
-    return statistics.mean(stage["per_class_iou"][name] for name in in_truth)
-
-
-def summaries(out: Path, name: str, seeds: list[int]) -> list[dict]:
-    """The summaries of the runs that are there."""
-    reports = [out / f"{name}-{seed}" / "report" / "summary.json" for seed in seeds]
-    return [json.loads(report.read_text()) for report in reports if report.exists()]
-
-
-def control_summaries(out: Path, recipe: str, controls: dict[str, str], seeds: list[int]) -> list[dict]:
-    return summaries(out, f"{controls[recipe]}{CONTROL}", seeds) if recipe in controls else []
-
-
-def per_class(out: Path, recipes: list[str], controls: dict[str, str], seeds: list[int]) -> str:
-    """IoU per class, the mean of the seeds: of every recipe, and of the last stage of its control behind a slash."""
-    columns = {}
-    for recipe in recipes:
-        after = [summary["after"]["per_class_iou"] for summary in summaries(out, recipe, seeds)]
-        without = control_summaries(out, recipe, controls, seeds)
-        control = [summary["stages"][-1]["per_class_iou"] for summary in without]
-        columns[recipe] = (after, control)
-    columns = {recipe: runs for recipe, runs in columns.items() if runs[0]}
-    names = list(next(iter(columns.values()))[0][0])
-    lines = ["| class | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns)]
-    for name in names:
-        cells = [" / ".join(mean_of(runs, name) for runs in pair if runs) for pair in columns.values()]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def mean_of(runs: list[dict], name: str) -> str:
-    values = [run[name] for run in runs if run[name] is not None]
-    return f"{statistics.mean(values):.1f}" if values else "none"
-
-
-def spread(values: list[float]) -> str:
-    if not values:
-        return ""
-    each = f" ({', '.join(f'{value:.1f}' for value in values)})" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{each}"
+    recipe = replace(experiment.recipe, paper="", measured="", published="")
+    if recipe.alignment is not None and recipe.alignment.weight == 0:  # what the discriminator sees moves nothing
+        recipe = replace(recipe, alignment=replace(recipe.alignment, map="softmax"))
+    return replace(experiment, recipe=recipe, names={})
 
 
 if __name__ == "__main__":

@@ -13,14 +13,15 @@ from rich.console import Console
 
 from models.catalogue import NETWORKS
 from training.command_line import catalogue, experiment_of, parse
-from training.control import trains_on_target
+from training.control import aligns, trains_on_target
 from training.errors import UserError
 from training.experiment_json import experiment_from_json, experiment_to_json
 from training.methods.mean_teacher import decay_of
 from training.methods.optimizers import learning_rate
 from training.presets import DATA
 from training.recipes import RECIPES
-from training.settings.losses import PixelContrast
+from training.settings.losses import Losses, PixelContrast
+from training.stages.plan import plan
 from training.stages.rounds import round_terms, source_share_of
 
 
@@ -84,12 +85,17 @@ def test_folders_of_the_user_replace_the_embedded_streets(tmp_path):
 
 
 def test_nothing_is_measured_on_the_streets_that_folders_of_the_user_replace(tmp_path):
-    target = experiment("--target-root", str(tmp_path)).data
-    assert (target.target.reader, target.evaluation) == ("images", None)
-    assert target.source_evaluation.reader == "streetsim"
     source = experiment("--source-root", str(tmp_path)).data
     assert (source.source.reader, source.source_evaluation) == ("folders", None)
     assert source.evaluation.reader == "streetsim"
+
+
+def test_photos_as_the_target_of_the_streets_are_refused_with_the_data_to_choose(tmp_path):
+    for data in ("streetsim", "streetsim_dusk"):
+        with pytest.raises(UserError, match="For your photos choose --data streetsim_camvid"):
+            experiment("--data", data, "--target-root", str(tmp_path))
+    wide = experiment("--data", "streetsim_camvid", "--target-root", str(tmp_path), "--classes", "cityscapes19")
+    assert (wide.data.label_space, wide.names["recipe"]) == ("cityscapes19", "best")
 
 
 @pytest.mark.parametrize(
@@ -282,9 +288,18 @@ def test_a_run_that_names_no_recipe_takes_what_suits_its_data(tmp_path):
     assert published.data == mic.data
 
 
-def test_a_recipe_without_labels_of_the_target_has_no_control():
-    with pytest.raises(UserError, match="'advent' learns nothing from labels of the target"):
-        experiment("--recipe", "advent", "--control")
+def test_the_control_of_a_recipe_without_target_labels_has_no_adversarial_term():
+    override = ("--set", "alignment.losses.minimum_entropy=on")
+    run, control = (experiment("--recipe", "advent", *override, *more) for more in ((), ("--control",)))
+    assert control.recipe.alignment == replace(run.recipe.alignment, weight=0.0, losses=Losses())
+    assert control.data == run.data
+    assert (aligns(run.recipe.alignment), aligns(control.recipe.alignment)) == (True, False)
+    stage = plan(control)[-1]
+    assert not stage.trains_on_target
+    assert stage.way == "by alignment with an adversarial term of weight 0"
+    for recipe in ("source_only", "oracle"):
+        with pytest.raises(UserError, match=f"'{recipe}' does not learn from the target"):
+            experiment("--recipe", recipe, "--control")
 
 
 def test_rounds_of_cbst_and_crst_have_their_published_constants_on_the_published_pairs():

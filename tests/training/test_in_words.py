@@ -35,6 +35,10 @@ def test_rounds_alignment_translation_and_the_control():
     )
     assert said.endswith("with entropy mixture labels, adversarial term, target labels of weight 0")
     assert "with class balanced labels, spatial priors" in words("--recipe", "cbst_sp")
+    blended = words("--recipe", "advent", "--control", "--set", "alignment.blend=0.5")
+    assert blended.endswith("adversarial alignment of 200 steps, adversarial term of weight 0, half of the way")
+    scales = words("--recipe", "cbst", "--set", "adaptation.label_scales=0.75,1.0,1.5")
+    assert "with class balanced labels at scales 0.75, 1 and 1.5" in scales
     assert words("--recipe", "oracle") == "oracle on streetsim: training on the target's labels alone"
 
 

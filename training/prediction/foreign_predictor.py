@@ -46,12 +46,13 @@ FLOATS = {"float16", "float32"}
 @dataclass(frozen=True)
 class SegmenterFile:
     """An opened file. shape: of its image, None = free; dtype: "uint8", "float16" or "float32"; run: image array ->
-    its outputs by name; names: of its classes, None where it does not say."""
+    its outputs by name; names: of its classes, training_size: (height, width), each None where it does not say."""
 
     shape: tuple[int | None, ...]
     dtype: str
     run: Callable[[np.ndarray], Mapping[str, np.ndarray]]
     names: tuple[str, ...] | None = None
+    training_size: tuple[int, int] | None = None
 
 
 class ForeignPredictor:
@@ -60,11 +61,12 @@ class ForeignPredictor:
     Args:
         path: an .onnx or .keras file as the module's text says.
         label_space: its classes in its order.
-        size: (height, width) of the images it will be given.
+        size: (height, width) of the images, for a file that has no fixed one and does not say what it was trained at.
         pixels: a key of `PIXELS`, None = the usual one.
 
     Attributes:
         network: a callable like a network, image -> {"logits"}, for use inside a training step.
+        image_size: (height, width) of the images that it should be given; others are brought to it.
         understood: in words, how image and outputs were understood.
 
     Raises:
@@ -78,13 +80,15 @@ class ForeignPredictor:
         self.channels_first = _channels_first(path, self.file.shape)
         _check_batch(path, self.file.shape)
         height, width = self.file.shape[2:4] if self.channels_first else self.file.shape[1:3]
-        self.size = (height or size[0], width or size[1])
+        usual = self.file.training_size or size
+        self.image_size = (height or usual[0], width or usual[1])
         ours = self.file.names is not None
         self.pixels = pixels or ("bytes" if ours else _usual_pixels(self.channels_first, self.file.dtype))
-        noise = np.random.default_rng(0).integers(0, 256, (1, *self.size, 3)).astype(np.float32)
+        noise = np.random.default_rng(0).integers(0, 256, (1, *self.image_size, 3)).astype(np.float32)
         self.read, what = _reader_of(path, self._outputs(noise), self.classes, self.channels_first)
         order = "channels second" if self.channels_first else "channels last"
-        self.understood = f"image {self.file.dtype}, {order}, pixels as {self.pixels}; {what}"
+        seen = f"{self.image_size[0]}x{self.image_size[1]}"
+        self.understood = f"image {self.file.dtype} of {seen}, {order}, pixels as {self.pixels}; {what}"
         self.network = self.logits_of
 
     def coarse_probs(self, image) -> tf.Tensor:
@@ -97,8 +101,8 @@ class ForeignPredictor:
         return {"logits": tf.math.log(tf.maximum(probs, 1e-30))}
 
     def _probs(self, image: np.ndarray) -> np.ndarray:
-        if image.shape[1:3] != self.size:
-            image = tf.image.resize(image, self.size).numpy()
+        if image.shape[1:3] != self.image_size:
+            image = tf.image.resize(image, self.image_size).numpy()
         plain, mirrored = (self._seen(view) for view in (image, image[:, :, ::-1]))
         return (plain + mirrored[:, :, ::-1]) / 2
 
@@ -155,13 +159,14 @@ def _open_onnx(path: Path) -> SegmenterFile:
     shape = tuple(length if isinstance(length, int) else None for length in image.shape)
     dtype = {"tensor(float)": "float32"}.get(image.type, image.type.removeprefix("tensor(").removesuffix(")"))
     about = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    names = ModelMetadata.from_json(about, str(path)).names if about else None
+    metadata = ModelMetadata.from_json(about, str(path)) if about else None
     outputs = [output.name for output in session.get_outputs()]
 
     def run(array: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(outputs, session.run(outputs, {image.name: array}), strict=True))
 
-    return SegmenterFile(shape, _checked_dtype(path, dtype), run, names)
+    ours = {} if metadata is None else {"names": metadata.names, "training_size": metadata.training_size}
+    return SegmenterFile(shape, _checked_dtype(path, dtype), run, **ours)
 
 
 def _open_keras(path: Path) -> SegmenterFile:

@@ -30,10 +30,17 @@ class Predictor:
         network: functional model, image -> {"logits"}.
         scales: factors on the height and width of the given image; the first gives the grid of the result.
         flips: which views of each scale: `(False,)` the image, `(False, True)` the mirrored one too.
+        image_size: (height, width) of the images that the network should be given; None: that of the caller's data.
     """
 
-    def __init__(self, network: keras.Model, scales: tuple[float, ...] = (1.0,), flips: tuple[bool, ...] = (False,)):
-        self.network = network
+    def __init__(
+        self,
+        network: keras.Model,
+        scales: tuple[float, ...] = (1.0,),
+        flips: tuple[bool, ...] = (False,),
+        image_size: tuple[int, int] | None = None,
+    ):
+        self.network, self.image_size = network, image_size
         self.outputs = tf.function(self._both_outputs, **_ONE_FOR_ALL_SIZES)
         self.logits = tf.function(self._logits, **_ONE_FOR_ALL_SIZES)
         self.probs_and_cells = tf.function(self._probs_and_cells, **_ONE_FOR_ALL_SIZES)

@@ -31,7 +31,7 @@ class TargetPredictions(Predictions):
     Args:
         predictor: gives coarse probabilities.
         dataset: images, in the order of the results.
-        size: (height, width) the images are brought to; the probabilities come at the same size.
+        size: (height, width) of the probabilities, and of the images where the predictor's `image_size` is None.
         batch_size: images predicted at once; None = `images_at_once` of this size.
         cache_bytes: at most this much is kept in memory between passes, but always one batch.
         share: the images that it gives are this share's, `mine`.
@@ -47,7 +47,8 @@ class TargetPredictions(Predictions):
         share: Share = ALONE,
     ):
         self.predictor, self.dataset, self.size = predictor, dataset, tuple(size)
-        self.batch_size = batch_size = batch_size or images_at_once(self.size)
+        self._image_size = predictor.image_size or self.size
+        self.batch_size = batch_size = batch_size or images_at_once(self._image_size)
         self.names, self.source = tuple(sample.name for sample in dataset.samples), dataset.name
         self.class_names = dataset.label_space.names
         self.classes = len(self.class_names)
@@ -82,7 +83,7 @@ class TargetPredictions(Predictions):
             yield from (self._kept[number] for number in numbers)
             return
         dataset = self.dataset.subset(np.concatenate(missing))
-        stream = iter(evaluation_stream(dataset, self.size, self.batch_size))
+        stream = iter(evaluation_stream(dataset, self._image_size, self.batch_size))
         with Meter("predicting the target", len(dataset)) as meter:
             for number in numbers:
                 if number in self._kept:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Interval
+from annotated_types import Interval, MinLen
 
-from training.settings.bounds import Portion, Positive, RoundCount, Weight
+from training.settings.bounds import Portion, Positive, RoundCount, TeacherScale, Weight
 from training.settings.losses import Losses, Mixture
 from training.settings.sampling import (
     ClassMix,
@@ -49,6 +49,8 @@ class Alignment:
     rounds: RoundCount = 1  # each is a stage of the schedule's steps; discriminator and optimisers go on from one to
     # the next, and the learning rates fall over all of them
     sampler: SoftBalance | None = None  # of the source's images; rounds of self-training keep the last one
+    blend: Portion = 1.0  # the result of the last round lies this share of the way from the model before adaptation to
+    # the trained one (WiSE-FT, CVPR 2022)
     losses: Losses = Losses()
 
 
@@ -70,6 +72,8 @@ class Rounds:
     kind: Literal["rounds"] = "rounds"
     rounds: RoundCount = 3
     selector: Selector = ClassBalanced()
+    label_scales: Annotated[tuple[TeacherScale, ...], MinLen(1)] = (1.0,)  # of the image, at which the network labels a
+    # round, by the mean of its predictions (multi-scale testing)
     source_share: SourceShare | None = SourceShare()  # None: the source takes no part
     mining: RareClassMining | None = None
     rare_class_sampling: RareClassSampling | None = None

@@ -9,6 +9,7 @@ import keras
 from models.batch_norm import set_batch_norm
 from models.discriminator import build_discriminator
 from models.heads import head_variables
+from training.control import aligns
 from training.data.input_pipeline import side_by_side
 from training.data.sampling import SampleOrder
 from training.errors import UserError
@@ -36,13 +37,13 @@ def stages(part: Alignment, experiment: Experiment) -> tuple[Stage, ...]:
     """
     steps = experiment.data.schedules["alignment"].steps
     schedule = replace(experiment.data.schedules["alignment"], steps=part.rounds * steps)
-    one, common = part.rounds == 1, {"schedule": schedule, "trains_on_target": True, "settings": part}
+    one, common = part.rounds == 1, {"schedule": schedule, "trains_on_target": aligns(part), "settings": part}
     return tuple(
         AlignmentStage(
             name="alignment" if one else f"alignment_{number}",
             title="Alignment" if one else f"Alignment round {number}",
             phrase="of the adversarial alignment" if one else f"of alignment round {number}",
-            way="by adversarial alignment",
+            way="by adversarial alignment" if aligns(part) else "by alignment with an adversarial term of weight 0",
             number=number,
             steps=steps,
             **common,
@@ -94,6 +95,10 @@ class AlignmentStage(Stage):
         # 3. Statistics of the target; what the next round goes on with.
         run.follow_target(schedule)
         run.save_lasting(method, self)
+        # 4. Earlier rounds are not blended: optimiser and discriminator go on with the trained weights.
+        if settings.blend < 1 and self.number == settings.rounds:
+            run.blend(settings.blend)
+            run.follow_target(schedule)
         return figures
 
     def files(self, run: Run) -> list[Path]:

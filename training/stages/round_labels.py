@@ -1,5 +1,6 @@
 """The labels of a round: from the network's predictions on the target to pseudo-label files and their figures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from training.distribution.workers import sum_over_workers, workers_of
 from training.prediction.image_selection import best_images, class_balanced_score
 from training.prediction.label_files import LabelFolder
 from training.prediction.label_images import LabelledImages, label_images
-from training.prediction.predictor import Predictor
+from training.prediction.predictor import Predictor, images_at_once
 from training.prediction.target_predictions import TargetPredictions
 from training.probability_maps.map_files import load_prior
 from training.progress import console
@@ -55,10 +56,11 @@ def label_round(
     """Label the target with what `predictor` says into `pseudo_labels/round_N/`."""
     dataset, folder = domains.target, directory.pseudo_labels / f"round_{number}"
     if adaptation.image_selection is not None:
-        dataset = _best_scored(_predictions(predictor, dataset, data), adaptation.image_selection.share)
+        first = _predictions(predictor, dataset, data, adaptation.label_scales)
+        dataset = _best_scored(first, adaptation.image_selection.share)
     prior = prior_of(domains, adaptation, directory, data.size)
     selector = build_selector(adaptation.selector, number, prior)
-    predictions = _predictions(predictor, dataset, data, whole=selector.ordered)
+    predictions = _predictions(predictor, dataset, data, adaptation.label_scales, whole=selector.ordered)
     found = label_images(predictions, selector, LabelFolder(folder), workers_of(domains.label_space.count))
     console.print(f"  kept {found.kept_share:.1%} of the target's pixels ({found.fitted.describe(found.class_names)})")
     return RoundLabels(
@@ -69,10 +71,13 @@ def label_round(
     )
 
 
-def _predictions(predictor: Predictor, dataset: Dataset, data: Data, whole: bool = False) -> TargetPredictions:
-    """Of the whole data set, or of this worker's share of the images."""
+def _predictions(
+    predictor: Predictor, dataset: Dataset, data: Data, scales: Sequence[float], whole: bool = False
+) -> TargetPredictions:
+    """Of the whole data set, or of this worker's share of the images; fewer at once where the scales enlarge them."""
     share = ALONE if whole else share_of_this_process()
-    return TargetPredictions(predictor, dataset, data.size, share=share)
+    height, width = (round(max(1.0, *scales) * side) for side in predictor.image_size or data.size)
+    return TargetPredictions(predictor, dataset, data.size, images_at_once((height, width)), share=share)
 
 
 def _best_scored(predictions: TargetPredictions, share: float) -> Dataset:

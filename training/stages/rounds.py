@@ -114,6 +114,12 @@ class RoundStage(Stage):
             build_selector(self.settings.selector, self.number)
         except UserError as error:
             raise UserError(f"adaptation.selector in {self.name}: {error}") from error
+        soft = selector_class(self.settings.selector.kind).gives_soft_labels
+        if soft and tuple(self.settings.label_scales) != (1.0,):
+            raise UserError(
+                "adaptation.label_scales is for labels that are written, and the soft labels of this selector are "
+                "predicted in every step, at the size of the images: set adaptation.label_scales=1.0"
+            )
         sampling = self.settings.rare_class_sampling
         if sampling is not None and sampling.domains == "source" and self.source_share is None:
             raise UserError(

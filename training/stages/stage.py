@@ -146,7 +146,9 @@ class Run:
 
     @cached_property
     def labeller(self) -> Predictor:
-        return self.predictor.with_views(flips=(False, True))
+        """Of the target, at the scales that the recipe's rounds name and mirrored; the nearest to 1 gives the grid."""
+        scales = sorted(self.experiment.recipe.adaptation.label_scales, key=lambda scale: abs(scale - 1))
+        return self.predictor.with_views(tuple(scales), flips=(False, True))
 
     @property
     def logit_prior(self) -> np.ndarray | None:
@@ -257,7 +259,9 @@ class Run:
         """Figures of the network, or of another predictor, on a labelled data set; None where there is none."""
         if dataset is None:
             return None
-        return score(predictor or self.predictor, dataset, self.size, images_at_once(self.size), title)
+        predictor = predictor or self.predictor
+        size = predictor.image_size or self.size
+        return score(predictor, dataset, size, images_at_once(size), title)
 
 
 def term_context(run: Run, seed: int, steps: int) -> TermContext:

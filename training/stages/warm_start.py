@@ -84,9 +84,13 @@ def warm_start_of(
 
 
 def open_labeller(start: WarmStart, space: LabelSpace, size: tuple[int, int]) -> Predictor | ForeignPredictor:
-    """The model that labels round 1, of a `start` with that role."""
+    """The model that labels round 1, of a `start` with that role: on images of the size that it was trained at.
+
+    size: (height, width) of this run's images, for a file that does not say its own.
+    """
     if Path(start.path).is_dir():
-        return Predictor(load_trained(Path(start.path)).network, flips=(False, True))
+        trained = load_trained(Path(start.path))
+        return Predictor(trained.network, flips=(False, True), image_size=trained.experiment.data.size)
     return ForeignPredictor(Path(start.file), space, size, start.pixels)
 
 

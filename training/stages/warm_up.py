@@ -167,5 +167,5 @@ def _score_labeller(run: Run) -> dict:
     scores = run.score(run.domains.evaluation, "evaluating the labeller", labeller)
     if scores:
         console.print(f"  its mIoU: {score_or_none(told_miou(scores))}")
-    shares = predicted_shares(labeller, watched, run.size, run.domains.label_space.count)
+    shares = predicted_shares(labeller, watched, labeller.image_size or run.size, run.domains.label_space.count)
     return {"labeller": {"path": run.warm_start.path, "scores": scores, "shares": shares.tolist()}}

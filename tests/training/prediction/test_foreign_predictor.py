@@ -129,6 +129,17 @@ def test_a_plain_graph_of_our_own_takes_bytes(tmp_path):
     np.testing.assert_allclose(predictor.coarse_probs(IMAGE), expected(), atol=1e-6)
 
 
+def test_a_file_of_our_own_is_given_images_of_the_size_that_it_was_trained_at(tmp_path):
+    path = channels_first_logits(tmp_path / "a.onnx")
+    model = onnx.load(path)
+    model.metadata_props.add(key=METADATA_KEY, value=some_metadata(SPACE.names, training_size=(12, 20)).to_json())
+    onnx.save(model, path)
+    predictor = ForeignPredictor(path, SPACE, SIZE)
+    assert predictor.image_size == (12, 20)
+    assert predictor.coarse_probs(IMAGE).shape == (2, 12, 20, 4)
+    assert "image float32 of 12x20" in predictor.understood
+
+
 def test_pixels_are_what_their_names_say(tmp_path):
     path = channels_first_logits(tmp_path / "a.onnx")
     assert "pixels as imagenet" in ForeignPredictor(path, SPACE, SIZE).understood

@@ -59,6 +59,16 @@ def test_passes_agree_whatever_the_memory(network, photos, cache_bytes, kept):
         np.testing.assert_array_equal(at_full_size(capped()), whole)
 
 
+def test_a_predictor_of_another_size_sees_that_size_and_labels_come_at_the_datas(network, photos):
+    larger = Predictor(network, image_size=(64, 96))
+    maps = list(TargetPredictions(larger, photos, SIZE)())
+    assert {probs.coarse.shape for probs in maps} == {(16, 24, 11)}
+    alike = TargetPredictions(Predictor(network), photos, (64, 96))()
+    for probs, other in zip(maps, alike, strict=True):
+        assert probs.shape == (*SIZE, 11)
+        np.testing.assert_array_equal(probs.coarse, other.coarse)
+
+
 @pytest.mark.parametrize(("cache_bytes", "predicted"), [(1 << 20, 5), (9000, 3 + 2 * 2)])
 def test_an_image_is_predicted_once_or_twice(network, photos, tmp_path, cache_bytes, predicted):
     """Once if it is kept; otherwise for the thresholds and for the labels."""

@@ -232,7 +232,7 @@ def test_two_that_begin_at_once(tmp_path):
         (["--seed", "4"], "seed: 0 -> 4"),
         (["--set", "adaptation.rounds=3"], "adaptation.rounds: 2 -> 3"),
         (["--set", "data.schedules.warm_up.steps=9", "adaptation.rounds=2"], "data.schedules.warm_up.steps: 6 -> 9"),
-        (["--target-root", "/photos"], "data.target.root: None -> /photos"),
+        (["--source-root", "/labelled"], "data.source.root: None -> /labelled"),
         (["--warm-start", "other"], f"warm_start: None -> {Path('other').resolve()}"),
         (["--out", "elsewhere"], "out: "),
     ],

@@ -43,7 +43,7 @@ def stages(*settings: str, recipe: str = "dacs", more: tuple[str, ...] = ()):
 
 def finished(start, root, name: str, *settings: str, recipe: str = "dacs", more: tuple[str, ...] = ()) -> RunDirectory:
     """The directory of a run that is carried out."""
-    sure = () if recipe == "cbst" else SURE  # rounds have no weighting
+    sure = SURE if recipe in ("dacs", "daformer") else ()  # others have no weighting
     assert start([*options(root, recipe, *sure, *settings), *more, "--out", str(root / name)]) == 0
     directory, _ = RunDirectory.reopen(root / name)
     directory.unlock()
@@ -119,12 +119,17 @@ def test_the_control_does_not_depend_on_the_labels_of_the_teacher(start, small, 
 
 
 def test_a_blend_lies_between_the_model_before_and_the_trained_one(start, small, monkeypatch):
-    """Online and in rounds; what the training goes on with is not changed by it."""
+    """Online, in rounds and in alignment; what the training goes on with is not changed by it."""
     monkeypatch.setattr(online, "better_of", lambda judged: "teacher")  # they differ by less than the watch can tell
     rounds = ("adaptation.rounds=1", "data.schedules.rounds.steps=2", SHORT[0])
-    for recipe, stage, settings in (("dacs", "online_2", (*SHORT, "watch.every=2")), ("cbst", "round_1", rounds)):
+    alignment = ("alignment.rounds=2", "data.schedules.alignment.steps=1", "watch.stop=False", SHORT[0])
+    for recipe, stage, part, settings in (
+        ("dacs", "online_2", "adaptation", (*SHORT, "watch.every=2")),
+        ("cbst", "round_1", "adaptation", rounds),
+        ("adaptseg", "alignment_2", "alignment", alignment),
+    ):
         of = {
-            share: finished(start, small, f"{recipe}{share}", *settings, f"adaptation.blend={share}", recipe=recipe)
+            share: finished(start, small, f"{recipe}{share}", *settings, f"{part}.blend={share}", recipe=recipe)
             for share in (1, 0.25)
         }
         networks = {}
@@ -138,6 +143,9 @@ def test_a_blend_lies_between_the_model_before_and_the_trained_one(start, small,
         if recipe == "dacs":
             kept = [read_lasting(of[share].lasting(stage))["student"][:1] for share in of]
             assert_equal({"kernel": kept[0]}, {"kernel": kept[1]})
+        if recipe == "adaptseg":  # rounds before the last are not blended
+            assert of[1].weights("alignment_1").read_bytes() == of[0.25].weights("alignment_1").read_bytes()
+            assert_equal(*(read_lasting(of[share].lasting(stage)) for share in of))
 
 
 @pytest.mark.parametrize("setting", ["adaptation.blend=0.5", "alignment=on", "logit_adjustment=0.25"])

@@ -4,11 +4,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from tests.training.small_runs import two_layers
 from training.command_line import experiment_of, parse
 from training.data.source_subset import source_subset
+from training.errors import UserError
 from training.stages import rounds
 from training.stages.plan import plan
+from training.stages.stage import Run
 
 
 @pytest.mark.parametrize(("recipe", "of_source"), [("cbst", 0.8), ("lrent", 0.0), ("mrkld", 0.0), ("drsl", 0.0)])
@@ -39,6 +43,19 @@ def test_the_source_images_of_a_round_follow_from_the_seed():
     np.testing.assert_array_equal(part_of("lrent", 0, *published), source_subset(1000, 0.03, 0, "random", seed=3))
     for recipe in ("cbst", "lrent"):
         assert set(part_of(recipe, 0)) != set(part_of(recipe, 1))
+
+
+def test_a_round_labels_at_the_scales_that_it_names():
+    experiment = experiment_of(parse(["--recipe", "cbst", "--set", "adaptation.label_scales=0.75,1.0,1.5"]))
+    labeller = Run(experiment, None, None, two_layers(experiment, 3), ()).labeller
+    assert labeller.views == [(scale, flip) for scale in (1.0, 0.75, 1.5) for flip in (False, True)]
+    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
+    alone = [labeller.with_views((scale,), (False, True)).coarse_probs(image) for scale in (1.0, 0.75, 1.5)]
+    mean = sum(tf.image.resize(probs, (16, 16)) for probs in alone) / 3
+    np.testing.assert_allclose(labeller.coarse_probs(image), mean, atol=1e-6)
+    soft = experiment_of(parse(["--recipe", "lrent", "--set", "adaptation.label_scales=1.0,1.5"]))
+    with pytest.raises(UserError, match=r"adaptation\.label_scales"):
+        plan(soft)[-1].check()
 
 
 def test_the_adversarial_term_alone_is_not_told_as_self_training():
