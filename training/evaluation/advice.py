@@ -16,7 +16,8 @@ NOTABLE = 1.0  # points of IoU
 NOTABLE_FACTOR = 1.25  # of a share of the pixels
 NOTABLE_SHARE = 0.002  # of the pixels; a class with less before and after is not told of
 HARM = 0.5  # points of mIoU that a result may lie below the source model
-MOST = 3  # classes of each kind, and panels
+MOST = 3  # classes of each kind
+PANELS = 6
 
 
 def advice(summary: Mapping[str, Any], examples: Sequence[Example], names: Sequence[str]) -> str | None:
@@ -52,7 +53,7 @@ def advice(summary: Mapping[str, Any], examples: Sequence[Example], names: Seque
     if not gained and not lost:
         return head + "No class changed by more than a point." if labelled else head + "No class share changed much."
     where = panels_of(lost or gained, examples, names)
-    return head + said + (f": look at {', '.join(where)}." if where else ".")
+    return head + said + (f": {_look_at(where)}." if where else ".")
 
 
 def best_refused(summary: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -82,7 +83,7 @@ def _kept(summary: Mapping[str, Any], refused: Mapping[str, Any], examples: Sequ
         seen.append(f"mIoU {number(old)} → {number(new)} on your labels ({miou_classes(summary)})")
     changed = {panel_name(example): int((example.before != example.after).sum()) for example in examples}
     if panels := _most_changed(changed):
-        seen.append(f"look at {', '.join(panels)}")
+        seen.append(_look_at(panels))
     shown = f" What was refused, {title}: {'; '.join(seen)}." if seen else ""
     return f"Keep {_start(summary)}, which model.onnx is: {why}.{shown}"
 
@@ -126,4 +127,10 @@ def panels_of(classes: Mapping[str, str], examples: Sequence[Example], names: Se
 
 
 def _most_changed(pixels: Mapping[str, int]) -> list[str]:
-    return sorted((name for name, count in pixels.items() if count), key=lambda name: -pixels[name])[:MOST]
+    return sorted((name for name, count in pixels.items() if count), key=lambda name: -pixels[name])[:PANELS]
+
+
+def _look_at(panels: Sequence[str]) -> str:
+    if len(panels) == 1:
+        return f"look at {panels[0]}"
+    return f"look at these {len(panels)} panels, the most changed first: {', '.join(panels)}"

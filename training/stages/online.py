@@ -22,6 +22,7 @@ from training.data.sampling import SampleOrder
 from training.distribution.workers import on_chief
 from training.errors import UserError
 from training.evaluation.panels import write_mixing
+from training.evaluation.watch import agreement_of
 from training.methods.block_mask import BlockMasker
 from training.methods.class_mix import ClassMixer
 from training.methods.mean_teacher import decay_of, teacher_of
@@ -167,7 +168,8 @@ class OnlineStage(Stage):
         return {**figures, **drawn, **contrasted, **used}
 
     def _better_of(self, run: Run, trained: dict[str, list[np.ndarray]]) -> dict:
-        """Give the network the better of the candidates' weights, by name; the figures of all."""
+        """Give the network the better of the candidates' weights, by name; the figures of all, and how far their labels
+        agree."""
         network, weights, judged = run.network, {}, {}
         for name in CANDIDATES:
             network.set_weights(trained[name])
@@ -175,7 +177,7 @@ class OnlineStage(Stage):
                 run.blend(self.settings.blend)
                 run.follow_target(self.schedule)
             weights[name], judged[name] = network.get_weights(), judge_network(run, self, name)
-        result = better_of(judged)
+        result, classes = better_of(judged), run.domains.label_space.count
         network.set_weights(weights[result])
         for name, judgement in judged.items():
             taken = ", taken" if name == result else ""
@@ -184,6 +186,7 @@ class OnlineStage(Stage):
             "result": result,
             "candidates": {name: judgement.figures for name, judgement in judged.items()},
             "student_scores": judged["student"].scores,
+            "candidates_agreement": agreement_of(*(each.observation for each in judged.values()), classes),
             JUDGED: judged[result],
         }
 

@@ -1,5 +1,7 @@
 """The verdict in a user's words."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from training.evaluation.advice import advice, best_refused
@@ -38,6 +40,23 @@ def test_the_verdict_is_over_the_classes_in_the_truth(summary):
     said = advice({**summary, "before": scores, "after": harm}, [], NAMES)
     assert said.startswith("Keep the source model")
     assert "-0.8 points on your labels" in said
+
+
+def test_all_changed_panels_are_named_up_to_six_the_most_changed_first(summary):
+    _, example = examples()
+    small = example.before.copy()
+    small[2:] = 0
+    changed = [replace(example, name="a", before=small), *(replace(example, name=name) for name in "bcdefg")]
+    kept = {**summary, "chosen": "source"}
+    assert advice(kept, changed, NAMES).endswith(
+        "; look at these 6 panels, the most changed first: panel_b.png, panel_c.png, panel_d.png, panel_e.png, "
+        "panel_f.png, panel_g.png."
+    )
+    scores = {"miou": 50.0, "per_class_iou": {"car": 40.0}}
+    told = {**summary, "before": scores, "after": {"miou": 46.0, "per_class_iou": {"car": 36.0}}}
+    assert advice(told, changed[:2], NAMES).endswith(
+        "lower on car (-4.0): look at these 2 panels, the most changed first: panel_b.png, panel_a.png."
+    )
 
 
 def test_without_labels_the_class_shares_speak(label_free_summary):

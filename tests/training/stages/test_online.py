@@ -200,6 +200,7 @@ def test_the_better_of_student_and_teacher_is_the_result_and_the_report_says_whi
         for key in ("scores", "source_scores", "verdict"):
             assert figures[key] == figures["candidates"][winner][key]
         assert figures["student_scores"] == figures["candidates"]["student"]["scores"]
+        assert 0 <= figures["candidates_agreement"] <= 1
         network = two_layers(SimpleNamespace(seed=0), 3)
         network.load_weights(directory.weights("online_4"))
         np.testing.assert_array_equal(network.get_weights()[0], lasting[winner][0])
