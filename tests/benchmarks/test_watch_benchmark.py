@@ -62,21 +62,8 @@ def test_of_equal_limits_the_tightest_is_taken():
     assert rules.fitted(guarded, pairs_of(run)).least["nuclear_norm"] == pytest.approx(0.2)
 
 
-def test_limits_after_a_logit_adjustment_count_from_the_adjusted_model():
-    run = [
-        state("a", "run", 40.0),
-        state("a", "run", 41.0, stage="adjustment", consistency=0.1, nuclear_norm=0.2),
-        state("a", "run", 39.0, consistency=0.2, nuclear_norm=0.1),
-    ]
-    assert rules.choice_of(rules.RULE, run).gained == 1.0
-    run[1]["stage"] = "statistics"
-    assert rules.choice_of(rules.RULE, run).gained == -1.0
-    collapsed = [run[0], {**run[1], "stage": "adjustment", "collapse": True}, run[2]]
-    assert rules.choice_of(rules.RULE, collapsed).gained == -1.0
-
-
 def test_limits_are_tried_on_the_choices_that_the_rule_makes():
-    """Of the recorded runs, of which some are shorter, have collapses, or adjusted logits."""
+    """Of the recorded runs, of which some are shorter, or have collapses."""
     pairs = pairs_of(json.loads(benchmark.STAGES.read_text()))
     joint = Rule(weights={"source_miou": 1.0}, least={"diversity": -0.01, "confidence": -0.02}, margin=0.1)
     for rule in (rules.TODAY, rules.RULE, Rule(margin=1.0), joint):

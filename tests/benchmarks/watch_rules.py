@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from training.evaluation.rule import RULE, Rule, change
-from training.run_directory.paths import ADJUSTMENT
 
 HARM = 0.5  # points of mIoU below the model before adaptation that no choice should lose
 JOINT = 10  # limits per measurement, where two measurements are limited together
@@ -28,32 +27,29 @@ class Pair:
     """The runs of one pair of data sets, each a list of states whose first is the model before adaptation.
 
     The same as arrays `[runs, states]`, to try many limits. Shorter runs are filled with states that cannot be taken.
-    truth: mIoU. free: may it be taken? gained, trained: by measurement, its change since the model before adaptation,
-    and since that one with adjusted logits where there is one; NaN = not known.
+    truth: mIoU. free: may it be taken? gained: by measurement, its change since the model before adaptation; NaN = not
+    known.
     """
 
     def __init__(self, runs: Sequence[list[dict]]):
         self.runs = runs
         shape = len(runs), max(map(len, runs))
         self.truth, self.free = np.full(shape, -np.inf), np.zeros(shape, bool)
-        self.gained, self.trained = ({name: np.full(shape, np.nan) for name in SIGNS} for _ in range(2))
+        self.gained = {name: np.full(shape, np.nan) for name in SIGNS}
         for row, run in enumerate(runs):
-            before, adjusted = run[0], adjusted_index(run)
             for column, state in enumerate(run):
-                start = before if adjusted is None or column <= adjusted else run[adjusted]
                 self.truth[row, column] = state["miou"]
                 self.free[row, column] = column > 0 and not state["collapse"]
                 for name in SIGNS:
-                    for changes, since in ((self.gained, before), (self.trained, start)):
-                        found = change(state["measured"], since["measured"], name)
-                        changes[name][row, column] = np.nan if found is None else found
+                    found = change(state["measured"], run[0]["measured"], name)
+                    self.gained[name][row, column] = np.nan if found is None else found
 
     def cost(self, rule: Rule) -> tuple[float, float]:
         """Share of the choices that harm, and mean regret; the choices are those of `Rule.choice`."""
         gain = sum((weight * np.nan_to_num(self.gained[name]) for name, weight in rule.weights.items()), 0 * self.free)
         allowed = self.free & (gain >= rule.margin)
         for name, limit in rule.least.items():
-            allowed &= ~(self.trained[name] < limit)
+            allowed &= ~(self.gained[name] < limit)
         last = np.where(allowed, gain, -np.inf)[:, ::-1].argmax(axis=1)
         taken = np.where(allowed.any(axis=1), allowed.shape[1] - 1 - last, 0)
         mious = self.truth[np.arange(len(taken)), taken]
@@ -93,12 +89,6 @@ def runs_of(states: list[dict]) -> dict[str, list[list[dict]]]:
     return {pair: runs for pair, runs in found.items() if runs}
 
 
-def adjusted_index(run: Sequence[dict]) -> int | None:
-    """Index of the state with adjusted logits; None without, and where it is a collapse."""
-    found = (index for index, state in enumerate(run) if state["stage"] == ADJUSTMENT and not state["collapse"])
-    return next(found, None)
-
-
 def candidates() -> list[Candidate]:
     """Without adaptation and with its end for comparison, then today's rule, the product's, and others."""
     fixed = [
@@ -132,7 +122,7 @@ def _limited(*names: str) -> Candidate:
     """Today's score with a least change of each of these measurements."""
 
     def limits(pairs: Sequence[Pair]) -> Iterable[tuple[float, ...]]:
-        found = [_between(pair.trained[name] for pair in pairs) for name in names]
+        found = [_between(pair.gained[name] for pair in pairs) for name in names]
         return itertools.product(*(found if len(names) == 1 else map(_few, found)))
 
     return Candidate(
@@ -160,7 +150,7 @@ def _few(limits: list[float]) -> list[float]:
 def choice_of(rule: Rule, run: list[dict]) -> Choice:
     """What `rule` does in one run: its states in their order, the first is the model before adaptation."""
     measured, truth = [state["measured"] for state in run], [state["miou"] for state in run]
-    taken = truth[rule.choice(measured, [state["collapse"] for state in run], adjusted_index(run))]
+    taken = truth[rule.choice(measured, [state["collapse"] for state in run])]
     return Choice(max(truth) - taken, taken - truth[0])
 
 

@@ -19,8 +19,7 @@ class Rule:
     """A stage's gain is the weighted sum of the changes of its measurements since the model before adaptation.
 
     The stage with the largest gain is taken if the gain is at least `margin` and no measurement has changed by less
-    than its limit in `least`; else the model before adaptation is kept. After a logit adjustment, which moves the
-    measurements without any training, these limits count from the adjusted model.
+    than its limit in `least`; else the model before adaptation is kept.
 
     weights: {measurement: weight}. least: {measurement: smallest change}. A change that is not known counts as 0 in the
     gain and passes its limit.
@@ -34,19 +33,15 @@ class Rule:
         """Of one state over the model before adaptation; 0 for the latter itself."""
         return sum(weight * (change(measured, before, name) or 0.0) for name, weight in self.weights.items())
 
-    def refusals(self, measured: Measured, before: Measured, adjusted: Measured | None = None) -> list[str]:
-        """Why the state cannot be taken, in words; [] if it can.
-
-        adjusted: the model before adaptation with adjusted logits, where the state was trained from that one.
-        """
+    def refusals(self, measured: Measured, before: Measured) -> list[str]:
+        """Why the state cannot be taken, in words; [] if it can."""
         reasons = []
         for name, limit in self.least.items():
-            found = change(measured, before if adjusted is None else adjusted, name)
+            found = change(measured, before, name)
             if found is not None and found < limit:
                 words = name.replace("_", " ")
                 meaning = MEANINGS.get(name, f"it lost too much {words}")
-                since = "" if adjusted is None else " since the logit adjustment"
-                reasons.append(f"{meaning} ({words} {found:+.2g}{since}, limit {limit:g})")
+                reasons.append(f"{meaning} ({words} {found:+.2g}, limit {limit:g})")
         gain = self.gain(measured, before)
         if gain < self.margin:
             more = "more equal labels, but its class shares drifted too far for that"
@@ -54,20 +49,16 @@ class Rule:
             reasons.append(f"views of one image get {equal} (label-free gain {gain:+.3f}, limit {self.margin:g})")
         return reasons
 
-    def choice(self, states: Sequence[Measured], barred: Sequence[bool], adjusted: int | None = None) -> int:
+    def choice(self, states: Sequence[Measured], barred: Sequence[bool]) -> int:
         """Index of the state to keep; the first is the model before adaptation, on equal gains the later is taken.
 
-        barred: states that must not be taken, such as a collapse; the first cannot be barred. adjusted: index of the
-        state with adjusted logits, from which the later ones were trained; None = there is none.
+        barred: states that must not be taken, such as a collapse; the first cannot be barred.
         """
         before = states[0]
-        starts = [
-            states[adjusted] if adjusted is not None and index > adjusted else None for index in range(len(states))
-        ]
         allowed = [
             index
             for index, state in enumerate(states)
-            if index and not barred[index] and not self.refusals(state, before, starts[index])
+            if index and not barred[index] and not self.refusals(state, before)
         ]
         return max(allowed, key=lambda index: (self.gain(states[index], before), index), default=0)
 

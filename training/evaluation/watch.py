@@ -37,7 +37,7 @@ from training.errors import UserError
 from training.evaluation.confusion import Confusion, iou
 from training.evaluation.observing import Observation, class_shares
 from training.evaluation.rule import RULE, Measured
-from training.run_directory.paths import ADJUSTMENT, STUDENT
+from training.run_directory.paths import STUDENT
 
 COMMON_SHARE = 0.05
 SMALLEST_SHARE = 1e-4
@@ -123,7 +123,6 @@ def judge(
     limits,
     labeller_shares=None,
     before: Measured | None = None,
-    adjusted: Measured | None = None,
 ) -> Verdict:
     """Compare a stage with the one before, with the reference and with the model before adaptation.
 
@@ -134,7 +133,6 @@ def judge(
         labeller_shares: class shares of another model that labelled round 1, in place of the reference's: a network
             that learns from a better one is meant to leave its own.
         before: `Verdict.measured` of the model before adaptation; None = this is its verdict.
-        adjusted: the same of that model with adjusted logits, where the stage was trained from it.
     """
     classes = len(names)
     shares = class_shares(observation.prediction, classes)
@@ -158,7 +156,7 @@ def judge(
     reasons = _reasons(drift, share_excess, rare, source_change, lost, lost_class, names, limits)
     return Verdict(
         score=RULE.gain(measured, before or measured),
-        refused=tuple(RULE.refusals(measured, before, adjusted)) if before else (),
+        refused=tuple(RULE.refusals(measured, before)) if before else (),
         measured=measured,
         lost=lost,
         lost_class=lost_class,
@@ -218,15 +216,12 @@ def _reasons(
     return reasons
 
 
-def chosen_index(verdicts: list[Verdict], adjusted: int | None = None) -> int:
+def chosen_index(verdicts: list[Verdict]) -> int:
     """Index of the state to keep: what `rule.RULE` says of those that are no collapse.
 
-    Entry 0, the model before adaptation, never is a collapse. adjusted: index of that model with adjusted logits, None
-    = there is none; as a collapse it is not what later stages are compared with.
+    Entry 0, the model before adaptation, never is a collapse.
     """
-    collapses = [verdict.collapse for verdict in verdicts]
-    start = None if adjusted is None or collapses[adjusted] else adjusted
-    return RULE.choice([verdict.measured for verdict in verdicts], collapses, start)
+    return RULE.choice([verdict.measured for verdict in verdicts], [verdict.collapse for verdict in verdicts])
 
 
 def rank_of(verdict: Verdict) -> tuple[bool, bool, float]:
@@ -250,8 +245,7 @@ def chosen_stage(stages: dict[str, dict]) -> str:
     names = scored_stages(stages)
     if "verdict" not in stages[names[0]]:
         return names[-1]
-    verdicts = [Verdict.from_json(stages[name].get("verdict"), name) for name in names]
-    return names[chosen_index(verdicts, names.index(ADJUSTMENT) if ADJUSTMENT in names else None)]
+    return names[chosen_index([Verdict.from_json(stages[name].get("verdict"), name) for name in names])]
 
 
 def stages_until(stages: dict[str, dict], stage: str) -> list[str]:

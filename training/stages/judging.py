@@ -11,7 +11,6 @@ from training.evaluation.rule import Measured
 from training.evaluation.scoring import score
 from training.evaluation.watch import Verdict, judge, rank_of
 from training.prediction.predictor import images_at_once
-from training.run_directory.paths import ADJUSTMENT
 from training.stages.stage import Run, Stage
 
 
@@ -82,16 +81,12 @@ def _earlier(run: Run) -> dict[str, Observation]:
 
 
 def verdict_on(
-    run: Run,
-    stage: Stage,
-    observation: Observation,
-    earlier: Mapping[str, Observation],
-    measured: Mapping[str, Measured] | None = None,
+    run: Run, stage: Stage, observation: Observation, earlier: Mapping[str, Observation], before: Measured | None = None
 ) -> Verdict:
     """The watch's verdict on `stage`.
 
-    earlier: what it saw of the stages before. measured: what it measured of them, by name; None: what the run directory
-    holds.
+    earlier: what it saw of the stages before. before: measurements of the model before adaptation; None: those that
+    the run directory holds, where it has any.
     """
     # The reference: the model before adaptation, or the same with the target's statistics or adjusted logits; a stage
     # that collapsed is none.
@@ -106,8 +101,6 @@ def verdict_on(
     labeller = finished[run.baseline.name].get("labeller") if stage.labelled else None
     shares = np.array(labeller["shares"]) if labeller else None
     names, limits = run.domains.label_space.names, run.experiment.recipe.watch
-    if measured is None:
-        measured = {name: finished[name]["verdict"]["measured"] for name in earlier}
-    before = measured.get(run.baseline.name)
-    adjusted = measured[ADJUSTMENT] if ADJUSTMENT in references else None
-    return judge(observation, previous, reference, run.domains.source_shares, names, limits, shares, before, adjusted)
+    if before is None and stage is not run.baseline:
+        before = finished[run.baseline.name]["verdict"]["measured"]
+    return judge(observation, previous, reference, run.domains.source_shares, names, limits, shares, before)
