@@ -10,6 +10,19 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as in a run, see training
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 
+# A file is tested on one core: the longest are begun first, so that all cores are busy to the end.
+LONGEST = (
+    *("test_every_recipe.py", "training/run_directory/test_resuming.py", "training/distribution/test_devices.py"),
+    *("models/test_every_network.py", "training/stages/test_online.py", "export/test_onnx_graph.py"),
+    *("training/stages/test_balanced_orders.py", "app/test_browser.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    first = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """Development material beside the checkout (reference vectors, photos, weights); not part of the project."""

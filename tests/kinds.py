@@ -8,5 +8,16 @@ from models.catalogue import NETWORKS
 LARGER_TRANSFORMERS = tuple(name for name in NETWORKS if "_mit_b" in name and not name.endswith("_mit_b0"))
 KINDS = tuple(name for name in NETWORKS if name not in (*LARGER_TRANSFORMERS, "deeplab_v3plus_efficientnet_lite2"))
 
-# ResNet-50 has fewer blocks of what ResNet-101 has: nightly.
-EACH_KIND = [pytest.param(name, marks=pytest.mark.slow) if "resnet50" in name else name for name in KINDS]
+
+def each_kind(quick) -> list:
+    """Parameters of a test: every kind, those not in `quick` nightly."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in KINDS]
+
+
+# Nightly: ResNet-50 has fewer blocks of what ResNet-101 has; daformer_resnet101 joins what two other networks have.
+EACH_KIND = each_kind([name for name in KINDS if "resnet50" not in name and name != "daformer_resnet101"])
+# Small ones: each kind of layer, head and normalisation.
+SMALL = (
+    *("compact", "deeplab_v2_mobilenet_v2_035", "deeplab_v2_resnet18_v2"),
+    *("daformer_mobilenet_v2", "segformer_mit_b0"),
+)

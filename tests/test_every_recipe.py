@@ -9,6 +9,7 @@ from models import compact
 from models.layers import normalised_relu
 from models.segmenter import build_segmenter
 from training import run as run_script
+from training.evaluation import plots
 from training.recipes import RECIPES
 from training.settings.stages import Online, Rounds
 
@@ -32,6 +33,12 @@ def fewer_layers():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compact, "residual_block", residual_block)
         yield
+
+
+@pytest.fixture(autouse=True)
+def without_confusion_chart(monkeypatch):
+    """It is the same for every recipe, and its 361 numbers take longer to draw than all other charts."""
+    monkeypatch.setattr(plots, "confusion_chart", lambda path, *_: path)
 
 
 @pytest.fixture(scope="module")

@@ -23,17 +23,14 @@ from models.heads import embedding_block
 from models.layers import Doubled
 from models.mix_transformer import Attention, Gelu
 from tests.export.networks import lively_network
-from tests.kinds import KINDS
+from tests.kinds import each_kind
 from training.prediction.predictor import Predictor, enlarged_label
 
 QUICK = ("compact", "deeplab_v2_mobilenet_v2_035", "segformer_mit_b0")
 SIZES = ((64, 96), (33, 51), (1, 1), (50, 7))
 
 
-@pytest.fixture(
-    scope="module",
-    params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in KINDS],
-)
+@pytest.fixture(scope="module", params=each_kind(QUICK))
 def exported(request):
     """(Keras network, ONNX model) of a network of the catalogue."""
     network = lively_network(request.param, 7)
@@ -123,6 +120,7 @@ def test_dilations_stay_one_operator(exported):
     assert not {"SpaceToDepth", "DepthToSpace", "Loop", "If"} & set(kinds)
 
 
+@pytest.mark.parametrize("exported", each_kind(["compact"]), indirect=True)
 def test_networks_of_the_same_layers_are_converted_once(exported, session):
     network, model = exported
     to_onnx(network)  # the conversion of another graph may have taken its place

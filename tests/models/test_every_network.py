@@ -17,7 +17,7 @@ from models.catalogue import NETWORKS
 from models.heads import classifier_bias, head_variables
 from models.levels import with_levels
 from models.segmenter import BUILDERS, build_segmenter
-from tests.kinds import EACH_KIND
+from tests.kinds import EACH_KIND, SMALL, each_kind
 
 CLASSES = 19
 
@@ -139,6 +139,7 @@ def test_the_head_is_found_by_name_and_ends_the_network(network):
     assert biases <= {"bias", "gamma", "beta"}  # what weight decay leaves out
 
 
+@pytest.mark.parametrize("network", each_kind(SMALL), indirect=True)
 def test_weights_survive_a_file(network, tmp_path):
     file = tmp_path / "network.weights.h5"
     sums = [float(tf.reduce_sum(weight)) for weight in network.weights]
@@ -150,7 +151,7 @@ def test_weights_survive_a_file(network, tmp_path):
     assert [float(tf.reduce_sum(weight)) for weight in network.weights] == sums
 
 
-@pytest.mark.parametrize("name", EACH_KIND)
+@pytest.mark.parametrize("name", each_kind(SMALL))
 def test_mixed_bfloat16_keeps_images_outputs_and_weights_in_float32_at_every_other_stride(name):
     """Two in one, because building the large ones takes most of the time."""
     entry = NETWORKS[name]

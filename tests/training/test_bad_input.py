@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.training.small_runs import two_layers
 from training import run as run_script
 from training.run_directory import paths as run_directory
+from training.stages import plan
 
 
 def photo(path: Path, size=(70, 90)) -> None:
@@ -32,6 +34,13 @@ def folders(tmp_path):
         label(tmp_path / "source" / "labels" / f"s{index}.png", value=index)
         photo(tmp_path / "target" / f"t{index}.jpg", (50 + index, 80))
     return tmp_path
+
+
+@pytest.fixture
+def light(monkeypatch):
+    """Two layers, no export: for runs whose files are what a test is about."""
+    monkeypatch.setattr(plan, "build_network", two_layers)
+    monkeypatch.setattr(run_script, "_export", lambda *_: None)
 
 
 def said(capsys, root: Path, *more: str) -> str:
@@ -142,7 +151,7 @@ def test_weights_that_do_not_fit(folders, capsys):
     assert "odd.weights.h5" in said(capsys, folders, "--weights", str(folders / "odd.weights.h5"))
 
 
-def test_full_disk_keeps_what_is_finished_and_resumes(folders, capsys, monkeypatch):
+def test_full_disk_keeps_what_is_finished_and_resumes(folders, capsys, light):
     replace = os.replace
 
     def full(source, destination):
@@ -150,15 +159,15 @@ def test_full_disk_keeps_what_is_finished_and_resumes(folders, capsys, monkeypat
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         replace(source, destination)
 
-    monkeypatch.setattr(run_directory.os, "replace", full)
-    assert "No space left" in said(capsys, folders)
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_directory.os, "replace", full)
+        assert "No space left" in said(capsys, folders)
     assert list(json.loads((folders / "out" / "state.json").read_text())["stages"]) == ["source"]
     assert run_script.main(["--resume", str(folders / "out")]) == 0
     assert (folders / "out" / "report" / "report.md").exists()
 
 
-def test_without_target_labels_the_report_says_what_can_be_known(folders):
+def test_without_target_labels_the_report_says_what_can_be_known(folders, light):
     arguments = ["--data", "folders", "--classes", "camvid11", "--model", "compact", "--smoke", "--recipe", "mrkld"]
     roots = ["--source-root", str(folders / "source"), "--target-root", str(folders / "target")]
     assert run_script.main([*arguments, *roots, "--out", str(folders / "run")]) == 0

@@ -344,7 +344,11 @@ def colours(number: int):
 
 @pytest.mark.parametrize(
     "settings",
-    [Mixture(), Mixture(**RAW), Mixture(restart_every=None, **RAW)],
+    [
+        Mixture(),
+        pytest.param(Mixture(**RAW), marks=pytest.mark.slow),
+        pytest.param(Mixture(restart_every=None, **RAW), marks=pytest.mark.slow),
+    ],
     ids=["default", "published", "without restarts"],
 )
 def test_modes_come_nearer_and_each_keeps_a_share_of_a_class_that_has_as_many_colours(settings):

@@ -127,7 +127,11 @@ def trained(make, accumulate: int, optimizer: str):
 
 @pytest.mark.parametrize(
     ("make", "optimizer"),
-    [*((make, "sgd") for make in METHODS), (source_training, "adamw"), (adversarial, "adamw")],
+    [
+        *((make, "sgd") for make in METHODS),
+        (source_training, "adamw"),
+        pytest.param(adversarial, "adamw", marks=pytest.mark.slow),
+    ],
 )
 def test_parts_train_as_the_whole_batch(make, optimizer):
     weights, logs = trained(make, 1, optimizer)

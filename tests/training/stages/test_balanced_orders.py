@@ -245,6 +245,7 @@ def test_the_discriminators_rate_falls_where_it_does_in_the_papers_setting():
     assert [optimizer.horizon for optimizer in optimizers] == [250_000] * 2
 
 
+@pytest.mark.slow
 def test_two_rounds_of_half_the_steps_are_one_training(start, tmp_path):
     """Without a sampler, where the streams are the same: steps 5 to 9 go on as if there were no cut."""
     command = ("data.schedules.alignment.optimizer.schedule=constant", "data.schedules.alignment.average_weights=None")
@@ -324,10 +325,8 @@ def test_values_out_of_their_range_are_refused(key, value):
         experiment("uplr", f"alignment.sampler.{key}={value}")
 
 
-SLOW = (pytest.param(recipe, marks=pytest.mark.slow) for recipe in ("mrkld", "lrent"))
-
-
-@pytest.mark.parametrize("recipe", [*SLOW, "iast"])
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["mrkld", "lrent", "iast"])
 def test_other_recipes_keep_the_adversarial_term(start, small, recipe, capsys):
     """Also without alignment, whose discriminator would go on."""
     settings = ("adaptation.adversarial_term=on", "adaptation.rounds=2", "data.most_rounds=2")

@@ -202,4 +202,4 @@ def test_killed_again_and_again_it_ends_as_the_one_that_was_not(start, small, mo
     chosen = json.loads((whole / "report/summary.json").read_text())["chosen"]
     assert ("(translated: CycleGAN)" in report) == (chosen == "translated")
     assert "translation.png" in report
-    assert "Source model on translated images" in report
+    assert "| source model on translated images" in report  # a line of the table of stages

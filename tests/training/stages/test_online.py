@@ -102,6 +102,7 @@ def test_a_training_in_parts_is_the_training_in_one(start, small, batch_norm, mo
     assert (thresholds != 0.4).any()
 
 
+@pytest.mark.slow  # `methods/test_online_teacher.py` has it for single steps
 def test_the_control_does_not_depend_on_the_labels_of_the_teacher(start, small, monkeypatch):
     """With a target weight of 0; with 1 the same change shows."""
 
@@ -118,34 +119,42 @@ def test_the_control_does_not_depend_on_the_labels_of_the_teacher(start, small, 
     assert any((first != second).any() for first, second in zip(control["student"], learnt["student"], strict=True))
 
 
-def test_a_blend_lies_between_the_model_before_and_the_trained_one(start, small, monkeypatch):
-    """Online, in rounds and in alignment; what the training goes on with is not changed by it."""
-    monkeypatch.setattr(online, "better_of", lambda judged: "teacher")  # they differ by less than the watch can tell
-    rounds = ("adaptation.rounds=1", "data.schedules.rounds.steps=2", SHORT[0])
-    alignment = ("alignment.rounds=2", "data.schedules.alignment.steps=1", "watch.stop=False", SHORT[0])
-    for recipe, stage, part, settings in (
+ROUND = ("adaptation.rounds=1", "data.schedules.rounds.steps=2", SHORT[0])
+ALIGNMENT = ("alignment.rounds=2", "data.schedules.alignment.steps=1", "watch.stop=False", SHORT[0])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stage", "part", "settings"),
+    [
         ("dacs", "online_2", "adaptation", (*SHORT, "watch.every=2")),
-        ("cbst", "round_1", "adaptation", rounds),
-        ("adaptseg", "alignment_2", "alignment", alignment),
-    ):
-        of = {
-            share: finished(start, small, f"{recipe}{share}", *settings, f"{part}.blend={share}", recipe=recipe)
-            for share in (1, 0.25)
-        }
-        networks = {}
-        for share, name in ((1, "source"), (1, stage), (0.25, stage)):
-            network = two_layers(SimpleNamespace(seed=0), 3)
-            network.load_weights(of[share].weights(name))
-            networks[share, name] = network.get_weights()[0]
-        before, after = networks[1, "source"], networks[1, stage]
-        np.testing.assert_allclose(networks[0.25, stage], before + 0.25 * (after - before), rtol=1e-6, atol=1e-7)
-        assert not np.allclose(before, after)
-        if recipe == "dacs":
-            kept = [read_lasting(of[share].lasting(stage))["student"][:1] for share in of]
-            assert_equal({"kernel": kept[0]}, {"kernel": kept[1]})
-        if recipe == "adaptseg":  # rounds before the last are not blended
-            assert of[1].weights("alignment_1").read_bytes() == of[0.25].weights("alignment_1").read_bytes()
-            assert_equal(*(read_lasting(of[share].lasting(stage)) for share in of))
+        pytest.param("cbst", "round_1", "adaptation", ROUND, marks=pytest.mark.slow),
+        pytest.param("adaptseg", "alignment_2", "alignment", ALIGNMENT, marks=pytest.mark.slow),
+    ],
+    ids=["online", "rounds", "alignment"],
+)
+def test_a_blend_lies_between_the_model_before_and_the_trained_one(
+    start, small, monkeypatch, recipe, stage, part, settings
+):
+    """What the training goes on with is not changed by it."""
+    monkeypatch.setattr(online, "better_of", lambda judged: "teacher")  # they differ by less than the watch can tell
+    of = {
+        share: finished(start, small, f"{recipe}{share}", *settings, f"{part}.blend={share}", recipe=recipe)
+        for share in (1, 0.25)
+    }
+    networks = {}
+    for share, name in ((1, "source"), (1, stage), (0.25, stage)):
+        network = two_layers(SimpleNamespace(seed=0), 3)
+        network.load_weights(of[share].weights(name))
+        networks[share, name] = network.get_weights()[0]
+    before, after = networks[1, "source"], networks[1, stage]
+    np.testing.assert_allclose(networks[0.25, stage], before + 0.25 * (after - before), rtol=1e-6, atol=1e-7)
+    assert not np.allclose(before, after)
+    if recipe == "dacs":
+        kept = [read_lasting(of[share].lasting(stage))["student"][:1] for share in of]
+        assert_equal({"kernel": kept[0]}, {"kernel": kept[1]})
+    if recipe == "adaptseg":  # rounds before the last are not blended
+        assert of[1].weights("alignment_1").read_bytes() == of[0.25].weights("alignment_1").read_bytes()
+        assert_equal(*(read_lasting(of[share].lasting(stage)) for share in of))
 
 
 @pytest.mark.parametrize("setting", ["adaptation.blend=0.5", "alignment=on", "logit_adjustment=0.25"])
@@ -190,26 +199,28 @@ def test_a_labelled_share_takes_the_place_of_the_source(start, small):
     assert list(directory.stages)[-1] == "online_5"
 
 
-def test_the_better_of_student_and_teacher_is_the_result_and_the_report_says_which(start, small, monkeypatch, capsys):
-    for winner in ("student", "teacher"):
-        monkeypatch.setattr(online, "better_of", lambda judged, winner=winner: winner)
-        directory = finished(start, small, winner, PARTS, "watch.collapse_drift=10", "watch.collapse_lost_share=10")
-        figures, lasting = directory.stages["online_4"], read_lasting(directory.lasting("online_4"))
-        assert figures["result"] == winner
-        assert set(figures["candidates"]) == {"student", "teacher"}
-        for key in ("scores", "source_scores", "verdict"):
-            assert figures[key] == figures["candidates"][winner][key]
-        assert figures["student_scores"] == figures["candidates"]["student"]["scores"]
-        assert 0 <= figures["candidates_agreement"] <= 1
-        network = two_layers(SimpleNamespace(seed=0), 3)
-        network.load_weights(directory.weights("online_4"))
-        np.testing.assert_array_equal(network.get_weights()[0], lasting[winner][0])
-        assert not np.array_equal(lasting["student"][0], lasting["teacher"][0])
-        summary = json.loads((directory.report / "summary.json").read_text())
-        phrases = [entry["phrase"] for entry in summary["stages"] if entry["stage"].startswith("online_")]
-        assert phrases == [f"of the {winner} after step {step} of 5" for step in (2, 4, 5)]
-        assert f"Step 4, the {winner}: " in (directory.report / "report.md").read_text()
-        assert f"the {winner}: label-free gain" in capsys.readouterr().out
+@pytest.mark.parametrize("winner", ["student", pytest.param("teacher", marks=pytest.mark.slow)])
+def test_the_better_of_student_and_teacher_is_the_result_and_the_report_says_which(
+    start, small, monkeypatch, capsys, winner
+):
+    monkeypatch.setattr(online, "better_of", lambda judged: winner)
+    directory = finished(start, small, winner, PARTS, "watch.collapse_drift=10", "watch.collapse_lost_share=10")
+    figures, lasting = directory.stages["online_4"], read_lasting(directory.lasting("online_4"))
+    assert figures["result"] == winner
+    assert set(figures["candidates"]) == {"student", "teacher"}
+    for key in ("scores", "source_scores", "verdict"):
+        assert figures[key] == figures["candidates"][winner][key]
+    assert figures["student_scores"] == figures["candidates"]["student"]["scores"]
+    assert 0 <= figures["candidates_agreement"] <= 1
+    network = two_layers(SimpleNamespace(seed=0), 3)
+    network.load_weights(directory.weights("online_4"))
+    np.testing.assert_array_equal(network.get_weights()[0], lasting[winner][0])
+    assert not np.array_equal(lasting["student"][0], lasting["teacher"][0])
+    summary = json.loads((directory.report / "summary.json").read_text())
+    phrases = [entry["phrase"] for entry in summary["stages"] if entry["stage"].startswith("online_")]
+    assert phrases == [f"of the {winner} after step {step} of 5" for step in (2, 4, 5)]
+    assert f"Step 4, the {winner}: " in (directory.report / "report.md").read_text()
+    assert f"the {winner}: label-free gain" in capsys.readouterr().out
 
 
 def verdict(score: float, collapse: bool = False) -> Judgement:

@@ -306,6 +306,7 @@ sys.exit(run_script.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_two_devices_draw_and_train_as_one(small):
     command = options(small, "cbst", *IN_BOTH, "adaptation.rare_class_sampling.domains=both")
     counts, drawn, weights = [], [], []

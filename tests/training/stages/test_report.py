@@ -132,7 +132,9 @@ RECIPE = ("hiast", "alignment=off", "adaptation.rounds=1", "adaptation.selector.
 write_charts = charts.write_charts
 
 
-@pytest.mark.parametrize("absolute", [False, True], ids=["relative --out", "absolute --out"])
+@pytest.mark.parametrize(
+    "absolute", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["relative --out", "absolute --out"]
+)
 def test_every_link_of_a_report_leads_to_a_file(start, tmp_path, monkeypatch, absolute):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(charts, "write_charts", write_charts)

@@ -54,7 +54,7 @@ def test_another_size_shows_the_same_street():
     assert (small == shrunk).mean() > 0.85
 
 
-@pytest.mark.parametrize("style", ["game", "city"])
+@pytest.mark.parametrize("style", [pytest.param("game", marks=pytest.mark.slow), "city"])
 def test_every_class_occurs_in_the_validation_split_and_the_tail_is_long(style):
     counts = np.zeros(256, np.int64)
     for index in range(100):
