@@ -330,7 +330,7 @@ def label_free_rows(
     rows = []
     for key in (key for wanted in needs_source for key in after or before if (key in NEEDS_SOURCE) == wanted):
         old, new = None if key in RELATIVE else before.get(key), after.get(key)
-        if key in RELATIVE and not adapted:
+        if (key in RELATIVE and not adapted) or old is new is None:
             continue
         change = None if old is None or new is None else new - old
         rows.append((title_of(key), measured(key, old), measured(key, new), measured(key, change, signed=True)))

@@ -15,6 +15,7 @@ from training.data.samples import Dataset
 from training.data.translation import words_of
 from training.evaluation.advice import advice, best_refused
 from training.evaluation.confusion import Confusion
+from training.evaluation.measurements import TO_REFERENCE
 from training.evaluation.panels import Example, write_panels
 from training.evaluation.report import write_report
 from training.evaluation.terminal_summary import print_summary
@@ -64,7 +65,7 @@ def summary_of(run: Run, stages: dict[str, dict], chosen: str) -> dict:
         "data_notes": domains.all_notes,
         "unseen_classes": domains.unseen_classes,
         "source_validation": before.get("source_scores"),
-        "label_free": _label_free(before, stages[chosen], space.names),
+        "label_free": _label_free(run, stages, chosen),
         "stages": [
             _stage_summary(stage, stages[stage.name])
             for stage in run.plan
@@ -133,7 +134,7 @@ def _stage_summary(stage: Stage, figures: dict) -> dict:
         "trains_on_target": stage.trains_on_target,
         **{key: figures[key] for key in kept if key in figures},
         "label_free_gain": verdict["score"],
-        **verdict["measured"],
+        **_measured(stage, figures),
         "sentence": verdict["sentence"],
         "refused": list(verdict["refused"]),
         "verdict": "collapse" if verdict["collapse"] else "ok",
@@ -143,16 +144,23 @@ def _stage_summary(stage: Stage, figures: dict) -> dict:
     }
 
 
-def _label_free(before: dict, after: dict, names) -> dict | None:
-    if "verdict" not in before:
+def _measured(stage: Stage, figures: dict) -> dict:
+    """What the watch measured; None for what a stage that is compared with itself shows no change of."""
+    measured = figures["verdict"]["measured"]
+    return {**measured, **dict.fromkeys(TO_REFERENCE & measured.keys())} if stage.own_reference else measured
+
+
+def _label_free(run: Run, stages: dict[str, dict], chosen: str) -> dict | None:
+    if "verdict" not in stages[run.baseline.name]:
         return None
 
-    def side(figures):
-        verdict = figures["verdict"]
-        shares = dict(zip(names, verdict["shares"], strict=True))
-        return {"label_free_gain": verdict["score"], **verdict["measured"], "class_shares": shares}
+    def side(stage):
+        figures, names = stages[stage.name], run.domains.label_space.names
+        shares = dict(zip(names, figures["verdict"]["shares"], strict=True))
+        return {"label_free_gain": figures["verdict"]["score"], **_measured(stage, figures), "class_shares": shares}
 
-    return {"before": side(before), "after": side(after)}
+    after = next(stage for stage in run.plan if stage.name == chosen)
+    return {"before": side(run.baseline), "after": side(after)}
 
 
 def _watch_sentences(run: Run, stages: dict[str, dict]) -> list[str]:

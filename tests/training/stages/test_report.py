@@ -164,3 +164,9 @@ def test_tensorboard_shows_the_pictures_of_the_report_as_they_are(tmp_path):
         assert events.SummaryMetadata(path.stem).plugin_data.plugin_name == "images"
         (event,) = events.Tensors(path.stem)
         assert list(event.tensor_proto.string_val) == [b"12", b"7", path.read_bytes()]
+
+
+def test_a_stage_that_is_compared_with_itself_tells_no_change():
+    figures = {"verdict": {"measured": {"drift": 0.0, "consistency": 0.4}}}
+    told = [report._measured(SimpleNamespace(own_reference=own), figures) for own in (True, False)]
+    assert told == [{"drift": None, "consistency": 0.4}, {"drift": 0.0, "consistency": 0.4}]
