@@ -50,6 +50,8 @@ class Pair:
         allowed = self.free & (gain >= rule.margin)
         for name, limit in rule.least.items():
             allowed &= ~(self.gained[name] < limit)
+        for name, limit in rule.most.items():
+            allowed &= ~(self.gained[name] > limit)
         last = np.where(allowed, gain, -np.inf)[:, ::-1].argmax(axis=1)
         taken = np.where(allowed.any(axis=1), allowed.shape[1] - 1 - last, 0)
         mious = self.truth[np.arange(len(taken)), taken]
