@@ -30,3 +30,13 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"development material not found at {folder}: set STREETSHIFT_SHARED to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def graphs_as_traced():
+    """TensorFlow runs graphs as they are: to optimise one takes longer than the few steps of a test."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})

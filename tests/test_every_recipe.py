@@ -13,6 +13,8 @@ from training.evaluation import plots
 from training.recipes import RECIPES
 from training.settings.stages import Online, Rounds
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def frame_cache(tmp_path_factory):
