@@ -176,6 +176,17 @@ def test_without_the_warm_ups_weights_the_modes_start_after_a_part_of_the_steps(
     assert online.start_of_modes(replace(last.settings, start="imagenet", mixture=None), last.schedule) is None
 
 
+@pytest.mark.slow
+def test_they_start_in_the_part_that_reaches_that_step(start, small):
+    """Parts of the steps 0 and 1, 2 and 3; the modes start before step 3, and teach nothing before."""
+    head = ("=on", ".dimension=4", ".samples=50", ".start=0.75")
+    settings = ("data.schedules.online.steps=4", *(f"adaptation.mixture{each}" for each in head))
+    finished(start, small, "run", "adaptation.start=imagenet", PARTS, *settings, recipe="daformer")
+    lines = [line.split(",") for line in (small / "run" / "metrics.csv").read_text().splitlines()]
+    taught = {stage: float(value) for stage, _, name, value in lines if name == "mode_triplet"}
+    assert taught["online_2"] == 0 < taught["online_4"]
+
+
 def test_a_warm_start_is_refused_for_a_training_that_does_not_begin_with_it(start, small):
     first = finished(start, small, "first", WHOLE).path
     settings = ("--warm-start", str(first), "--set", "adaptation.start=imagenet")
