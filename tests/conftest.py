@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as in a run, see training/distribution/quiet.py
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+gc.set_threshold(100_000, 20, 20)  # to trace a graph makes many objects, nearly all of which stay
 
 
 # A file is tested on one core: the longest are begun first, so that all cores are busy to the end.

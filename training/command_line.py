@@ -285,6 +285,8 @@ def tiny(experiment: Experiment) -> Experiment:
     recipe = experiment.recipe
     if isinstance(adaptation, Rounds):
         recipe = replace(recipe, adaptation=replace(adaptation, rounds=1))
+    if recipe.alignment is not None:
+        recipe = replace(recipe, alignment=replace(recipe.alignment, rounds=min(recipe.alignment.rounds, 2)))
     recipe = replace(recipe, watch=replace(recipe.watch, every=3))
     return replace(experiment, data=data, recipe=recipe)
 
