@@ -13,7 +13,11 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, 3)).astyp
 
 
 @pytest.mark.parametrize(
-    "name", ["compact", "deeplab_v3plus_mobilenet_v2", "deeplab_v2_resnet18_v2", "segformer_mit_b0"]
+    "name",
+    [
+        *("compact", "deeplab_v3plus_mobilenet_v2", "segformer_mit_b0"),
+        pytest.param("deeplab_v2_resnet18_v2", marks=pytest.mark.slow),
+    ],
 )
 def test_a_network_with_levels_is_the_same_network_and_so_is_a_clones(name):
     network = build_segmenter(name, 3)

@@ -153,6 +153,7 @@ def test_all_classes_need_no_pass_over_the_target(start, small, streams, monkeyp
     assert "class_counts_source" in directory.digests("alignment").read_text()
 
 
+@pytest.mark.slow
 def test_without_a_sampler_all_is_as_it_was(start, small, streams):
     directory = finished(start, small, "alignment.sampler=off", "alignment.rounds=1")
     assert [type(stream.order) for stream in streams] == [Permutation, Permutation]
@@ -161,11 +162,13 @@ def test_without_a_sampler_all_is_as_it_was(start, small, streams):
     assert "Soft-balance" not in (directory.report / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_rare_class_sampling_of_a_round_is_not_overruled(start, small, streams):
     finished(start, small, *ONE_CLASS, "adaptation.rare_class_sampling=on")
     assert [type(stream.order) for stream in streams] == [Weighted, Weighted, RareClasses]
 
 
+@pytest.mark.slow
 def test_a_round_that_sees_a_part_of_the_source_draws_in_it(start, small, streams, capsys):
     part = ("adaptation.source_share.share=0.4", "adaptation.source_share.maximum=0.4")
     finished(start, small, *ONE_CLASS, *part)

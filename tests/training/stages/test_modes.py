@@ -203,7 +203,10 @@ def test_of_many_modes_a_smaller_share_is_use(capsys):
         pytest.param(
             ("hiast", "alignment=off", "adaptation.rounds=1", "adaptation.strong_views=False"), marks=pytest.mark.slow
         ),
-        ("daformer", "watch.every=5", "watch.stop=False", "adaptation.mixture.consistency=0.1"),
+        pytest.param(
+            ("daformer", "watch.every=5", "watch.stop=False", "adaptation.mixture.consistency=0.1"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["hiast", "daformer"],
 )
