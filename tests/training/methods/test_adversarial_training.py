@@ -34,6 +34,8 @@ from training.settings.losses import Mixture
 from training.settings.sampling import ClassMix
 from training.settings.schedule import Optimizer
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 PLAIN = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0}
 
 

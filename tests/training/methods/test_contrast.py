@@ -11,6 +11,8 @@ from training.methods import contrast
 from training.methods.step import Step, View
 from training.settings.losses import PixelContrast
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 SIZE = (8, 8)
 CHANNELS = 8
 

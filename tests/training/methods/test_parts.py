@@ -29,6 +29,8 @@ from training.methods.terms import (
 )
 from training.stages.fitting import distributed_step
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 STEPS = 6
 CLIP = 0.1  # of gradients whose norm is a few tenths
 OPTIMIZERS = {"sgd": {"learning_rate": 0.1}, "adamw": {"learning_rate": 0.01}}

@@ -29,6 +29,8 @@ from training.run_directory.paths import RunDirectory
 from training.settings.schedule import Optimizer, Schedule
 from training.stages.fitting import Part, train_stage
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 STEPS, CHECKPOINT = 4, 2  # the last checkpoint of the unbroken stage is where the resumed one begins
 SCHEDULE = Schedule(STEPS, batch_size=2, optimizer=Optimizer(learning_rate=0.01), checkpoint_every=CHECKPOINT)
 LIGHT = Schedule(STEPS, batch_size=2, optimizer=Optimizer("sgd", 0.01, momentum=0.0), checkpoint_every=CHECKPOINT)

@@ -87,6 +87,7 @@ def share_that_shows(stream, wanted: int) -> float:
     return float(np.mean([(label == wanted).any() for batch in stream.batches() for label in batch["label"].numpy()]))
 
 
+@pytest.mark.slow
 def test_the_rare_class_is_seen_more_often_in_warm_up_and_round(start, small, streams):
     with_rare_sky(small)
     shown = {}
