@@ -1,6 +1,7 @@
-"""Two toy domains of 64x64 images, the target's colours turned: UPLR against the source model, seed by seed."""
+"""Two toy domains of 64x64 images, the target's colours turned: methods against the source model, seed by seed."""
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -11,6 +12,7 @@ from PIL import Image
 
 from models.batch_norm import BatchNormalization
 from training.run_directory.paths import RunDirectory
+from training.settings.experiment import Experiment
 from training.stages import plan
 
 CLASSES = ("ground", "wall", "sign")
@@ -49,17 +51,17 @@ def write_domain(root: Path, random: np.random.Generator, count: int, is_target:
             Image.fromarray(array.astype(np.uint8)).save(root / kind / f"{number:02d}.png")
 
 
-def command(root: Path, seed: int) -> list[str]:
-    steps = {"warm_up": 250, "alignment": 40, "rounds": 120}
+def command(root: Path, recipe: str, seed: int, settings: Sequence[str]) -> list[str]:
+    steps = {"warm_up": 250, "alignment": 40, "rounds": 120, "online": 120}
     schedule = [f"data.schedules.{name}.{key}" for name, count in steps.items() for key in (
         f"steps={count}", "batch_size=4", "checkpoint_every=1000", "optimizer.learning_rate=0.01",
         "augmentation.scale=1,1",
     )]  # fmt: skip
     return [
-        *("--recipe", "uplr", "--data", "folders", "--model", "compact", "--weights", "none", "--size", "64x64"),
+        *("--recipe", recipe, "--data", "folders", "--model", "compact", "--weights", "none", "--size", "64x64"),
         *("--classes", str(root.parent / "toy.json"), "--seed", str(seed), "--out", str(root / f"run_{seed}")),
         *("--source-root", str(root / "source"), "--target-root", str(root / "target/images")),
-        *("--eval-root", str(root / "scored"), "--set", "translation.warm_up=False", *schedule),
+        *("--eval-root", str(root / "scored"), "--set", *schedule, *settings),
     ]
 
 
@@ -80,22 +82,33 @@ def pictures(folder: Path) -> np.ndarray:
     return np.stack([np.asarray(Image.open(file)) for file in sorted(folder.glob("*.png"))])
 
 
-@pytest.mark.slow
-def test_uplr_beats_the_source_model_and_draws_and_labels_as_it_should(start, tmp_path, monkeypatch):
-    """Seeds 0 to 4. The target's labels serve for the figures alone."""
+@pytest.fixture
+def runs(start, tmp_path, monkeypatch) -> Callable:
+    """(recipe, *settings) -> for each seed: the folder of its domains, run directory, experiment and gain in mIoU."""
     (tmp_path / "toy.json").write_text(json.dumps({"name": "toy", "names": CLASSES, "colors": COLOURS.tolist()}))
     monkeypatch.setattr(plan, "build_network", network)
+
+    def carried_out(recipe: str, *settings: str) -> Iterator[tuple[Path, RunDirectory, Experiment, float]]:
+        for seed in SEEDS:
+            root, random = tmp_path / f"seed_{seed}", np.random.default_rng(seed)
+            for name, count in (("source", 24), ("target", 12), ("scored", 12)):
+                write_domain(root / name, random, count, is_target=name != "source")
+            assert start(command(root, recipe, seed, settings)) == 0
+            directory, experiment = RunDirectory.reopen(root / f"run_{seed}")
+            *_, last = directory.stages.values()
+            yield root, directory, experiment, last["scores"]["miou"] - directory.stages["source"]["scores"]["miou"]
+
+    return carried_out
+
+
+@pytest.mark.slow
+def test_uplr_beats_the_source_model_and_draws_and_labels_as_it_should(runs):
+    """The target's labels serve for the figures alone."""
     gains = []
-    for seed in SEEDS:
-        root, random = tmp_path / f"seed_{seed}", np.random.default_rng(seed)
-        for name, count in (("source", 24), ("target", 12), ("scored", 12)):
-            write_domain(root / name, random, count, is_target=name != "source")
-        assert start(command(root, seed)) == 0
-        directory, experiment = RunDirectory.reopen(root / f"run_{seed}")
-        stages = directory.stages
-        gains.append(stages["round_1"]["scores"]["miou"] - stages["source"]["scores"]["miou"])
+    for root, directory, experiment, gain in runs("uplr", "translation.warm_up=False"):
+        gains.append(gain)
         # The images with the rare class are drawn more often.
-        sign = stages["alignment_1"]["soft_balance"]["sign"]
+        sign = directory.stages["alignment_1"]["soft_balance"]["sign"]
         assert sign["after"] > sign["before"]
         # The kept pseudo-labels are right more often than the predictions that they were chosen from.
         truth, found = (pictures(folder) for folder in (root / "target/labels", directory.pseudo_labels / "round_1"))
@@ -104,4 +117,10 @@ def test_uplr_beats_the_source_model_and_draws_and_labels_as_it_should(start, tm
         logits = aligned.predict(pictures(root / "target/images").astype(np.float32), verbose=0)["logits"]
         predicted = np.argmax(tf.image.resize(logits, (64, 64)), axis=-1)
         assert (found == truth)[found != 255].mean() > (predicted == truth).mean()
+    assert min(gains) > 0, gains
+
+
+@pytest.mark.slow
+def test_pgpc_beats_the_source_model(runs):
+    gains = [gain for *_, gain in runs("pgpc", "watch.every=120", "watch.stop=False")]
     assert min(gains) > 0, gains
