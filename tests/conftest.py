@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.graphs import run_graphs_as_traced
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as in a run, see training/distribution/quiet.py
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -34,11 +36,9 @@ def shared_dir() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def graphs_as_traced():
-    """TensorFlow runs graphs as they are: to optimise one takes longer than the few steps of a test."""
-    import tensorflow as tf
-
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    """In this test TensorFlow runs graphs as they are: to optimise one takes longer than the few steps of a test."""
+    run_graphs_as_traced(True)
     yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    run_graphs_as_traced(False)

@@ -48,10 +48,8 @@ class Pair:
         """Share of the choices that harm, and mean regret; the choices are those of `Rule.choice`."""
         gain = sum((weight * np.nan_to_num(self.gained[name]) for name, weight in rule.weights.items()), 0 * self.free)
         allowed = self.free & (gain >= rule.margin)
-        for name, limit in rule.least.items():
-            allowed &= ~(self.gained[name] < limit)
-        for name, limit in rule.most.items():
-            allowed &= ~(self.gained[name] > limit)
+        for name, limit, sign in rule.limits:
+            allowed &= ~(sign * (self.gained[name] - limit) > 0)
         last = np.where(allowed, gain, -np.inf)[:, ::-1].argmax(axis=1)
         taken = np.where(allowed.any(axis=1), allowed.shape[1] - 1 - last, 0)
         mious = self.truth[np.arange(len(taken)), taken]

@@ -17,7 +17,6 @@ from training.stages import plan
 
 CLASSES = ("ground", "wall", "sign")
 COLOURS = np.array([[120, 120, 120], [150, 110, 80], [90, 120, 160]])
-SHARES = (0.8, 0.18, 0.02)
 ANGLE = np.radians(60)  # by which the target's colours are turned around the grey axis
 SEEDS = range(5)
 
@@ -66,7 +65,10 @@ def command(root: Path, recipe: str, seed: int, settings: Sequence[str]) -> list
 
 
 def network(experiment, classes: int) -> keras.Model:
-    """Colours to classes, at a quarter of the size. Batch-norm before the ReLU: no unit is dead from the start."""
+    """Colours to classes, at a quarter of the size. Batch-norm before the ReLU: no unit is dead from the start.
+
+    Named as the fixture `start` expects it.
+    """
     image = keras.Input((None, None, 3), name="image")
     start = keras.initializers.GlorotUniform(experiment.seed)
     scaled = keras.layers.Rescaling(1 / 127.5, -1, name="scaled")(image)

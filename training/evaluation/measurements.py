@@ -6,7 +6,7 @@ NEEDS_SOURCE = ("share_excess", "estimated_accuracy", "estimated_class_accuracy"
 """Measurements that take images or labels of the source too."""
 TO_REFERENCE = {"agreement_reference", "drift", "share_excess"}
 """Measurements of a change since the reference: the model before adaptation, or what took its place."""
-RELATIVE = ("label_free_gain", "agreement", "agreement_reference", "drift", "share_excess")
+RELATIVE = {"label_free_gain", "agreement", *TO_REFERENCE}
 """Measurements of a change, which the model before adaptation has none of."""
 TITLES = {
     "label_free_gain": "label-free gain",

@@ -91,13 +91,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="these methods alone (all)")
     arguments = parser.parse_args()
     strategy = start_tensorflow(parse_devices(arguments.devices))
-    import tensorflow as tf
 
-    tf.config.optimizer.set_experimental_options(
-        {"disable_meta_optimizer": True}
-    )  # as the fixture graphs_as_traced does
-
+    from tests.graphs import run_graphs_as_traced
     from tests.training.methods.replica_methods import methods
+
+    run_graphs_as_traced(True)
 
     results = {}
     chosen = methods(STEPS, in_parts=arguments.accumulate > 1)
