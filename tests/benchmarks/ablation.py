@@ -20,7 +20,8 @@ one round took 16 minutes), so three seeds with `--jobs 2` on two cores about si
 
 `--tables 3 7` makes these tables alone, `--steps "lambda 0 0" "lambda .25 .1"` runs these steps alone. `--jobs 2`
 carries out two runs at a time, each on half of the processor cores. Finished runs are not repeated and stopped ones are
-continued: the same command goes on where it was.
+continued: the same command goes on where it was. With `--table` nothing is trained: the tables of the finished runs. A
+run that fails is told at the end (exit status 1).
 """
 
 import pathlib
@@ -39,6 +40,7 @@ from pathlib import Path
 from tests.benchmarks.label_quality import labels_of
 from tests.benchmarks.paper_tables import DRSL, DRSL_LABELS, DRSL_TABLES, WITHOUT, PaperTable, label_table, paper_table
 from tests.benchmarks.recipes import Job, carry_out, set_options
+from tests.benchmarks.series import is_finished
 from training.errors import UserError
 
 
@@ -138,6 +140,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", nargs="+", metavar="STEP", help="these steps alone, by their names")
     parser.add_argument("--tables", nargs="+", metavar="TABLE", help="of drsl: these tables of the paper alone")
+    parser.add_argument("--table", action="store_true", help="train nothing: the tables of the finished runs in --out")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (1)")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for every run")
     arguments, more = parser.parse_known_args(argv)
@@ -147,10 +150,26 @@ def main(argv: list[str] | None = None) -> int:
     if unknown := [table for table in tables if table not in rows]:
         parser.error(f"{arguments.method} has no table '{unknown[0]}': choose from {', '.join(rows) or 'none'}")
     chosen = [step for table in tables for step in rows[table]] if arguments.tables else list(ablation.steps)
-    wanted, first = arguments.steps or chosen, next(iter(ablation.steps))
+    wanted = arguments.steps or chosen
     if unknown := [step for step in wanted if step not in ablation.steps]:
         parser.error(f"{arguments.method} has no step '{unknown[0]}': choose from {', '.join(ablation.steps)}")
     steps = [step for step in ablation.steps if step in wanted]
+    failed = [] if arguments.table else train(ablation, out, steps, arguments, more)
+    finished = {
+        step: [run for seed in arguments.seeds if is_finished(run := run_of(out, step, seed))] for step in steps
+    }
+    finished = {step: runs for step, runs in finished.items() if runs}
+    print("\n\n".join(tables_of(ablation, finished, tables)))
+    for run, said in failed:
+        print(f"failed: {run}: {said}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def train(
+    ablation: Ablation, out: Path, steps: list[str], arguments: argparse.Namespace, more: list[str]
+) -> list[tuple[Path, str]]:
+    """Carry out the steps, for each seed; returns the runs that failed, each with what it says."""
+    first = next(iter(ablation.steps))
 
     def job(step: str, seed: int, start: list[str]) -> Job:
         options = ["--recipe", ablation.recipe, "--seed", str(seed), *more, *start]
@@ -158,18 +177,20 @@ def main(argv: list[str] | None = None) -> int:
 
     # The first step, where others go on from it; then all others.
     starts = {step: step != first and step not in ablation.own for step in steps}
+    failed, others = [], []
     if first in steps or any(starts.values()):
-        carry_out([job(first, seed, []) for seed in arguments.seeds], arguments.jobs)
-    others = []
+        failed = carry_out([job(first, seed, []) for seed in arguments.seeds], arguments.jobs)
+    lost = {run for run, _ in failed}
     for seed in arguments.seeds:
-        shared = []
-        if any(starts.values()):
-            shared = ["--warm-start", str(model_of(run_of(out, first, seed), ablation.shared))]
-        others += [job(step, seed, shared if starts[step] else []) for step in steps if step != first]
-    carry_out(others, arguments.jobs)
-    summaries = {step: [outcome(ablation, step, run_of(out, step, seed)) for seed in arguments.seeds] for step in steps}
-    print("\n\n".join(tables_of(ablation, summaries, tables, out, arguments.seeds)))
-    return 0
+        shared, start = run_of(out, first, seed), []
+        if any(starts.values()) and shared not in lost:
+            start = ["--warm-start", str(model_of(shared, ablation.shared))]
+        for step in steps:
+            if starts[step] and shared in lost:
+                failed.append((run_of(out, step, seed), "not begun, for the run that it starts from failed"))
+            elif step != first:
+                others.append(job(step, seed, start if starts[step] else []))
+    return failed + carry_out(others, arguments.jobs)
 
 
 def rows_of(ablation: Ablation) -> dict[str, tuple[str, ...]]:
@@ -183,10 +204,10 @@ def run_of(out: Path, step: str, seed: int) -> Path:
     return out / f"{name}-{seed}"
 
 
-def tables_of(
-    ablation: Ablation, summaries: dict[str, list[dict]], tables: list[str], out: Path, seeds: list[int]
-) -> list[str]:
-    """All that is printed: the chosen tables of the paper, steps, classes, and draws where there are any."""
+def tables_of(ablation: Ablation, finished: dict[str, list[Path]], tables: list[str]) -> list[str]:
+    """All that is printed: the chosen tables of the paper, steps, classes, and draws where there are any. finished: by
+    step, the run of each seed."""
+    summaries = {step: [outcome(ablation, step, run) for run in runs] for step, runs in finished.items()}
     scores = {step: [run["trained"]["miou"] for run in runs] for step, runs in summaries.items()}
     printed = []
     for name in tables:
@@ -196,11 +217,20 @@ def tables_of(
         if name in ablation.tables:
             printed.append(paper_table(name, ablation.tables[name], scores))
         else:
-            labels = {step: [labels_of(run_of(out, step, seed)) for seed in seeds] for step in rows}
-            printed.append(label_table(labels))
+            printed.append(table_of_labels(name, {step: finished[step] for step in rows}))
+    if not summaries:
+        return ["No run is finished."]
     printed += [step_table(ablation, summaries), class_table(ablation, summaries)]
     drawn = draws_table(ablation, summaries)
     return [*printed, drawn] if drawn else printed
+
+
+def table_of_labels(name: str, finished: dict[str, list[Path]]) -> str:
+    """The table of pseudo-labels, or why there is none: photos have no labels to compare with."""
+    try:
+        return label_table({step: [labels_of(run) for run in runs] for step, runs in finished.items()})
+    except UserError as error:
+        return f"Table {name} is left out: {error}."
 
 
 def model_of(run: Path, stage: str) -> Path:
@@ -239,7 +269,7 @@ def step_table(ablation: Ablation, summaries: dict[str, list[dict]]) -> str:
     before: list[float] | None = None
     for step, runs in summaries.items():
         scores = [summary["trained"]["miou"] for summary in runs]
-        in_order = before is not None and not ablation.tables
+        in_order = before is not None and len(before) == len(scores) and not ablation.tables
         added = f"{statistics.mean(map(float.__sub__, scores, before)):+.1f}" if in_order else ""
         hard = statistics.mean(value for name, value in class_means(runs).items() if is_hard(ablation, name))
         rounds = "; ".join(" ".join(f"{entry['miou']:.1f}" for entry in summary["stages"]) for summary in runs)

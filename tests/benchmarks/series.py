@@ -23,12 +23,17 @@ def carried_out(path: Path, options: Sequence[str]) -> Path:
         command = [*options, "--out", str(path)]
     else:
         refuse_another_run(path, options)
-        if (path / "final.weights.h5").exists() and (path / "report" / "summary.json").exists():
+        if is_finished(path):
             return path
         command = ["--resume", str(path)]
     if subprocess.run([sys.executable, str(RUN_SCRIPT), *command]).returncode != 0:
         raise UserError(f"the run in {path} did not finish: mend what it says and give the same command again")
     return path
+
+
+def is_finished(path: Path) -> bool:
+    """Is a whole run in this folder, with its report?"""
+    return (path / "final.weights.h5").exists() and (path / "report" / "summary.json").exists()
 
 
 def refuse_another_run(path: Path, arguments: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from tests.benchmarks import ablation, recipes
 from tests.benchmarks.label_quality import RoundLabels, mean_labels
 from tests.benchmarks.paper_tables import PaperTable, paper_table
 from training.command_line import experiment_of, parse
+from training.errors import UserError
 
 
 def parts(adaptation) -> tuple[bool, ...]:
@@ -96,7 +97,8 @@ def test_all_heads_of_one_shape_start_from_one_source_model(tmp_path, monkeypatc
         score = {"modes-1": 10.0, "lambda-.25-.1": 12.0, "modes-5": 11.0}.get(run.name.rpartition("-")[0], 9.0)
         after = {"miou": score + int(run.name[-1]), "per_class_iou": {"pole": score}}
         (run / "report").mkdir(parents=True)
-        (run / "source.onnx").touch()
+        for name in ("source.onnx", "final.weights.h5"):
+            (run / name).touch()
         summary = {"after": after, "stages": [{"stage": "round_1", **after}], "chosen": "round_1"}
         (run / "report" / "summary.json").write_text(json.dumps(summary))
         return run
@@ -121,6 +123,18 @@ def test_all_heads_of_one_shape_start_from_one_source_model(tmp_path, monkeypatc
     assert "Start of round 1, entropy: Order of the paper: found." in said
     assert "Table 3" not in said
 
+    # Tables of what is finished; without labels of the target there is none of pseudo-labels.
+    commands.clear()
+    (tmp_path / "drsl" / "modes-5-1" / "final.weights.h5").unlink()
+    monkeypatch.setattr(ablation, "labels_of", without_labels)
+    assert ablation.main([*options, "--table"]) == 0
+    assert not commands
+    said = capsys.readouterr().out
+    assert "| modes 5 | 46.2 | 11.0 | 11.0 |" in said
+    assert "Table 7 is left out: photos has no labels." in said
+    assert ablation.main(["--out", str(tmp_path / "none"), "--table"]) == 0
+    assert capsys.readouterr().out == "No run is finished.\n"
+
     # A head of its own needs no other run.
     commands.clear()
     assert ablation.main(["--out", str(tmp_path / "some"), "--method", "drsl", "--steps", "modes 5"]) == 0
@@ -128,6 +142,35 @@ def test_all_heads_of_one_shape_start_from_one_source_model(tmp_path, monkeypatc
     with pytest.raises(SystemExit):
         ablation.main([*options, "--tables", "2"])
     assert "drsl has no table '2'" in capsys.readouterr().err
+
+
+def without_labels(run: Path):
+    raise UserError("photos has no labels")
+
+
+@pytest.mark.parametrize(
+    ("failing", "told"), [("lambda-.25-.1-0", ["lambda-.25-.1-0", "lambda-0-0-0"]), ("lambda-0-0-0", ["lambda-0-0-0"])]
+)
+def test_a_run_that_fails_is_told_and_the_others_are_made(failing, told, tmp_path, monkeypatch, capsys):
+    def carry_out(run: Path, options: list[str]) -> Path:
+        if run.name == failing:
+            raise UserError("the disk is full")
+        (run / "report").mkdir(parents=True)
+        for name in ("source.onnx", "final.weights.h5"):
+            (run / name).touch()
+        after = {"miou": 9.0, "per_class_iou": {"pole": 9.0}}
+        summary = {"after": after, "stages": [{"stage": "round_1", **after}], "chosen": "round_1"}
+        (run / "report" / "summary.json").write_text(json.dumps(summary))
+        return run
+
+    monkeypatch.setattr(recipes, "carried_out", carry_out)
+    options = ["--out", str(tmp_path), "--method", "drsl", "--steps", "lambda 0 0", "modes 5"]
+    assert ablation.main(options) == 1
+    said = capsys.readouterr()
+    assert "| modes 5 | 9.0 |" in said.out
+    lines = said.err.splitlines()
+    assert [line.split(": ")[1].rpartition("/")[2] for line in lines] == told
+    assert lines[0].endswith("the disk is full")
 
 
 def test_an_order_that_is_not_found_is_said():
@@ -186,6 +229,7 @@ def test_one_command_shares_the_warm_up_and_prints_means(tmp_path, monkeypatch, 
             (run / "alignment.onnx").touch()
         (run / "report").mkdir(parents=True)
         (run / "report" / "summary.json").write_text(json.dumps(summary))
+        (run / "final.weights.h5").touch()
         return run
 
     monkeypatch.setattr(recipes, "carried_out", carry_out)
