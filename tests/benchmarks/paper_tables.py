@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -92,25 +93,28 @@ def label_table(labels: Mapping[str, Sequence[Sequence[Labels]]]) -> str:
                 *(f"{published.entropy}" if published else "", f"{entropy[step]:.3f}", joined(entropies, 3)),
             ]
             lines.append(f"| {step} | {number} | {' | '.join(cells)} |")
-        for what, here in (("miou", miou), ("entropy", entropy)):
+        for what, here, digits in (("miou", miou, 1), ("entropy", entropy, 3)):
             published = {step: getattr(each, what) for step, each in paper.items()}
             if len(set(published.values())) > 1:
-                orders.append(f"Start of round {number}, {what}: {order_found(published, here)}")
+                orders.append(f"Start of round {number}, {what}: {order_found(published, here, digits)}")
     note = (
         "Entropies in nats per pixel here; the paper gives no unit. At the start of round 0 both have one source model."
     )
     return "\n".join([*lines, "", note, *orders])
 
 
-def order_found(paper: Mapping[str, float], here: Mapping[str, float]) -> str:
-    """A line: do our means have the order of the paper's figures? "" with fewer than two of them."""
+def order_found(paper: Mapping[str, float], here: Mapping[str, float], digits: int = 1) -> str:
+    """A line: do our means have the order of the paper's figures, and how near are the nearest two of ours? "" with
+    fewer than two of them."""
     if len(paper) < 2:
         return ""
     theirs, ours = (sorted(paper, key=lambda step: -of[step]) for of in (paper, here))
+    least = min(here[above] - here[below] for above, below in pairwise(ours))
+    apart = f"the nearest two differ by {least:.{digits}f}"
     if theirs == ours:
-        return "Order of the paper: found."
+        return f"Order of the paper: found; {apart}."
     best = "; its best row is the best here too" if theirs[0] == ours[0] else ""
-    return f"Order of the paper: not found{best} (here {' > '.join(ours)})."
+    return f"Order of the paper: not found{best} (here {' > '.join(ours)}; {apart})."
 
 
 def joined(values: Sequence[float], digits: int) -> str:

@@ -118,9 +118,9 @@ def test_all_heads_of_one_shape_start_from_one_source_model(tmp_path, monkeypatc
     said = capsys.readouterr().out
     table = said[said.index("Table 5") : said.index("Table 7")]
     assert "| modes 1 | 44.7 | 10.5 | 10.0 11.0 |\n| lambda .25 .1 | 47.6 | 12.5 | 12.0 13.0 |\n| modes 5 |" in table
-    assert "Order of the paper: found." in table
+    assert "Order of the paper: found; the nearest two differ by 1.0." in table
     assert "| lambda 0 0 | 1 | 76.4 | 60.0 | 60.0 60.0 | 1.57 | 0.400 | 0.400 0.400 |" in said
-    assert "Start of round 1, entropy: Order of the paper: found." in said
+    assert "Start of round 1, entropy: Order of the paper: found; the nearest two differ by 0.100." in said
     assert "Table 3" not in said
 
     # Tables of what is finished; without labels of the target there is none of pseudo-labels.
@@ -177,7 +177,9 @@ def test_an_order_that_is_not_found_is_said():
     table = PaperTable("weights", {"a": 1.0, "b": 3.0, "c": 2.0, "d": None})
     said = paper_table("3", table, {"a": [2.0], "b": [5.0, 6.0], "c": [1.0], "d": [9.0]})
     assert "| d |  | 9.0 | 9.0 |" in said
-    assert said.endswith("Order of the paper: not found; its best row is the best here too (here b > a > c).")
+    assert said.endswith(
+        "not found; its best row is the best here too (here b > a > c; the nearest two differ by 1.0)."
+    )
     assert "Order" not in paper_table("3", table, {"a": [2.0], "d": [5.0]})
 
 
