@@ -15,8 +15,8 @@ has the draws.
 DRSL's steps are the rows of the paper's tables; each table has the paper's figures beside ours. One source model,
 trained with the second head, is the start of all steps with three modes per class, and of those without a head, which
 drop it; other heads have a warm-up of their own. Two rounds each, so that table 7 has its two columns; the paper has
-three (`--set data.most_rounds=3`). On one core all steps take about four hours per seed (an estimate: a whole run with
-one round took 16 minutes), so three seeds with `--jobs 2` on two cores about six.
+three (`--set data.most_rounds=3`). On one busy core a row of one round takes six minutes and each of the four warm-ups
+ten, so all rows of a seed about two and a half hours (`--set data.most_rounds=1`), in two rounds about four.
 
 `--tables 3 7` makes these tables alone, `--steps "lambda 0 0" "lambda .25 .1"` runs these steps alone. `--jobs 2`
 carries out two runs at a time, each on half of the processor cores. Finished runs are not repeated and stopped ones are
