@@ -39,7 +39,7 @@ from pathlib import Path
 
 from tests.benchmarks.label_quality import labels_of
 from tests.benchmarks.paper_tables import DRSL, DRSL_LABELS, DRSL_TABLES, WITHOUT, PaperTable, label_table, paper_table
-from tests.benchmarks.recipes import Job, carry_out, set_options
+from tests.benchmarks.recipes import Job, carry_out, set_options, told
 from tests.benchmarks.series import is_finished
 from training.errors import UserError
 
@@ -160,9 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     finished = {step: runs for step, runs in finished.items() if runs}
     print("\n\n".join(tables_of(ablation, finished, tables)))
-    for run, said in failed:
-        print(f"failed: {run}: {said}", file=sys.stderr)
-    return 1 if failed else 0
+    return told(failed)
 
 
 def train(

@@ -121,6 +121,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{pair}\n", tables(out, shown, controls, arguments.seeds), sep="\n")
         if arguments.per_class:
             print("", per_class(out, shown, controls, arguments.seeds), sep="\n")
+    return told(failed)
+
+
+def told(failed: Sequence[tuple[Path, str]]) -> int:
+    """Say which runs failed; the exit status."""
     for run, said in failed:
         print(f"failed: {run}: {said}", file=sys.stderr)
     return 1 if failed else 0

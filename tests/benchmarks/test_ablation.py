@@ -89,19 +89,24 @@ def test_each_step_of_drsl_is_a_row_of_the_papers_tables():
         assert len({experiments[step].data.loss_stride for step in table}) == 1
 
 
+def finished_run(run: Path, miou: float, pole: float) -> Path:
+    """`run`, with what a finished run of one round leaves, and its source model exported."""
+    (run / "report").mkdir(parents=True)
+    for name in ("source.onnx", "final.weights.h5"):
+        (run / name).touch()
+    after = {"miou": miou, "per_class_iou": {"pole": pole}}
+    summary = {"after": after, "stages": [{"stage": "round_1", **after}], "chosen": "round_1"}
+    (run / "report" / "summary.json").write_text(json.dumps(summary))
+    return run
+
+
 def test_all_heads_of_one_shape_start_from_one_source_model(tmp_path, monkeypatch, capsys):
     commands = {}
 
     def carry_out(run: Path, options: list[str]) -> Path:
         commands[run.name] = options
         score = {"modes-1": 10.0, "lambda-.25-.1": 12.0, "modes-5": 11.0}.get(run.name.rpartition("-")[0], 9.0)
-        after = {"miou": score + int(run.name[-1]), "per_class_iou": {"pole": score}}
-        (run / "report").mkdir(parents=True)
-        for name in ("source.onnx", "final.weights.h5"):
-            (run / name).touch()
-        summary = {"after": after, "stages": [{"stage": "round_1", **after}], "chosen": "round_1"}
-        (run / "report" / "summary.json").write_text(json.dumps(summary))
-        return run
+        return finished_run(run, score + int(run.name[-1]), pole=score)
 
     monkeypatch.setattr(recipes, "carried_out", carry_out)
     rounds = [RoundLabels(50.0, 20.0, 0.5), RoundLabels(60.0, 25.0, 0.4)]
@@ -155,13 +160,7 @@ def test_a_run_that_fails_is_told_and_the_others_are_made(failing, told, tmp_pat
     def carry_out(run: Path, options: list[str]) -> Path:
         if run.name == failing:
             raise UserError("the disk is full")
-        (run / "report").mkdir(parents=True)
-        for name in ("source.onnx", "final.weights.h5"):
-            (run / name).touch()
-        after = {"miou": 9.0, "per_class_iou": {"pole": 9.0}}
-        summary = {"after": after, "stages": [{"stage": "round_1", **after}], "chosen": "round_1"}
-        (run / "report" / "summary.json").write_text(json.dumps(summary))
-        return run
+        return finished_run(run, 9.0, pole=9.0)
 
     monkeypatch.setattr(recipes, "carried_out", carry_out)
     options = ["--out", str(tmp_path), "--method", "drsl", "--steps", "lambda 0 0", "modes 5"]
