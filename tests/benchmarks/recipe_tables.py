@@ -16,9 +16,38 @@ DETAILS = (
 
 
 def summaries(out: Path, name: str, seeds: Sequence[int]) -> dict[int, dict]:
-    """The summaries of the runs that are there, by seed."""
-    reports = {seed: out / f"{name}-{seed}" / "report" / "summary.json" for seed in seeds}
-    return {seed: json.loads(report.read_text()) for seed, report in reports.items() if report.exists()}
+    """The summaries of the runs that are there, by seed; of an oracle in two halves what both say."""
+    found = {seed: summary for seed in seeds if (summary := summary_of(out / f"{name}-{seed}"))}
+    if name == ORACLE and not found:
+        halves = {seed: [summary_of(oracle_folder(out, half, seed)) for half in (0, 1)] for seed in seeds}
+        found = {seed: mean_of_halves(pair) for seed, pair in halves.items() if all(pair)}
+    return found
+
+
+def summary_of(run: Path) -> dict | None:
+    """None where the run is not finished."""
+    report = run / "report" / "summary.json"
+    return json.loads(report.read_text()) if report.exists() else None
+
+
+def oracle_folder(out: Path, half: int, seed: int) -> Path:
+    """Of the run of an oracle that trains on one half (0 or 1) of the target's labelled images."""
+    return out / f"{ORACLE}-of-{('first', 'second')[half]}-half-{seed}"
+
+
+def mean_of_halves(pair: Sequence[dict]) -> dict:
+    """One summary of two runs of one seed: figures per class are means over those where the truth has the class."""
+    iou, pixels = {}, {}
+    for name in pair[0]["after"]["per_class_iou"]:
+        counts = [run["after"]["truth_pixels"][name] for run in pair]
+        known = [run["after"]["per_class_iou"][name] for run, count in zip(pair, counts, strict=True) if count]
+        iou[name], pixels[name] = statistics.mean(known) if known else None, sum(counts)
+    miou = statistics.mean(iou[name] for name, count in pixels.items() if count)
+    return {
+        "before": None,
+        "stages": [],
+        "after": {"miou_in_truth": miou, "per_class_iou": iou, "truth_pixels": pixels},
+    }
 
 
 def control_summaries(out: Path, recipe: str, controls: Mapping[str, str], seeds: Sequence[int]) -> dict[int, dict]:

@@ -11,8 +11,9 @@ same; the others (`oracle`, `uplr`, `drsl`) train theirs. `--controls` runs ever
 0: the same steps, images and augmentation, and nothing that comes from the target's labels. Recipes that differ in
 losses that the control leaves out (`daformer`, `mic`, `pgpc`) share one control. Finished runs are not repeated and
 stopped ones are continued: the same command goes on where it was. A run that fails is told at the end, and the others
-are made. `--table` prints what is finished and trains nothing. `--jobs 2` carries out two runs at a time, each on half
-of the processor cores.
+are made. Of photos only the images for the figures have labels: the oracle of such a pair is two trainings, each on
+one half of these and scored on the other. `--table` prints what is finished and trains nothing. `--jobs 2` carries out
+two runs at a time, each on half of the processor cores.
 """
 
 import pathlib
@@ -24,13 +25,14 @@ sys.path.insert(0, str(ROOT))
 import argparse
 import multiprocessing
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
-from tests.benchmarks.recipe_tables import CONTROL, ORACLE, SOURCE_ONLY, per_class, tables
+from tests.benchmarks.recipe_tables import CONTROL, ORACLE, SOURCE_ONLY, oracle_folder, per_class, tables
 from tests.benchmarks.series import carried_out
 from training.command_line import experiment_of, parse
 from training.errors import UserError
@@ -41,10 +43,12 @@ from training.settings.experiment import Experiment
 
 @dataclass(frozen=True)
 class Pair:
-    """options: of training/run.py, for every run. source: `--set` of the runs that train a source model."""
+    """options: of training/run.py, for every run. source: `--set` of the runs that train a source model. labelled: of
+    photos, the folder of the target's labelled ones, which the oracle trains on."""
 
     options: str
     source: tuple[str, ...] = ()
+    labelled: str = ""
 
     @property
     def of_photos(self) -> bool:
@@ -55,7 +59,8 @@ PAIRS = {
     "streets": Pair("--data streetsim"),
     "dusk": Pair("--data streetsim_dusk"),
     "camvid": Pair(
-        "--data streetsim_camvid --target-root {camvid}/train/images --eval-root {camvid}/val --size 176x240"
+        "--data streetsim_camvid --target-root {camvid}/train/images --eval-root {camvid}/val --size 176x240",
+        labelled="{camvid}/val",
     ),
     "facades": Pair(
         "--data folders --classes camvid11 --source-root {camvid}/val "
@@ -66,6 +71,7 @@ PAIRS = {
             "data.schedules.warm_up.augmentation.blur=0.3",
             "data.schedules.warm_up.average_weights=0.99",
         ),
+        labelled="{facades}/val",
     ),
 }
 
@@ -113,11 +119,17 @@ def main(argv: list[str] | None = None) -> int:
                 for chosen, control in ((recipes, False), (dict.fromkeys(controls.values()), True))
                 for recipe in chosen
             ]
+            if has_oracle_of_halves(pair, arguments):
+                jobs += [
+                    job
+                    for seed in arguments.seeds
+                    for job in oracle_of_halves(out, labelled_root(pair, arguments), seed, [*options, *of_source])
+                ]
             failed += carry_out(jobs, arguments.jobs)
             lost = {run for run, _ in failed}
             failed += [(job.run, "not begun, for its source model failed") for job in others if job.start in lost]
             failed += carry_out([job for job in others if job.start not in lost], arguments.jobs)
-        shown = [SOURCE_ONLY, *recipes]
+        shown = [SOURCE_ONLY, *recipes, *([ORACLE] if has_oracle_of_halves(pair, arguments) else [])]
         print(f"{pair}\n", tables(out, shown, controls, arguments.seeds), sep="\n")
         if arguments.per_class:
             print("", per_class(out, shown, controls, arguments.seeds), sep="\n")
@@ -141,14 +153,54 @@ def options_of(pair: str, arguments: argparse.Namespace) -> list[str]:
     return [*(option.format(**roots) for option in PAIRS[pair].options.split()), *weights]
 
 
+def has_oracle_of_halves(pair: str, arguments: argparse.Namespace) -> bool:
+    """Of photos only the images for the figures have labels."""
+    return PAIRS[pair].of_photos and ORACLE in arguments.recipes
+
+
+def labelled_root(pair: str, arguments: argparse.Namespace) -> Path:
+    """The folder of the target's labelled images, of a pair of photos."""
+    return Path(PAIRS[pair].labelled.format(camvid=arguments.camvid, facades=arguments.facades))
+
+
 def recipes_of(pair: str, recipes: Sequence[str]) -> list[str]:
-    """The recipes that a pair can have: the oracle needs labels of the target, which folders of photos do not give."""
+    """The recipes that training/run.py can carry out on a pair: for the oracle of photos see `oracle_of_halves`."""
     left_out = {SOURCE_ONLY, ORACLE} if PAIRS[pair].of_photos else {SOURCE_ONLY}
     return [recipe for recipe in recipes if recipe not in left_out]
 
 
 def source_model(out: Path, seed: int, options: list[str]) -> Job:
     return Job(source_folder(out, seed), ["--recipe", SOURCE_ONLY, "--seed", str(seed), *options])
+
+
+def oracle_of_halves(out: Path, labelled: Path, seed: int, options: list[str]) -> list[Job]:
+    """Two trainings on labelled images of the target alone: on the first half of them, by name, scored on the second,
+    and the reverse. The halves are copied into `out`."""
+    halves = [half_of(labelled, out / "halves" / name, index) for index, name in enumerate(("first", "second"))]
+    return [
+        Job(
+            oracle_folder(out, half, seed),
+            [
+                *("--recipe", SOURCE_ONLY, "--seed", str(seed), *options),  # of an option given twice the last counts
+                *("--data", "folders", "--classes", "camvid11"),
+                *("--source-root", str(halves[half]), "--eval-root", str(halves[1 - half])),
+            ],
+        )
+        for half in (0, 1)
+    ]
+
+
+def half_of(labelled: Path, copy: Path, half: int) -> Path:
+    """`copy`, with the first or second half of the labelled images in images/ and labels/, by the order of their
+    names."""
+    for part in ("images", "labels"):
+        files = sorted(path for path in (labelled / part).iterdir() if path.is_file())
+        middle = (len(files) + 1) // 2
+        (copy / part).mkdir(parents=True, exist_ok=True)
+        for file in (files[:middle], files[middle:])[half]:
+            if not (copy / part / file.name).exists():
+                shutil.copyfile(file, copy / part / file.name)
+    return copy
 
 
 def source_folder(out: Path, seed: int) -> Path:

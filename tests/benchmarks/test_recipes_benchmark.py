@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 
 import pytest
 
@@ -102,14 +103,40 @@ def test_overrides_of_parts_that_other_recipes_lack_are_no_obstacle(tmp_path, ma
         recipes.main([*command, "--recipes", "daformer"])
 
 
-def test_pairs_of_photos_have_no_oracle_and_need_their_folders(tmp_path, made):
-    command = ["--out", str(tmp_path), "--pairs", "facades", "--recipes", "cbst", "oracle", "--camvid", "/camvid"]
+def test_pairs_of_photos_need_their_folders(tmp_path, made):
+    command = ["--out", str(tmp_path), "--pairs", "facades", "--recipes", "cbst", "--camvid", "/camvid"]
     with pytest.raises(UserError, match="needs --facades FOLDER"):
         recipes.main(command)
     assert recipes.main([*command, "--facades", "/facades", "--source-set", "data.schedules.warm_up.steps=7"]) == 0
     assert set(made) == {"source_only-0", "cbst-0"}
     steps = [experiment.data.schedules["warm_up"].steps for _, experiment in made.values()]
     assert steps[0] == 7 != steps[1]
+
+
+def test_the_oracle_of_photos_trains_on_each_half_of_the_labelled_ones(tmp_path, made, capsys):
+    labelled = tmp_path / "photos" / "val"
+    for part, ending in (("images", ".jpg"), ("labels", ".png")):
+        (labelled / part).mkdir(parents=True)
+        for name in "abcde":
+            (labelled / part / f"{name}{ending}").write_text(name)
+    roots = ("--camvid", "/camvid", "--facades", str(tmp_path / "photos"))
+    command = ["--out", str(tmp_path / "runs"), "--pairs", "facades", *roots, "--recipes", "cbst", "oracle"]
+    assert recipes.main([*command, "--per-class"]) == 0
+    assert set(made) == {"source_only-0", "cbst-0", "oracle-of-first-half-0", "oracle-of-second-half-0"}
+    of = {
+        name: [
+            sorted(file.name for file in (Path(root) / "labels").iterdir())
+            for root in (data.source.root, data.evaluation.root)
+        ]
+        for name, (_, experiment) in made.items()
+        if "half" in name
+        for data in [experiment.data]
+    }
+    first, second = ["a.png", "b.png", "c.png"], ["d.png", "e.png"]
+    assert of == {"oracle-of-first-half-0": [first, second], "oracle-of-second-half-0": [second, first]}
+    printed = capsys.readouterr().out
+    assert "| `cbst` | 29.0, own start 30.0 |  | 35.0 | 35.0 | +6.0 | 35.5 |" in printed  # the last: the oracle
+    assert "| class | source_only | cbst | oracle |" in printed
 
 
 def test_one_command_gives_each_pair_its_own_options(tmp_path, made):
