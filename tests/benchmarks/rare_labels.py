@@ -57,7 +57,7 @@ def calls_of(run: pathlib.Path, stages: Sequence[str]) -> tuple[dict[str, Calls]
     """
     from training.data.domains import evaluation_of
     from training.data.input_pipeline import evaluation_stream
-    from training.prediction.predictor import Predictor, enlarge
+    from training.prediction.predictor import Predictor, enlarge, images_at_once
     from training.prediction.trained_model import load_trained, stages_of
     from training.progress import Meter
 
@@ -71,11 +71,12 @@ def calls_of(run: pathlib.Path, stages: Sequence[str]) -> tuple[dict[str, Calls]
         trained.take(stage)
         calls = Calls.of_none(trained.label_space.count)
         with Meter(stage, len(dataset)) as meter:
-            for index, batch in enumerate(evaluation_stream(dataset, size, 1)):
-                truth = dataset.read_label(index)
-                probs = enlarge(predictor.coarse_probs(batch["image"]), truth.shape)
-                calls.add(truth, probs.numpy()[0])
-                meter.advance()
+            for batch in evaluation_stream(dataset, size, images_at_once(size)):
+                probs = predictor.coarse_probs(batch["image"])
+                for row, index in enumerate(batch["index"].numpy()):
+                    truth = dataset.read_label(int(index))
+                    calls.add(truth, enlarge(probs[row : row + 1], truth.shape).numpy()[0])
+                meter.advance(len(probs))
         found[stage] = calls
     return found, trained.label_space.names
 
