@@ -15,7 +15,7 @@ from training.data.samples import Dataset
 from training.errors import UserError
 from training.evaluation.confusion import Confusion
 from training.evaluation.tables import told_miou
-from training.prediction.predictor import Predictor, enlarged_label
+from training.prediction.predictor import Predictor, enlarged_label, images_at_once
 from training.probability_maps.scores import softmax
 
 FP32_DIFFERENCE = 1e-3  # of a logit; of logits beyond +-10 a ten-thousandth of the largest, float32's rounding
@@ -122,12 +122,14 @@ def compared_scores(
     if dataset is None:
         return None
     counts = Confusion(dataset.label_space.count), Confusion(dataset.label_space.count)
-    for batch in evaluation_stream(dataset, size, 1):
-        label = dataset.read_label(int(batch["index"][0]))
-        image = form.image_of(tf.cast(batch["image"], tf.uint8).numpy())
-        logits = form.on_grid(session.run(["logits"], {INPUT: image})[0])
-        for confusion, probs in zip(counts, (predictor.coarse_probs(batch["image"]), softmax(logits)), strict=True):
-            confusion.add(label, enlarged_label(probs, label.shape).numpy()[0])
+    for batch in evaluation_stream(dataset, size, images_at_once(size)):
+        keras_probs = predictor.coarse_probs(batch["image"])
+        images = tf.cast(batch["image"], tf.uint8).numpy()
+        for row, index in enumerate(batch["index"].numpy()):
+            label = dataset.read_label(int(index))
+            logits = form.on_grid(session.run(["logits"], {INPUT: form.image_of(images[row : row + 1])})[0])
+            for confusion, probs in zip(counts, (keras_probs[row : row + 1], softmax(logits)), strict=True):
+                confusion.add(label, enlarged_label(probs, label.shape).numpy()[0])
     ours, theirs = (told_miou(confusion.scores(dataset.label_space)) for confusion in counts)
     return None if ours is None or theirs is None else Scores(ours, theirs, len(dataset))
 
