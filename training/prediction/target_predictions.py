@@ -138,19 +138,23 @@ class RunPredictions(Predictions):
         self._kept: list[tuple[np.ndarray, tuple[int, int]]] = []  # of the first images: probabilities, their own size
 
     def __call__(self) -> Iterator[Enlarged]:
-        for probs, own_size in tuple(self._kept):
+        # What is kept, in whole batches: each pass predicts the same images together, and so rounds alike.
+        at_once, first = images_at_once(self._size), len(self._kept)
+        if first < len(self._dataset):
+            first -= first % at_once
+        for probs, own_size in tuple(self._kept[:first]):
             yield Enlarged(probs, own_size)
-        first = len(self._kept)
         if first == len(self._dataset):
             return
         missing = self._dataset.subset(range(first, len(self._dataset)))
         with Meter("predicting", len(missing)) as meter:
-            for index, batch in enumerate(evaluation_stream(missing, self._size, 1)):
-                own_size = image_size(missing.samples[index].image)
-                with out_of_memory_said(lambda: out_of_memory_predicting(1, self._size)):
-                    probs = self._predictor.coarse_probs(batch["image"]).numpy()[0]
-                if len(self._kept) == first + index and probs.nbytes <= self._room:
-                    self._kept.append((probs, own_size))
-                    self._room -= probs.nbytes
-                yield Enlarged(probs, own_size)
-                meter.advance()
+            for batch in evaluation_stream(missing, self._size, at_once):
+                with out_of_memory_said(lambda: out_of_memory_predicting(at_once, self._size)):
+                    predicted = self._predictor.coarse_probs(batch["image"]).numpy()
+                for probs, index in zip(predicted, batch["index"].numpy(), strict=True):
+                    own_size = image_size(missing.samples[index].image)
+                    if len(self._kept) == first + index and probs.nbytes <= self._room:
+                        self._kept.append((probs.copy(), own_size))  # not the whole batch
+                        self._room -= probs.nbytes
+                    yield Enlarged(probs, own_size)
+                    meter.advance()

@@ -23,7 +23,7 @@ from training.evaluation.watch import stages_until
 from training.experiment_json import VERSION
 from training.in_words import in_words
 from training.prediction.label_files import MANIFEST_NAME, read_fitted
-from training.prediction.predictor import Predictor, enlarge
+from training.prediction.predictor import Predictor, enlarge, images_at_once
 from training.prediction.trained_model import load_own_weights
 from training.progress import console
 from training.run_directory.paths import TRANSLATED, RunDirectory
@@ -227,7 +227,7 @@ def _examples(run: Run, stages: dict[str, dict], refused: str | None) -> Iterato
 
 
 def _probs(predictor: Predictor, dataset: Dataset, size) -> np.ndarray:
-    batches = evaluation_stream(dataset, size, 1)
+    batches = evaluation_stream(dataset, size, images_at_once(size))
     return np.concatenate([enlarge(predictor.coarse_probs(batch["image"]), size).numpy() for batch in batches])
 
 

@@ -211,9 +211,10 @@ def test_a_folder_with_labels_and_the_labels_being_written_gives_its_images(tmp_
     assert names == ("images_a", "images_b", "more_a")
 
 
-@pytest.mark.parametrize(("cache_bytes", "predicted"), [(1 << 20, 5), (9000, 11), (0, 15)])
+@pytest.mark.parametrize(("cache_bytes", "predicted"), [(1 << 20, 3), (9000, 7), (13_000, 7), (0, 9)])
 def test_a_run_predicts_photos_once_where_memory_allows(network, photos, tmp_path, monkeypatch, cache_bytes, predicted):
-    """Each has 8 x 12 places of 11 classes, 4224 bytes."""
+    """Two together; each has 8 x 12 places of 11 classes, 4224 bytes."""
+    monkeypatch.setattr(target_predictions, "images_at_once", lambda size: 2)
     experiment = types.SimpleNamespace(data=types.SimpleNamespace(size=SIZE))
     trained = types.SimpleNamespace(
         network=network, label_space=photos.label_space, experiment=experiment, sixteen_bit_range=None
