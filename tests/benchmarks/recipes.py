@@ -43,12 +43,10 @@ from training.settings.experiment import Experiment
 
 @dataclass(frozen=True)
 class Pair:
-    """options: of training/run.py, for every run. source: `--set` of the runs that train a source model. labelled: of
-    photos, the folder of the target's labelled ones, which the oracle trains on."""
+    """options: of training/run.py, for every run. source: `--set` of the runs that train a source model."""
 
     options: str
     source: tuple[str, ...] = ()
-    labelled: str = ""
 
     @property
     def of_photos(self) -> bool:
@@ -59,8 +57,7 @@ PAIRS = {
     "streets": Pair("--data streetsim"),
     "dusk": Pair("--data streetsim_dusk"),
     "camvid": Pair(
-        "--data streetsim_camvid --target-root {camvid}/train/images --eval-root {camvid}/val --size 176x240",
-        labelled="{camvid}/val",
+        "--data streetsim_camvid --target-root {camvid}/train/images --eval-root {camvid}/val --size 176x240"
     ),
     "facades": Pair(
         "--data folders --classes camvid11 --source-root {camvid}/val "
@@ -71,7 +68,6 @@ PAIRS = {
             "data.schedules.warm_up.augmentation.blur=0.3",
             "data.schedules.warm_up.average_weights=0.99",
         ),
-        labelled="{facades}/val",
     ),
 }
 
@@ -120,11 +116,7 @@ def main(argv: list[str] | None = None) -> int:
                 for recipe in chosen
             ]
             if has_oracle_of_halves(pair, arguments):
-                jobs += [
-                    job
-                    for seed in arguments.seeds
-                    for job in oracle_of_halves(out, labelled_root(pair, arguments), seed, [*options, *of_source])
-                ]
+                jobs += [job for seed in arguments.seeds for job in oracle_of_halves(out, seed, [*options, *of_source])]
             failed += carry_out(jobs, arguments.jobs)
             lost = {run for run, _ in failed}
             failed += [(job.run, "not begun, for its source model failed") for job in others if job.start in lost]
@@ -158,11 +150,6 @@ def has_oracle_of_halves(pair: str, arguments: argparse.Namespace) -> bool:
     return PAIRS[pair].of_photos and ORACLE in arguments.recipes
 
 
-def labelled_root(pair: str, arguments: argparse.Namespace) -> Path:
-    """The folder of the target's labelled images, of a pair of photos."""
-    return Path(PAIRS[pair].labelled.format(camvid=arguments.camvid, facades=arguments.facades))
-
-
 def recipes_of(pair: str, recipes: Sequence[str]) -> list[str]:
     """The recipes that training/run.py can carry out on a pair: for the oracle of photos see `oracle_of_halves`."""
     left_out = {SOURCE_ONLY, ORACLE} if PAIRS[pair].of_photos else {SOURCE_ONLY}
@@ -173,9 +160,10 @@ def source_model(out: Path, seed: int, options: list[str]) -> Job:
     return Job(source_folder(out, seed), ["--recipe", SOURCE_ONLY, "--seed", str(seed), *options])
 
 
-def oracle_of_halves(out: Path, labelled: Path, seed: int, options: list[str]) -> list[Job]:
+def oracle_of_halves(out: Path, seed: int, options: list[str]) -> list[Job]:
     """Two trainings on labelled images of the target alone: on the first half of them, by name, scored on the second,
     and the reverse. The halves are copied into `out`."""
+    labelled = parse(options).eval_root
     halves = [half_of(labelled, out / "halves" / name, index) for index, name in enumerate(("first", "second"))]
     return [
         Job(
