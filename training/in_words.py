@@ -13,8 +13,9 @@ PARTS = ("rare_class_sampling", "class_mix", "copy_paste", "mining", "mixture", 
 
 
 def in_words(experiment: Experiment) -> str:
-    """`best on folders: logit adjustment 0.25, then 300 online steps with a teacher at scales 1 and 1.5, class mix,
-    a quarter of the way`; what every recipe has, a warm-up on the source, is told only where there is nothing else."""
+    """`best on folders: logit adjustment 0.25, then self-training of 500 steps with label entropy labels at scales
+    1 and 1.5, three quarters of the way`; what every recipe has, a warm-up on the source, is told only where there is
+    nothing else."""
     recipe = experiment.recipe
     clauses = [
         *([f"translation of the source ({recipe.translation.kind})"] if recipe.translation else []),

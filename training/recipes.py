@@ -247,15 +247,13 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "best": Recipe(
-        paper="what measured best: on photos logit adjustment (ICLR 2021), then a mean teacher at two scales, with "
-        "ClassMix and thresholds per class, its result a quarter of the way from the model before to the trained one "
-        "(WiSE-FT, CVPR 2022); other data have other parts",
-        published="none: of parts of DACS, IAST, WiSE-FT and logit adjustment",
-        logit_adjustment=0.25,
+        paper="what measured best: on photos logit adjustment (ICLR 2021), then a round with the soft labels of two "
+        "scales, those of the mirrored image among them (of CRST, ICCV 2019); other data have other parts",
+        published="none: of parts of DAFormer, IAST, CRST and logit adjustment",
         adaptation=Online(
-            mean_teacher=MeanTeacher(decay=0.999, decay_steps=40_000, ramp=True, scales=(1.0, 1.5)),
-            weighting=RunningThresholds(relabel=False),
-            blend=0.25,
+            rare_class_sampling=RareClassSampling(),
+            mean_teacher=MeanTeacher(decay=0.999, decay_steps=40_000, ramp=True),
+            weighting=RunningThresholds(),
         ),
     ),
     "pgpc": Recipe(

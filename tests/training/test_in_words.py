@@ -16,16 +16,18 @@ def words(*argv: str) -> str:
 def test_best_says_what_it_is_on_each_kind_of_data():
     photos = ("--recipe", "best", "--data", "folders", "--target-root", "photos", "--source-root", "labelled")
     assert words(*photos) == (
-        "best on folders: logit adjustment 0.25, then 300 online steps with a teacher at scales 1 and 1.5, class mix, "
-        "a quarter of the way"
+        "best on folders: logit adjustment 0.25, then self-training of 500 steps with label entropy labels at scales 1 "
+        "and 1.5, three quarters of the way"
     )
     assert words("--recipe", "best") == (
         "best on streetsim: 1600 online steps with a mean teacher, rare class sampling, class mix"
     )
-    changed = ("--set", "logit_adjustment=0", "adaptation.blend=0.3", "data.schedules.online.steps=40")
+    changed = ("--set", "logit_adjustment=0", "adaptation.blend=0.3", "data.schedules.rounds.steps=40")
     assert words(*photos, *changed) == (
-        "best on folders: 40 online steps with a teacher at scales 1 and 1.5, class mix, 30% of the way"
+        "best on folders: self-training of 40 steps with label entropy labels at scales 1 and 1.5, 30% of the way"
     )
+    taught = ("--recipe", "dacs", "--set", "adaptation.mean_teacher.scales=1,1.5")
+    assert words(*taught).endswith("online steps with a teacher at scales 1 and 1.5, class mix")
 
 
 def test_rounds_alignment_translation_and_the_control():

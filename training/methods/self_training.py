@@ -5,16 +5,20 @@
 2. Predict each in a forward pass of its own: trained batch-norm normalises one domain at a time, and its moving
    statistics, which predictions use, follow the target's.
 3. LRENT only: a copy of the network from before the round predicts the target crops, their colours unchanged, without
-   gradient. Its probabilities, divided by the round's thresholds, give the soft labels, which are never stored.
+   gradient, at one scale or the mean of several. Its probabilities, divided by the round's thresholds, give the soft
+   labels, which are never stored.
 4. Sum the terms and descend.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+from models.layers import scaled
 from training.methods.class_mix import ClassMixer
 from training.methods.method import Method
 from training.methods.step import Step, on_grid_of, predict_domains
@@ -27,10 +31,12 @@ class SoftLabeller:
         network: a copy of the network that made the round's labels; never trained.
         thresholds: float `[classes]`, lambda of the round per class, 1 for a class without pixels.
         alpha: temperature; as it goes to 0 the soft label becomes CBST's hard one.
+        scales: p is the mean of the predictions for the image at these scales, every second one of the mirrored image.
     """
 
-    def __init__(self, network: keras.Model, thresholds, alpha: float):
+    def __init__(self, network: keras.Model, thresholds, alpha: float, scales: Sequence[float] = (1.0,)):
         self.network, self.alpha = network, alpha
+        self.views = [(scale, bool(number % 2)) for number, scale in enumerate(scales)]
         self.log_thresholds = tf.constant(thresholds, tf.float32)[None, None, None]
         self.log_thresholds = tf.math.log(self.log_thresholds)
 
@@ -47,12 +53,17 @@ class SoftLabeller:
             label: integer `[b, h, w]`.
             pasted: bool `[b, h, w]`, pixels of the source, whose soft label is their `label`; None = there are none.
         """
-        logits = on_grid_of(label, self.network(image, training=False)["logits"])
-        log_probs = ops.log_softmax(logits, axis=-1)
+        views = tf.stack([self._log_probs(image, label, *view) for view in self.views])
+        log_probs = tf.reduce_logsumexp(views, axis=0) - math.log(len(self.views))
         soft = tf.stop_gradient(ops.softmax((log_probs - self.log_thresholds) / self.alpha, axis=-1))
         if pasted is None:
             return soft
         return tf.where(pasted[..., None], tf.one_hot(tf.cast(label, tf.int32), soft.shape[-1]), soft)
+
+    def _log_probs(self, image, label, scale: float, mirrored: bool):
+        """Of one view, turned back, on the grid of `label`."""
+        logits = self.network(scaled(image[:, :, ::-1] if mirrored else image, scale), training=False)["logits"]
+        return ops.log_softmax(on_grid_of(label, logits[:, :, ::-1] if mirrored else logits), axis=-1)
 
 
 class SelfTraining(Method):

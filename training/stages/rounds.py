@@ -1,6 +1,6 @@
 """Rounds of self-training: label the target, train on the labels (CBST, CRST, IAST, HIAST)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -114,12 +114,6 @@ class RoundStage(Stage):
             build_selector(self.settings.selector, self.number)
         except UserError as error:
             raise UserError(f"adaptation.selector in {self.name}: {error}") from error
-        soft = selector_class(self.settings.selector.kind).gives_soft_labels
-        if soft and tuple(self.settings.label_scales) != (1.0,):
-            raise UserError(
-                "adaptation.label_scales is for labels that are written, and the soft labels of this selector are "
-                "predicted in every step, at the size of the images: set adaptation.label_scales=1.0"
-            )
         sampling = self.settings.rare_class_sampling
         if sampling is not None and sampling.domains == "source" and self.source_share is None:
             raise UserError(
@@ -151,7 +145,7 @@ class RoundStage(Stage):
         # 1. Labels of the target, by the network or in round 1 by another model.
         labeller = (run.first_labeller if self.number == 1 else None) or run.labeller
         labelled = label_round(labeller, run.domains, adaptation, data, run.directory, self.number)
-        soft = soft_labeller(labeller.network, labelled)
+        soft = soft_labeller(labeller.network, labelled, adaptation.label_scales)
         # 2. The student of the round before goes on; else the network that labelled.
         lasting = run.read_lasting(self)
         if "student" in lasting:
@@ -259,16 +253,16 @@ def _method_class(adaptation: Rounds) -> type[Method]:
     return kinds[adaptation.mean_teacher is not None]
 
 
-def soft_labeller(network, labelled: RoundLabels) -> SoftLabeller | None:
+def soft_labeller(network, labelled: RoundLabels, scales: Sequence[float]) -> SoftLabeller | None:
     """LRENT's soft labels come from what labelled: a copy of the network as it is now, or another model that stays.
 
-    Other selectors give none.
+    scales: of the images, at which it predicts. Other selectors give none.
     """
     soft = labelled.found.fitted.soft
     if soft is None:
         return None
     labeller = teacher_of(network) if isinstance(network, keras.Model) else network
-    return SoftLabeller(labeller, soft.thresholds, soft.alpha)
+    return SoftLabeller(labeller, soft.thresholds, soft.alpha, scales)
 
 
 def source_part(count: int, share: SourceShare, data: Data, number: int, seed: int = 0) -> np.ndarray:

@@ -73,6 +73,16 @@ def test_lrent_soft_labels_follow_the_closed_form_and_train_only_the_student():
     assert all(variable is not other for variable in method.network.weights for other in labeller.weights)
 
 
+def test_lrent_soft_labels_of_several_scales_are_of_the_mean_prediction():
+    labeller, image = tiny_network(seed=1), batch(1, 0.5)["image"]
+    label = thin_label(batch(1, 0.5)["label"], 2)
+    grid, size = label.shape[1:3], [round(1.5 * side) for side in image.shape[1:3]]
+    larger = labeller(tf.image.resize(image[:, :, ::-1], size))["logits"][:, :, ::-1]
+    views = [tf.nn.softmax(tf.image.resize(logits, grid)) for logits in (labeller(image)["logits"], larger)]
+    soft = SoftLabeller(labeller, np.ones(views[0].shape[-1]), 1.0, (1.0, 1.5))
+    np.testing.assert_allclose(soft(image, label), (views[0] + views[1]) / 2, rtol=1e-4, atol=1e-6)
+
+
 def test_the_head_learns_at_its_multiple():
     def moved(multiple):
         network = tiny_network()

@@ -9,7 +9,6 @@ import tensorflow as tf
 from tests.training.small_runs import two_layers
 from training.command_line import experiment_of, parse
 from training.data.source_subset import source_subset
-from training.errors import UserError
 from training.stages import rounds
 from training.stages.plan import plan
 from training.stages.stage import Run
@@ -53,9 +52,6 @@ def test_a_round_labels_at_the_scales_that_it_names():
     alone = [labeller.with_views((scale,), (False, True)).coarse_probs(image) for scale in (1.0, 0.75, 1.5)]
     mean = sum(tf.image.resize(probs, (16, 16)) for probs in alone) / 3
     np.testing.assert_allclose(labeller.coarse_probs(image), mean, atol=1e-6)
-    soft = experiment_of(parse(["--recipe", "lrent", "--set", "adaptation.label_scales=1.0,1.5"]))
-    with pytest.raises(UserError, match=r"adaptation\.label_scales"):
-        plan(soft)[-1].check()
 
 
 def test_the_adversarial_term_alone_is_not_told_as_self_training():
