@@ -16,7 +16,7 @@ def words(*argv: str) -> str:
 def test_best_says_what_it_is_on_each_kind_of_data():
     photos = ("--recipe", "best", "--data", "folders", "--target-root", "photos", "--source-root", "labelled")
     assert words(*photos) == (
-        "best on folders: logit adjustment 0.25, then self-training of 500 steps with label entropy labels at scales 1 "
+        "best on folders: logit adjustment 0.4, then self-training of 500 steps with label entropy labels at scales 1 "
         "and 1.5, three quarters of the way"
     )
     assert words("--recipe", "best") == (
