@@ -248,8 +248,9 @@ RECIPES: dict[str, Recipe] = {
     ),
     "best": Recipe(
         paper="what measured best: on photos logit adjustment (ICLR 2021), then a round with the soft labels of two "
-        "scales, those of the mirrored image among them (of CRST, ICCV 2019); other data have other parts",
-        published="none: of parts of DAFormer, IAST, CRST and logit adjustment",
+        "scales (LRENT of CRST, ICCV 2019), its result three quarters of the way from the model before to the trained "
+        "one (WiSE-FT, CVPR 2022); other data have other parts",
+        published="none: of parts of DAFormer, IAST, CRST, WiSE-FT and logit adjustment",
         adaptation=Online(
             rare_class_sampling=RareClassSampling(),
             mean_teacher=MeanTeacher(decay=0.999, decay_steps=40_000, ramp=True),
