@@ -88,6 +88,7 @@ _SYNTHIA_SHARE = ("adaptation.rare_class_sampling.least_share=0.0031",)  # 3000 
 _BEST_ON_PHOTOS = (
     "logit_adjustment=0.4",
     "adaptation=Rounds",
+    "adaptation.rounds=1",
     "adaptation.selector=LabelEntropy",
     "adaptation.selector.portion=1",
     "adaptation.selector.portion_max=1",
@@ -95,7 +96,6 @@ _BEST_ON_PHOTOS = (
     "adaptation.source_share=off",
     "adaptation.blend=0.75",
     "data.keep_source=False",
-    "data.most_rounds=1",
     "data.schedules.rounds.steps=500",
     # The student sees what it will be given: changed colours, sizes and sharpness cost CamVid 1 point.
     "data.schedules.rounds.augmentation.scale=1,1",
