@@ -44,7 +44,7 @@ def test_a_choice_is_compared_with_the_best_and_with_the_first(states):
 
 def test_constants_of_a_pair_are_set_on_the_others(states):
     pairs, runs = pairs_of(states), rules.runs_of(states)
-    guarded = next(each for each in rules.candidates() if each.title == "before, least change of nuclear_norm")
+    guarded = next(each for each in rules.candidates() if each.title == "before, limit of nuclear_norm")
     found = rules.left_out(guarded, pairs)
     assert {pair: rules.choice_of(rule, runs[pair][0]).regret for pair, rule in found.items()} == {"a": 0, "b": 0}
     assert rules.fitted(guarded, {"a": pairs["a"]}).least["nuclear_norm"] == pytest.approx(0.0)
@@ -58,8 +58,18 @@ def test_of_equal_limits_the_tightest_is_taken():
         state("a", "run", 40.2, consistency=0.05, nuclear_norm=0.1),
         state("a", "run", 38.0, consistency=0.2, nuclear_norm=-0.1),
     ]
-    guarded = next(each for each in rules.candidates() if each.title == "before, least change of nuclear_norm")
+    guarded = next(each for each in rules.candidates() if each.title == "before, limit of nuclear_norm")
     assert rules.fitted(guarded, pairs_of(run)).least["nuclear_norm"] == pytest.approx(0.2)
+
+
+def test_a_measurement_that_speaks_against_a_stage_is_limited_from_above():
+    run = [
+        state("a", "run", 40.0),
+        state("a", "run", 38.0, consistency=0.1, share_excess=0.8),
+        state("a", "run", 41.0, consistency=0.05, share_excess=0.2),
+    ]
+    guarded = next(each for each in rules.candidates() if each.title == "before, limit of share_excess")
+    assert rules.fitted(guarded, pairs_of(run)).most == {"share_excess": pytest.approx(0.5)}
 
 
 def test_limits_are_tried_on_the_choices_that_the_rule_makes():

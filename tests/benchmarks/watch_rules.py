@@ -106,34 +106,34 @@ def candidates() -> list[Candidate]:
         )
         for name, sign in SIGNS.items()
     ]
-    return [*fixed, *alone, *(_limited(name) for name in _limitable())]
+    held_out = replace(
+        _limited(*RULE.least, *RULE.most), title="the product's, limits chosen on the others", chosen_by_hand=True
+    )
+    return [*fixed, held_out, *alone, *(_limited(name) for name in SIGNS)]
 
 
 def joint_candidates() -> list[Candidate]:
     """Today's score with limits of two measurements."""
-    return [_limited(*names) for names in itertools.combinations(_limitable(), 2)]
-
-
-def _limitable() -> list[str]:
-    return [name for name, sign in SIGNS.items() if sign > 0]
+    return [_limited(*names) for names in itertools.combinations(SIGNS, 2)]
 
 
 def _limited(*names: str) -> Candidate:
-    """Today's score with a least change of each of these measurements."""
+    """Today's score with a limit of each of these measurements: of the change that speaks against a state."""
 
     def limits(pairs: Sequence[Pair]) -> Iterable[tuple[float, ...]]:
-        found = [_between(pair.gained[name] for pair in pairs) for name in names]
+        found = [_between(pair.gained[name] for pair in pairs)[:: SIGNS[name]] for name in names]
         return itertools.product(*(found if len(names) == 1 else map(_few, found)))
 
-    return Candidate(
-        f"before, least change of {' and '.join(names)}",
-        lambda *limits: replace(TODAY, least=dict(zip(names, limits, strict=True))),
-        limits,
-    )
+    def rule(*chosen: float) -> Rule:
+        limit = dict(zip(names, chosen, strict=True))
+        least, most = ({name: limit[name] for name in names if SIGNS[name] == sign} for sign in (1, -1))
+        return replace(TODAY, least=least, most=most)
+
+    return Candidate(f"before, limit of {' and '.join(names)}", rule, limits)
 
 
 def _between(changes: Iterable[np.ndarray]) -> list[float]:
-    """Limits between the changes of states after the first, the loosest first: it lets all pass, the last one none."""
+    """Limits between the changes of states after the first, in their order, and one beside each end."""
     found = np.unique(np.concatenate([each[:, 1:].ravel() for each in changes]))
     found = found[np.isfinite(found)]
     if not len(found):
@@ -220,7 +220,7 @@ def table(states: list[dict]) -> str:
     lines.append("")
     for pair, (title, rule) in chosen.items():
         choices = [choice_of(rule, run) for run in runs[pair]]
-        limits = [*(f"{name} {limit:+.3g}" for name, limit in rule.least.items())]
+        limits = [f"{name} {limit:+.3g}" for name, limit, _ in rule.limits]
         limits += [f"margin {rule.margin:+.3g}"] if rule.margin else []
         lines.append(
             f"Without {pair}: {title} ({', '.join(limits) or 'no limit'}); regret there "
