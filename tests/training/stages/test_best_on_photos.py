@@ -2,11 +2,13 @@
 
 import pytest
 
-from tests.training.small_runs import options
+from tests.benchmarks.label_scales import mious_of, views_of
+from tests.training.small_runs import options, two_layers
+from training.prediction import trained_model
 from training.run_directory.paths import RunDirectory
 
 
-def test_every_pixel_has_a_label_and_the_control_learns_nothing(start, tmp_path):
+def test_every_pixel_has_a_label_and_the_control_learns_nothing(start, tmp_path, monkeypatch):
     run = tmp_path / "run"
     assert start([*options(tmp_path, "best"), "--control", "--out", str(run)]) == 0
     directory, experiment = RunDirectory.reopen(run)
@@ -16,3 +18,12 @@ def test_every_pixel_has_a_label_and_the_control_learns_nothing(start, tmp_path)
     assert (experiment.recipe.adaptation.source_share, experiment.data.keep_source) == (None, False)
     adjusted, trained = (stages[name]["scores"]["miou"] for name in ("adjustment", "round_1"))
     assert trained == pytest.approx(adjusted, abs=0.3)
+    # The benchmark scores the adjusted model as the run did, and at two scales as something else.
+    monkeypatch.setattr(trained_model, "build_segmenter", lambda name, count, **_: two_layers(experiment, count))
+    (alone, both) = mious_of([run], "adjustment", [views_of("1"), views_of("1,2")])
+    assert alone == pytest.approx(stages["adjustment"]["scores"]["miou_in_truth"], abs=1e-3)
+    assert both != alone
+
+
+def test_every_second_scale_is_mirrored():
+    assert views_of("0.75,1,2") == [(0.75, False), (1.0, True), (2.0, False)]
