@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from training.settings.experiment import Experiment
+from training.settings.experiment import Experiment, Recipe
 from training.settings.losses import Losses
 from training.settings.stages import Alignment, Online, Rounds
 
@@ -19,13 +19,18 @@ def in_words(experiment: Experiment) -> str:
     recipe = experiment.recipe
     clauses = [
         *([f"translation of the source ({recipe.translation.kind})"] if recipe.translation else []),
-        *([f"logit adjustment {recipe.logit_adjustment:g}"] if recipe.logit_adjustment else []),
+        *([_adjustment(recipe)] if recipe.adjusts_logits else []),
         *(_clause(part, experiment) for part in (recipe.alignment, recipe.adaptation) if part is not None),
     ]
     if not clauses:
         clauses = [f"training on the {recipe.warm_up.domain}'s labels alone"]
     names = experiment.names
     return f"{names.get('recipe', 'custom')} on {names.get('data', 'custom')}: {', then '.join(clauses)}"
+
+
+def _adjustment(recipe: Recipe) -> str:
+    parts = {"logit adjustment": recipe.logit_adjustment, "label shift": recipe.label_shift}
+    return " and ".join(f"{name} {strength:g}" for name, strength in parts.items() if strength)
 
 
 def _clause(part: Any, experiment: Experiment) -> str:

@@ -3,8 +3,9 @@
     python tests/benchmarks/label_scales.py RUN ... [--stage adjustment] [--scales 1 1,1.5 1,2] [--together]
 
 Of finished runs with labelled evaluation images: mIoU, over the classes in the truth, of the mean of the predictions at
-these scales, every second one of the mirrored image, as soft labels are made (`SoftLabeller`). The mean of the runs
-that are given together (seeds) stands last.
+these scales, every second one of the mirrored image, as soft labels are made (`SoftLabeller`). Then comes the mean
+of the runs' figures. With `--together` a last line follows: all runs predict, and the mean of their predictions is the
+label.
 """
 
 import pathlib
@@ -69,16 +70,16 @@ def mious_of(runs: Sequence[pathlib.Path], stage: str, sets: Sequence[Sequence[V
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="+", type=pathlib.Path)
-    parser.add_argument("--stage", default="adjustment", help="whose weights label (adjustment)")
+    parser.add_argument("--stage", default="adjustment", help="stage of the runs whose model labels (adjustment)")
     parser.add_argument("--scales", nargs="+", default=SCALES, metavar="SCALES", help="sets of scales, as 1,1.5")
-    parser.add_argument("--together", action="store_true", help="the labels of all runs together, too")
+    parser.add_argument("--together", action="store_true", help="also score the mean of all runs' predictions")
     arguments = parser.parse_args(argv)
     sets = [views_of(scales) for scales in arguments.scales]
     print("| run | " + " | ".join(arguments.scales) + " |", "|---" + "|--:" * len(arguments.scales) + "|", sep="\n")
     found = {}
     for run in arguments.runs:
-        found[run.name] = mious_of([run], arguments.stage, sets)
-        print(line_of(run.name, found[run.name]), flush=True)
+        found[run] = mious_of([run], arguments.stage, sets)
+        print(line_of(run.name, found[run]), flush=True)
     if len(found) > 1:
         print(line_of("mean", np.mean(list(found.values()), axis=0)))
     if arguments.together:

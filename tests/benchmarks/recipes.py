@@ -1,7 +1,7 @@
 """Recipes side by side on pairs of domains, each beside its control: the tables of the README.
 
-    python tests/benchmarks/recipes.py --out RUNS --pairs streets dusk camvid facades --camvid CAMVID \\
-        --facades FACADES --photo-weights FILE --controls --per-class --seeds 0 1 2
+    python tests/benchmarks/recipes.py --out RUNS --pairs streets dusk camvid facades streets_facades \\
+        --camvid CAMVID --facades FACADES --photo-weights FILE --controls --per-class --seeds 0 1 2
     python tests/benchmarks/recipes.py --out RUNS --recipes dacs daformer --controls --jobs 2
     python tests/benchmarks/recipes.py --out RUNS --pairs camvid --seeds 0 1 2 --table
 
@@ -58,6 +58,9 @@ PAIRS = {
     "dusk": Pair("--data streetsim_dusk"),
     "camvid": Pair(
         "--data streetsim_camvid --target-root {camvid}/train/images --eval-root {camvid}/val --size 176x240"
+    ),
+    "streets_facades": Pair(
+        "--data streetsim_camvid --target-root {facades}/train/images --eval-root {facades}/val --size 176x240"
     ),
     "facades": Pair(
         "--data folders --classes camvid11 --source-root {camvid}/val "

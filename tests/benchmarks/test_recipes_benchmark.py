@@ -146,8 +146,8 @@ def test_one_command_gives_each_pair_its_own_options(tmp_path, made):
     assert "data.schedules.warm_up.average_weights=0.99" in streets
     assert "data.schedules.warm_up.average_weights=0.99" not in photos
     of = {pair: recipes.options_of(pair, argparse.Namespace(**NAMESPACE)) for pair in recipes.PAIRS}
-    assert ["--size" in options for options in of.values()] == [False, False, True, True]
-    assert ["weights.h5" in options for options in of.values()] == [False, False, True, True]
+    assert ["--size" in options for options in of.values()] == [False, False, True, True, True]
+    assert ["weights.h5" in options for options in of.values()] == [False, False, True, True, True]
 
 
 def test_what_trains_a_source_model_of_its_own_is_read_off_the_resolved_settings():

@@ -26,6 +26,8 @@ def test_best_says_what_it_is_on_each_kind_of_data():
     assert words(*photos, *changed) == (
         "best on folders: self-training of 40 steps with label entropy labels at scales 1 and 1.5, 30% of the way"
     )
+    shifted = words(*photos, "--set", "label_shift=0.5")
+    assert shifted.startswith("best on folders: logit adjustment 0.4 and label shift 0.5, then self-training")
     taught = ("--recipe", "dacs", "--set", "adaptation.mean_teacher.scales=1,1.5")
     assert words(*taught).endswith("online steps with a teacher at scales 1 and 1.5, class mix")
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from training.settings.bounds import Count, Portion, Seed, Weight
+from training.settings.bounds import Count, Fraction, Portion, Seed, Weight
 from training.settings.data import Data
 from training.settings.schedule import Schedule
 from training.settings.stages import Alignment, Online, Rounds, WarmUp
@@ -43,6 +43,8 @@ class Recipe:
     warm_up: WarmUp = WarmUp()
     logit_adjustment: Weight = 0.0  # after the warm-up logits lose this times the logarithm of their class's share of
     # the source, and the cross-entropy of source pixels adds it (ICLR 2021); 0 = as published
+    label_shift: Fraction = 0.0  # and gain this times the logarithm of how much larger the class's share of what the
+    # source model says of the target is than its share of the source (Saerens et al. 2002); 0 = as published
     alignment: Alignment | None = None
     adaptation: Rounds | Online | None = None
     watch: Watch = Watch()
@@ -53,7 +55,12 @@ class Recipe:
     def adapts(self) -> bool:
         """Is there anything after the first training with labels?"""
         parts = (self.alignment, self.adaptation)
-        return any(part is not None for part in parts) or self.logit_adjustment > 0 or self.warms_up_again
+        return any(part is not None for part in parts) or self.adjusts_logits or self.warms_up_again
+
+    @property
+    def adjusts_logits(self) -> bool:
+        """Does the classifier's bias change after the warm-up?"""
+        return self.logit_adjustment > 0 or self.label_shift > 0
 
     @property
     def translates_after_warm_up(self) -> bool:

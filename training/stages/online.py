@@ -61,6 +61,7 @@ def stages(part: Online, experiment: Experiment) -> tuple[Stage, ...]:
     for name, used, without in (
         ("alignment", recipe.alignment, "off"),
         ("logit_adjustment", recipe.logit_adjustment, 0),
+        ("label_shift", recipe.label_shift, 0),
     ):
         if part.start == "imagenet" and used:
             raise UserError(

@@ -56,12 +56,12 @@ def plan(experiment: Experiment) -> tuple[Stage, ...]:
 
 def _adjustment(recipe: Recipe) -> tuple[Stage, ...]:
     """The stage of logit adjustment, if any; UserError where the network has not learned the source's class shares."""
-    if recipe.logit_adjustment == 0:
+    if not recipe.adjusts_logits:
         return ()
     if recipe.warm_up.domain == "target":
         raise UserError(
-            "logit_adjustment goes by the class shares of the source, and this recipe is trained on the target's "
-            "labels: set logit_adjustment=0"
+            "logit_adjustment and label_shift go by the class shares of the source, and this recipe is trained on the "
+            "target's labels: set both to 0"
         )
     return (AdjustmentStage(),)
 

@@ -24,7 +24,7 @@ from training.methods.term import TermContext
 from training.prediction.predictor import Predictor, images_at_once
 from training.prediction.trained_model import load_own_weights
 from training.run_directory.checkpoint import read_lasting, save_lasting
-from training.run_directory.paths import TRANSLATED, RunDirectory
+from training.run_directory.paths import ADJUSTMENT, TRANSLATED, RunDirectory
 from training.settings.experiment import Experiment, Model
 from training.settings.schedule import Schedule
 from training.settings.translation import CycleGan
@@ -32,7 +32,6 @@ from training.stages.network import level_stride
 from training.stages.warm_start import WarmStart, open_labeller
 
 STATISTICS_BATCH = 16  # images at once, of small ones
-LEAST_SHARE = 1e-4  # of a class, for logit adjustment: what is rarer counts as this rare
 TRANSLATION = "translation"
 """Name of the stage after which the source is shown translated."""
 JUDGED = "judged"
@@ -152,23 +151,19 @@ class Run:
 
     @property
     def logit_prior(self) -> np.ndarray | None:
-        """What the logits do without once they are adjusted, float32 `[classes]`: the logarithm of each class's share
-        of the source times the recipe's `logit_adjustment`, or times that of the model that the run starts from, with a
-        mean of 0. A class that the source does not show has the largest. None without logit adjustment."""
-        factor = self.experiment.recipe.logit_adjustment or self.adjusted_before
-        if factor == 0:
-            return None
-        shares = self.domains.source_shares
-        logarithms = np.log(np.where(shares > 0, np.maximum(shares, LEAST_SHARE), shares.max()))
-        return (factor * (logarithms - logarithms.mean())).astype(np.float32)
+        """What the adjustment has taken from the logits, float32 `[classes]`, in this run or in that of the warm start;
+        None: nothing was taken."""
+        own, start = self.directory.stages.get(ADJUSTMENT) or {}, self.adjusted_start
+        gained = own.get("logits") or (None if start is None else start.logits)
+        return None if gained is None else -np.array(list(gained.values()), np.float32)
 
     @property
-    def adjusted_before(self) -> float:
-        """The `logit_adjustment` of the model that the run starts from (`--warm-start`); 0 without, and once a source
-        model on translated images, which starts from the initial weights, has taken its place."""
+    def adjusted_start(self) -> WarmStart | None:
+        """The warm start, where the logits of its model are adjusted; None without, and once a source model on
+        translated images, which starts from the initial weights, has taken its place."""
         if self.warm_start is None or TRANSLATED in self.directory.stages:
-            return 0.0
-        return self.warm_start.logit_adjustment
+            return None
+        return self.warm_start if self.warm_start.logits else None
 
     @property
     def baseline(self) -> Stage:

@@ -33,10 +33,11 @@ from training.settings.experiment import Experiment, Model
 class WarmStart:
     """path: absolute, a run directory or a file; file: the one that is read, with its sha256.
 
-    role: "weights" = they take the place of the warm-up; "labeller" = it labels round 1. adapted: weights that were
-    trained on the target already (its batch-norm statistics alone do not count). logit_adjustment: what their logits
-    went through, 0 = none. serves: name of the stage that needs it. pixels: see `foreign_predictor.PIXELS`, None = the
-    usual ones. modes: the file with that run's second head, with its modes_sha256; None: it has none, or the recipe.
+    role: "weights" = they take the place of the warm-up; "labeller" = it labels round 1. serves: name of the stage that
+    needs it. adapted: weights that were trained on the target already (its batch-norm statistics alone do not count).
+    logits: what their adjustment gave each class, None = they are not adjusted; logit_adjustment, label_shift: the
+    settings of that. pixels: see `foreign_predictor.PIXELS`, None = the usual ones. modes: the file with that run's
+    second head, with its modes_sha256; None: it has none, or the recipe.
     """
 
     path: str
@@ -45,7 +46,9 @@ class WarmStart:
     sha256: str
     serves: str
     adapted: bool = False
+    logits: dict[str, float] | None = None
     logit_adjustment: float = 0.0
+    label_shift: float = 0.0
     pixels: str | None = None
     modes: str | None = None
     modes_sha256: str | None = None
@@ -120,8 +123,8 @@ def _found(
             weights = _weights_of(other, stage, path)
             taken = weights_stage(other.stages, stage)
             adapted = was_adapted(other.stages, taken)
-            adjusted = _logit_adjustment_of(other, trained, taken)
-            start = WarmStart(str(path), "weights", str(weights), _sha256(weights), baseline, adapted, adjusted)
+            adjusted = _adjustment_of(other, trained, taken)
+            start = WarmStart(str(path), "weights", str(weights), _sha256(weights), baseline, adapted, **adjusted)
             modes = _modes_of(other, taken)
             if modes is None or getattr(experiment.recipe.adaptation, "mixture", None) is None:
                 return start
@@ -148,18 +151,24 @@ def _weights_of(other: RunDirectory, stage: str, path: Path) -> Path:
     return weights
 
 
-def _logit_adjustment_of(other: RunDirectory, trained: Experiment, taken: str) -> float:
-    """What the logits of a finished stage of another run went through: in that run, or before its own warm start.
+ADJUSTED = ("logits", "logit_adjustment", "label_shift")  # of `WarmStart`, what belongs to adjusted logits
+
+
+def _adjustment_of(other: RunDirectory, trained: Experiment, taken: str) -> dict:
+    """What the logits of a finished stage of another run went through, `ADJUSTED` by name: in that run, or before its
+    own warm start; empty if nothing.
 
     A source model on translated images has not gone through what the model of the warm start has.
     """
     names = list(other.stages)
-    so_far = names[: names.index(taken) + 1]
+    so_far, recipe = names[: names.index(taken) + 1], trained.recipe
     if ADJUSTMENT in so_far:
-        return trained.recipe.logit_adjustment
+        found = other.stages[ADJUSTMENT]["logits"], recipe.logit_adjustment, recipe.label_shift
+        return dict(zip(ADJUSTED, found, strict=True))
     if TRANSLATED in so_far:
-        return 0.0
-    return (other.read_json(STATE).get("warm_start") or {}).get("logit_adjustment", 0.0)
+        return {}
+    recorded = other.read_json(STATE).get("warm_start") or {}
+    return {name: recorded[name] for name in ADJUSTED if name in recorded}
 
 
 def _modes_of(other: RunDirectory, taken: str) -> Path | None:

@@ -1,91 +1,153 @@
-"""Logit adjustment: what the classifier's bias loses, and when nothing is taken."""
+"""Logit adjustment and label shift: what the classifier's bias gains, and when nothing is done."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from models.heads import classifier_bias
 from tests.training.methods.tiny import tiny_network
 from tests.training.methods.tiny_contrast import TINY_SPACE
+from training.errors import UserError
 from training.recipes import RECIPES
 from training.settings.experiment import Recipe
-from training.stages.adjustment import AdjustmentStage
+from training.stages import adjustment
+from training.stages.adjustment import AdjustmentStage, log_shares, predicted_shares
 from training.stages.stage import Run, Stage
-from training.stages.warm_start import WarmStart, _logit_adjustment_of
+from training.stages.warm_start import WarmStart, _adjustment_of
+
+SHARES = [0.7, 0.2, 0.1]
+START = WarmStart("RUN", "weights", "", "", "source", True)
 
 
-def run_with(shares, factor: float, before: float | None = None, finished=("source",)) -> Run:
-    """A run whose source shows the classes with these shares. before: what its warm start went through. finished: its
-    stages so far."""
-    experiment = SimpleNamespace(recipe=Recipe(paper="", logit_adjustment=factor))
+def run_with(factor: float, shift: float = 0.0, shares=SHARES, start: WarmStart | None = None) -> Run:
+    """A run whose source shows the classes with these shares."""
+    experiment = SimpleNamespace(recipe=Recipe(paper="", logit_adjustment=factor, label_shift=shift))
     domains = SimpleNamespace(source_shares=np.array(shares), label_space=TINY_SPACE)
-    start = None if before is None else WarmStart("", "weights", "", "", "source", True, before)
     plan = (Stage(name="source", title="", phrase=""), AdjustmentStage())
-    directory = SimpleNamespace(stages=dict.fromkeys(finished))
+    directory = SimpleNamespace(stages={"source": {}})
     return Run(experiment, directory, domains, tiny_network(), plan, start)
 
 
-def test_logits_lose_the_logarithm_of_the_classes_shares():
-    run = run_with([0.7, 0.2, 0.1], 0.5)
+def adjusted(run: Run) -> np.ndarray:
+    """What the bias gains, once the stage has been carried out."""
     before = classifier_bias(run.network).numpy()
-    figures = run.plan[1].run(run)
-    lost = before - classifier_bias(run.network).numpy()
-    np.testing.assert_allclose(np.diff(lost), 0.5 * np.diff(np.log([0.7, 0.2, 0.1])), rtol=1e-5)
-    assert lost.mean() == pytest.approx(0, abs=1e-6)  # no class is moved on the whole
-    assert list(figures["logits"].values()) == pytest.approx((-lost).tolist(), abs=1e-6)
+    run.directory.stages["adjustment"] = run.plan[1].run(run)
+    return classifier_bias(run.network).numpy() - before
+
+
+def start_from(run: Run) -> WarmStart:
+    """A warm start of what that run has made."""
+    found = _adjustment_of(SimpleNamespace(stages=run.directory.stages), run.experiment, "adjustment")
+    return replace(START, **found)
+
+
+def test_logits_lose_the_logarithm_of_the_classes_shares():
+    run = run_with(0.5)
+    assert run.logit_prior is None  # the source model is trained as ever
+    gained = adjusted(run)
+    np.testing.assert_allclose(np.diff(gained), -0.5 * np.diff(np.log(SHARES)), rtol=1e-5)
+    assert gained.mean() == pytest.approx(0, abs=1e-6)  # no class is moved on the whole
+    np.testing.assert_allclose(run.logit_prior, -gained, atol=1e-6)
 
 
 def test_a_class_that_the_source_never_shows_gains_nothing_and_a_very_rare_one_no_more_than_a_rare_one():
-    prior = run_with([0.6, 0.4, 0.0], 1.0).logit_prior
-    assert prior[2] == prior.max() == prior[0]
-    assert run_with([0.5, 0.5 - 1e-6, 1e-6], 1.0).logit_prior[0] == pytest.approx(
-        run_with([0.5, 0.5 - 1e-4, 1e-4], 1.0).logit_prior[0], abs=1e-3
+    never = log_shares(np.array([0.6, 0.4, 0.0]))
+    assert never[2] == never.max() == never[0]
+    np.testing.assert_array_equal(log_shares(np.array([0.5, 0.4, 1e-6]))[2], log_shares(np.array([0.5, 0.4, 1e-4]))[2])
+
+
+@pytest.fixture
+def target(monkeypatch):
+    """Sets the shares of what the network says of the target."""
+    return lambda *shares: monkeypatch.setattr(adjustment, "predicted_shares", lambda _: np.array(shares))
+
+
+def test_label_shift_raises_what_the_target_shows_more_often_within_limits(target):
+    target(0.7, 0.1, 0.2)
+    gained = adjusted(run_with(0, 0.5))
+    np.testing.assert_allclose(np.diff(gained), 0.5 * np.diff(np.log([0.7 / 0.7, 0.1 / 0.2, 0.2 / 0.1])), rtol=1e-5)
+    np.testing.assert_allclose(adjusted(run_with(0.25, 0.5)), gained + adjusted(run_with(0.25)), atol=1e-6)
+    # A class that is not seen at all is taken for one that is four times as rare as in the source.
+    target(0.9, 0.0, 0.1)
+    gained = adjusted(run_with(0, 1.0))
+    np.testing.assert_allclose(gained[1] - gained[2], np.log(1 / 4), rtol=1e-5)
+
+
+def test_the_targets_shares_are_the_mean_probabilities(monkeypatch):
+    batches = [np.zeros((2, 4, 6, 3), np.float32), np.zeros((1, 4, 6, 3), np.float32)]
+    stream = SimpleNamespace(shown=lambda _: ({"image": batch} for batch in batches))
+    monkeypatch.setattr(adjustment, "evaluation_stream", lambda *_: stream)
+    probs = np.broadcast_to(np.float32([0.5, 0.3, 0.2]), (2, 2, 3, 3))
+    run = SimpleNamespace(
+        domains=SimpleNamespace(target=SimpleNamespace(evenly_spaced=lambda _: None), label_space=TINY_SPACE),
+        experiment=SimpleNamespace(recipe=Recipe(paper="")),
+        predictor=SimpleNamespace(coarse_probs=lambda images: tf.constant(probs[: len(images)])),
+        size=(4, 6),
     )
+    np.testing.assert_allclose(predicted_shares(run), [0.5, 0.3, 0.2], rtol=1e-6)
 
 
 def test_published_recipes_do_without():
-    assert run_with([0.5, 0.3, 0.2], 0.0).logit_prior is None
-    assert all(recipe.logit_adjustment == 0 for name, recipe in RECIPES.items() if name != "best")
+    assert all(not recipe.adjusts_logits for name, recipe in RECIPES.items() if name != "best")
 
 
-@pytest.mark.parametrize(("before", "share"), [(None, 1.0), (0.0, 1.0), (0.25, 0.5), (1.0, -1.0)])
-def test_what_the_model_of_a_warm_start_went_through_is_not_repeated(before, share):
-    run = run_with([0.7, 0.2, 0.1], 0.5, before)
+@pytest.mark.parametrize("before", [0.25, 1.0])
+def test_what_the_model_of_a_warm_start_went_through_is_not_repeated(before):
+    first = run_with(before)
+    went_through, alone = adjusted(first), adjusted(run_with(0.5))
+    run = run_with(0.5, start=start_from(first))
     assert run.plan[1].skipped(run) is None
-    bias = classifier_bias(run.network).numpy()
-    run.plan[1].run(run)
-    np.testing.assert_allclose(bias - classifier_bias(run.network).numpy(), share * run.logit_prior, atol=1e-6)
+    np.testing.assert_allclose(adjusted(run), alone - went_through, atol=1e-6)
+    np.testing.assert_allclose(run.logit_prior, -alone, atol=1e-6)
 
 
-def test_a_model_that_is_adjusted_stays_so_whatever_the_recipe_asks():
-    same = run_with([0.7, 0.2, 0.1], 0.5, 0.5)
+def test_a_model_that_is_adjusted_stays_so_whatever_the_recipe_asks(target):
+    target(0.7, 0.1, 0.2)
+    first = run_with(0.5, 0.5)
+    gained = adjusted(first)
+    same = run_with(0.5, 0.5, start=start_from(first))
     assert "has it already" in same.plan[1].skipped(same)
-    without = run_with([0.7, 0.2, 0.1], 0.0, 0.5)
-    np.testing.assert_array_equal(without.logit_prior, same.logit_prior)  # training on the source keeps it
+    without = run_with(0.0, start=start_from(first))
+    for run in (same, without):  # training on the source keeps it
+        np.testing.assert_allclose(run.logit_prior, -gained, atol=1e-6)
+
+
+def test_what_an_adjusted_model_says_of_the_target_is_no_measure_of_it():
+    first = run_with(0.5)
+    adjusted(first)
+    run = run_with(0.5, 0.5, start=start_from(first))
+    with pytest.raises(UserError, match=r"--warm-start RUN are adjusted already: start from a source model"):
+        run.plan[1].skipped(run)
 
 
 def test_a_source_model_on_translated_images_has_not_gone_through_what_the_model_of_the_warm_start_has():
-    anew = ("source", "cycle_gan", "translation", "translated")
-    run = run_with([0.7, 0.2, 0.1], 0.5, 0.5, anew)
+    first = run_with(0.5)
+    gained = adjusted(first)
+    anew = dict.fromkeys(("cycle_gan", "translation", "translated"))
+    run = run_with(0.5, start=start_from(first))
+    run.directory.stages |= anew
     assert run.plan[1].skipped(run) is None
-    bias = classifier_bias(run.network).numpy()
-    run.plan[1].run(run)
-    np.testing.assert_allclose(bias - classifier_bias(run.network).numpy(), run.logit_prior, atol=1e-6)
+    np.testing.assert_allclose(adjusted(run), gained, atol=1e-6)
     # Nor is an adjustment of that model kept where the recipe has none, though it was known before.
-    run = run_with([0.7, 0.2, 0.1], 0.0, 0.5)
+    run = run_with(0.0, start=start_from(first))
     assert run.logit_prior is not None
-    run.directory.stages |= dict.fromkeys(anew)
+    run.directory.stages |= anew
     assert run.logit_prior is None
 
 
 def test_a_warm_start_knows_what_the_other_run_went_through():
-    trained = SimpleNamespace(recipe=Recipe(paper="", logit_adjustment=0.25))
-    state = {}
-    other = SimpleNamespace(stages=["source", "adjustment", "online_3"], read_json=lambda _: state)
-    found = [_logit_adjustment_of(other, trained, taken) for taken in ("source", "adjustment", "online_3")]
-    assert found == [0.0, 0.25, 0.25]
-    other.stages, state["warm_start"] = ["source", "round_1"], {"logit_adjustment": 0.5}
-    assert _logit_adjustment_of(other, trained, "round_1") == 0.5
-    other.stages = ["source", "cycle_gan", "translation", "translated", "round_1"]
-    assert [_logit_adjustment_of(other, trained, taken) for taken in ("source", "round_1")] == [0.5, 0.0]
+    trained = SimpleNamespace(recipe=Recipe(paper="", logit_adjustment=0.25, label_shift=0.5))
+    state, logits = {}, {"road": 0.5}
+    stages = {"source": {}, "adjustment": {"logits": logits}, "online_3": {}}
+    other = SimpleNamespace(stages=stages, read_json=lambda _: state)
+    found = [_adjustment_of(other, trained, taken) for taken in ("source", "adjustment", "online_3")]
+    own = {"logits": logits, "logit_adjustment": 0.25, "label_shift": 0.5}
+    assert found == [{}, own, own]
+    earlier = {"logits": logits, "logit_adjustment": 0.5, "label_shift": 0.0}
+    other.stages, state["warm_start"] = {"source": {}, "round_1": {}}, {**earlier, "path": "RUN"}
+    assert _adjustment_of(other, trained, "round_1") == earlier
+    other.stages = dict.fromkeys(["source", "cycle_gan", "translation", "translated", "round_1"])
+    assert [_adjustment_of(other, trained, taken) for taken in ("source", "round_1")] == [earlier, {}]

@@ -157,7 +157,9 @@ def test_a_blend_lies_between_the_model_before_and_the_trained_one(
         assert_equal(*(read_lasting(of[share].lasting(stage)) for share in of))
 
 
-@pytest.mark.parametrize("setting", ["adaptation.blend=0.5", "alignment=on", "logit_adjustment=0.25"])
+@pytest.mark.parametrize(
+    "setting", ["adaptation.blend=0.5", "alignment=on", "logit_adjustment=0.25", "label_shift=0.5"]
+)
 def test_what_goes_on_from_the_warm_up_is_refused_for_a_training_that_does_not(setting):
     with pytest.raises(UserError, match=setting.split("=")[0].replace(".", r"\.")):
         stages("adaptation.start=imagenet", setting)[-1].check()
