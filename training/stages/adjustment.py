@@ -20,7 +20,6 @@ import numpy as np
 from models.heads import classifier_bias
 from training.data.input_pipeline import evaluation_stream
 from training.distribution.workers import on_chief
-from training.errors import UserError
 from training.prediction.predictor import images_at_once
 from training.progress import console
 from training.run_directory.paths import ADJUSTMENT
@@ -46,12 +45,7 @@ class AdjustmentStage(Stage):
             return None
         if (start.logit_adjustment, start.label_shift) == (recipe.logit_adjustment, recipe.label_shift):
             return "No logit adjustment: the model that this run starts from has it already"
-        if recipe.label_shift:
-            raise UserError(
-                f"label_shift goes by what the source model says of the target, and the logits of --warm-start "
-                f"{start.path} are adjusted already: start from a source model, or set label_shift=0"
-            )
-        return None
+        return None  # a label shift of them is refused where the warm start is found
 
     def run(self, run: Run) -> dict:
         recipe, names = run.experiment.recipe, run.domains.label_space.names

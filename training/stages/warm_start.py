@@ -26,7 +26,7 @@ from training.prediction.predictor import Predictor
 from training.prediction.trained_model import load_trained
 from training.run_directory.checkpoint import lasting_groups
 from training.run_directory.paths import ADJUSTMENT, STATE, STUDENT, TRANSLATED, RunDirectory
-from training.settings.experiment import Experiment, Model
+from training.settings.experiment import Experiment, Model, Recipe
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,8 @@ def _found(
             taken = weights_stage(other.stages, stage)
             adapted = was_adapted(other.stages, taken)
             adjusted = _adjustment_of(other, trained, taken)
+            if not experiment.recipe.warms_up_again:
+                _refuse_shift(path, adjusted, experiment.recipe)
             start = WarmStart(str(path), "weights", str(weights), _sha256(weights), baseline, adapted, **adjusted)
             modes = _modes_of(other, taken)
             if modes is None or getattr(experiment.recipe.adaptation, "mixture", None) is None:
@@ -169,6 +171,16 @@ def _adjustment_of(other: RunDirectory, trained: Experiment, taken: str) -> dict
         return {}
     recorded = other.read_json(STATE).get("warm_start") or {}
     return {name: recorded[name] for name in ADJUSTED if name in recorded}
+
+
+def _refuse_shift(path: Path, adjusted: dict, recipe: Recipe) -> None:
+    """UserError where the recipe would measure a label shift on logits that are adjusted already, see `ADJUSTED`."""
+    strengths = (recipe.logit_adjustment, recipe.label_shift)
+    if adjusted and recipe.label_shift and strengths != (adjusted["logit_adjustment"], adjusted["label_shift"]):
+        raise UserError(
+            f"label_shift goes by what the source model says of the target, and the logits of --warm-start "
+            f"{path} are adjusted already: start from a source model, or set label_shift=0"
+        )
 
 
 def _modes_of(other: RunDirectory, taken: str) -> Path | None:

@@ -1,6 +1,7 @@
 """Logit adjustment and label shift: what the classifier's bias gains, and when nothing is done."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,7 @@ from training.settings.experiment import Recipe
 from training.stages import adjustment
 from training.stages.adjustment import AdjustmentStage, log_shares, predicted_shares
 from training.stages.stage import Run, Stage
-from training.stages.warm_start import WarmStart, _adjustment_of
+from training.stages.warm_start import WarmStart, _adjustment_of, _refuse_shift
 
 SHARES = [0.7, 0.2, 0.1]
 START = WarmStart("RUN", "weights", "", "", "source", True)
@@ -116,11 +117,12 @@ def test_a_model_that_is_adjusted_stays_so_whatever_the_recipe_asks(target):
 
 
 def test_what_an_adjusted_model_says_of_the_target_is_no_measure_of_it():
-    first = run_with(0.5)
-    adjusted(first)
-    run = run_with(0.5, 0.5, start=start_from(first))
+    adjusted = {"logits": {"road": 0.5}, "logit_adjustment": 0.4, "label_shift": 0.0}
     with pytest.raises(UserError, match=r"--warm-start RUN are adjusted already: start from a source model"):
-        run.plan[1].skipped(run)
+        _refuse_shift(Path("RUN"), adjusted, Recipe(paper="", logit_adjustment=0.4, label_shift=0.5))
+    _refuse_shift(Path("RUN"), adjusted, Recipe(paper="", logit_adjustment=0.2))
+    _refuse_shift(Path("RUN"), {}, Recipe(paper="", label_shift=0.5))
+    _refuse_shift(Path("RUN"), adjusted | {"label_shift": 0.5}, Recipe(paper="", logit_adjustment=0.4, label_shift=0.5))
 
 
 def test_a_source_model_on_translated_images_has_not_gone_through_what_the_model_of_the_warm_start_has():
