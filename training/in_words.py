@@ -13,9 +13,9 @@ PARTS = ("rare_class_sampling", "class_mix", "copy_paste", "mining", "mixture", 
 
 
 def in_words(experiment: Experiment) -> str:
-    """`best on folders: logit adjustment 0.4, then self-training of 500 steps with label entropy labels at scales
-    1 and 1.5, three quarters of the way`; what every recipe has, a warm-up on the source, is told only where there is
-    nothing else."""
+    """`best on folders: logit adjustment 0.2 and label shift 0.5, then self-training of 500 steps with label entropy
+    labels at scales 1 and 1.5, three quarters of the way`; what every recipe has, a warm-up on the source, is told only
+    where there is nothing else."""
     recipe = experiment.recipe
     clauses = [
         *([f"translation of the source ({recipe.translation.kind})"] if recipe.translation else []),

@@ -247,9 +247,9 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "best": Recipe(
-        paper="what measured best: on photos logit adjustment (ICLR 2021), then a round with the soft labels of two "
-        "scales (LRENT of CRST, ICCV 2019), its result three quarters of the way from the model before to the trained "
-        "one (WiSE-FT, CVPR 2022); other data have other parts",
+        paper="what measured best: on photos logit adjustment (ICLR 2021) with label shift, then a round with the soft "
+        "labels of two scales (LRENT of CRST, ICCV 2019), its result three quarters of the way from the model before "
+        "to the trained one (WiSE-FT, CVPR 2022); other data have other parts",
         published="none: of parts of DAFormer, IAST, CRST, WiSE-FT and logit adjustment",
         adaptation=Online(
             rare_class_sampling=RareClassSampling(),

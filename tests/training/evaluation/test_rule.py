@@ -43,12 +43,12 @@ def test_the_products_rule_leaves_a_stage_whose_consistency_rose_while_its_nucle
     photos = {"consistency": 0.50, "drift": 0.0, "nuclear_norm": 0.70}
     lost = {"consistency": 0.521, "drift": 0.001, "nuclear_norm": 0.69}
     assert PRODUCT.refusals(lost, photos) == [
-        "its labels are less sure or of fewer classes (nuclear norm -0.01, limit -0.005)"
+        "its labels are less sure or of fewer classes (nuclear norm -0.01, limit -0.008)"
     ]
     assert PRODUCT.choice([photos, lost], [False, False]) == 0
-    # One that gained 4.4 points lies within the limit.
-    soft = {"consistency": 0.486, "drift": 0.004, "nuclear_norm": 0.7097}
-    facades = {"consistency": 0.419, "drift": 0.0, "nuclear_norm": 0.7137}
+    # One that gained 3.8 points lies within the limit.
+    soft = {"consistency": 0.486, "drift": 0.002, "nuclear_norm": 0.7099}
+    facades = {"consistency": 0.418, "drift": 0.0, "nuclear_norm": 0.7162}
     assert PRODUCT.choice([facades, soft], [False, False]) == 1
     streets = {"consistency": 0.311, "drift": 0.0, "nuclear_norm": 0.488}
     gained = {"consistency": 0.422, "drift": 0.001, "nuclear_norm": 0.571}
