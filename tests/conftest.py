@@ -10,6 +10,9 @@ from tests.graphs import run_graphs_as_traced
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as in a run, see training/distribution/quiet.py
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many of them as cores: more threads would wait for each other
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 gc.set_threshold(100_000, 20, 20)  # to trace a graph makes many objects, nearly all of which stay
 

@@ -13,7 +13,7 @@ PARTS = ("rare_class_sampling", "class_mix", "copy_paste", "mining", "mixture", 
 
 
 def in_words(experiment: Experiment) -> str:
-    """`best on folders: logit adjustment 0.2 and label shift 0.5, then self-training of 500 steps with label entropy
+    """`best on folders: logit adjustment 0.3 and label shift 0.5, then self-training of 500 steps with label entropy
     labels at scales 1 and 1.5, three quarters of the way`; what every recipe has, a warm-up on the source, is told only
     where there is nothing else."""
     recipe = experiment.recipe

@@ -86,7 +86,7 @@ _SYNTHIA_SHARE = ("adaptation.rare_class_sampling.least_share=0.0031",)  # 3000 
 # Of `best` on photos (tests/benchmarks/README.md): every pixel has the adjusted model's soft label, and the student
 # learns to say at one scale what that model says at two, the larger one mirrored.
 _BEST_ON_PHOTOS = (
-    "logit_adjustment=0.2",
+    "logit_adjustment=0.3",
     "label_shift=0.5",
     "adaptation=Rounds",
     "adaptation.rounds=1",

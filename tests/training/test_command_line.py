@@ -281,7 +281,7 @@ def test_a_run_that_names_no_recipe_takes_what_suits_its_data(tmp_path):
     assert experiment("--data", "streetsim_dusk").names["recipe"] == "cbst_sp"
     photos = experiment("--data", "streetsim_camvid", "--target-root", root)
     assert photos.names["recipe"] == "best"
-    assert (photos.recipe.logit_adjustment, photos.recipe.label_shift) == (0.2, 0.5)
+    assert (photos.recipe.logit_adjustment, photos.recipe.label_shift) == (0.3, 0.5)
     assert photos.recipe.adaptation.label_scales == (1.0, 1.5)
     roots = ("--source-root", root, "--target-root", root)
     published, mic = (experiment("--data", "gta5_cityscapes", "--recipe", name, *roots) for name in ("best", "mic"))

@@ -16,7 +16,7 @@ def words(*argv: str) -> str:
 def test_best_says_what_it_is_on_each_kind_of_data():
     photos = ("--recipe", "best", "--data", "folders", "--target-root", "photos", "--source-root", "labelled")
     assert words(*photos) == (
-        "best on folders: logit adjustment 0.2 and label shift 0.5, then self-training of 500 steps with label entropy "
+        "best on folders: logit adjustment 0.3 and label shift 0.5, then self-training of 500 steps with label entropy "
         "labels at scales 1 and 1.5, three quarters of the way"
     )
     assert words("--recipe", "best") == (
@@ -27,7 +27,7 @@ def test_best_says_what_it_is_on_each_kind_of_data():
         "best on folders: self-training of 40 steps with label entropy labels at scales 1 and 1.5, 30% of the way"
     )
     unshifted = words(*photos, "--set", "label_shift=0")
-    assert unshifted.startswith("best on folders: logit adjustment 0.2, then self-training")
+    assert unshifted.startswith("best on folders: logit adjustment 0.3, then self-training")
     taught = ("--recipe", "dacs", "--set", "adaptation.mean_teacher.scales=1,1.5")
     assert words(*taught).endswith("online steps with a teacher at scales 1 and 1.5, class mix")
 

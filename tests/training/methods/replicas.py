@@ -21,7 +21,7 @@ import numpy as np
 from training.distribution.devices import parse_devices, share_of_this_process
 from training.distribution.quiet import start_tensorflow
 
-STEPS = 20
+STEPS = 8
 
 
 def batches(strong: bool = False, large: bool = False, steps: int = STEPS):
