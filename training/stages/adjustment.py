@@ -41,11 +41,10 @@ class AdjustmentStage(Stage):
 
     def skipped(self, run: Run) -> str | None:
         start, recipe = run.adjusted_start, run.experiment.recipe
-        if start is None:
-            return None
-        if (start.logit_adjustment, start.label_shift) == (recipe.logit_adjustment, recipe.label_shift):
-            return "No logit adjustment: the model that this run starts from has it already"
-        return None  # a label shift of them is refused where the warm start is found
+        wanted = (recipe.logit_adjustment, recipe.label_shift)
+        if start is None or (start.logit_adjustment, start.label_shift) != wanted:
+            return None  # a label shift of adjusted logits is refused where the warm start is found
+        return "No logit adjustment: the model that this run starts from has it already"
 
     def run(self, run: Run) -> dict:
         recipe, names = run.experiment.recipe, run.domains.label_space.names

@@ -170,7 +170,7 @@ def _adjustment_of(other: RunDirectory, trained: Experiment, taken: str) -> dict
     if TRANSLATED in so_far:
         return {}
     recorded = other.read_json(STATE).get("warm_start") or {}
-    return {name: recorded[name] for name in ADJUSTED if name in recorded}
+    return {name: recorded[name] for name in ADJUSTED} if recorded.get("logits") else {}
 
 
 def _refuse_shift(path: Path, adjusted: dict, recipe: Recipe) -> None:

@@ -1,6 +1,6 @@
 """Logit adjustment and label shift: what the classifier's bias gains, and when nothing is done."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -151,5 +151,8 @@ def test_a_warm_start_knows_what_the_other_run_went_through():
     earlier = {"logits": logits, "logit_adjustment": 0.5, "label_shift": 0.0}
     other.stages, state["warm_start"] = {"source": {}, "round_1": {}}, {**earlier, "path": "RUN"}
     assert _adjustment_of(other, trained, "round_1") == earlier
+    state["warm_start"] = asdict(START)  # of a source model: what was not adjusted is no adjustment
+    assert _adjustment_of(other, trained, "round_1") == {}
+    state["warm_start"] = {**earlier, "path": "RUN"}
     other.stages = dict.fromkeys(["source", "cycle_gan", "translation", "translated", "round_1"])
     assert [_adjustment_of(other, trained, taken) for taken in ("source", "round_1")] == [earlier, {}]
