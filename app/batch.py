@@ -86,7 +86,7 @@ def process(
 
 
 def _none_readable(batch: Batch) -> str:
-    return f"None of the {len(batch.lines)} files is a photo this page can read. The first: {batch.lines[0].problem}"
+    return f"None of the {len(batch.lines)} files is a photo this page can read; the first: {batch.lines[0].problem}"
 
 
 def _check(uploads: Sequence[Upload], contents: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The seam to Gradio: files in and out, errors as one sentence, and named endpoints for programs."""
+"""What Gradio needs: files in and out, errors as one sentence, and named endpoints for programs."""
 
 import functools
 import logging
@@ -44,7 +44,7 @@ def told(function: Callable) -> Callable:
             raise
         except Exception:
             _log.exception("error in %s", function.__name__)
-            raise message("The page could not do this. Try another photo; the server's log tells more.") from None
+            raise message("The page could not do this: try another photo, or read the server's log.") from None
 
     return wrapper
 

@@ -17,7 +17,7 @@ VIDEO_FRAMES = 900
 VIDEO_SIDE = 960
 FRAME_PIXELS = 40_000_000  # of a video
 
-AT_ONCE = 2  # photos that are being segmented at any moment, whoever asked, beside one of the tab Segment
+AT_ONCE = 2  # photos that a tab segments at any moment, beside the long jobs
 LONG_JOBS_AT_ONCE = 1  # pseudo-labels and batches
 WAITING = 200  # requests in the queue; who comes later is told so
 SESSIONS = 500  # browsers and programs whose settings are remembered

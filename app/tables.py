@@ -9,6 +9,7 @@ from app.batch import Batch, Line
 from app.segmenting import Comparison, Segmented
 from app.uploads import Photo
 from training.data.classes import LabelSpace
+from training.data.sampling import evenly_spaced
 from training.prediction.label_images import LabelledImages
 
 TOP_CLASSES = 4  # named in a line of the batch
@@ -125,8 +126,8 @@ def batch(done: Batch, space: LabelSpace) -> str:
     shown = [line for line in done.lines if not line.problem]
     told = notes(shown)
     left_out = max(0, len(shown) - MOST_LINES)
-    shown = shown[:: max(1, len(shown) // MOST_LINES)][:MOST_LINES]
-    rows = "".join(f"<tr><td>{escape(line.name)}</td><td>{_top(line, space)}</td></tr>" for line in shown)
+    listed = [shown[index] for index in evenly_spaced(len(shown), MOST_LINES)]
+    rows = "".join(f"<tr><td>{escape(line.name)}</td><td>{_top(line, space)}</td></tr>" for line in listed)
     return (
         f'<p class="headline">{headline}</p>{problems}{told}<table class="plain files"><thead><tr><th>file</th>'
         f"<th>mostly</th></tr></thead><tbody>{rows}</tbody></table>"

@@ -24,8 +24,13 @@ LIMITS = (
 
 
 def write_card(directory: RunDirectory, experiment: Experiment, metadata: ModelMetadata) -> None:
-    """(Re)write MODEL_CARD.md of a run, naming every model exported into it so far."""
-    files = sorted(directory.path.glob("*.onnx"), key=lambda file: (gives_only_logits(file), file.name))
+    """(Re)write MODEL_CARD.md of a run, naming every model exported into it so far, first those of its figures."""
+
+    def place(file: Path) -> tuple[bool, str]:
+        description = described(file)
+        return description is None or description.stage != metadata.stage, file.name
+
+    files = sorted(directory.path.glob("*.onnx"), key=place)
     ours = is_all_ours(experiment, foreign_start(directory))
     text = model_card(metadata, files, "mit" if ours else "other")
     write_atomically(directory.path / "MODEL_CARD.md", text.encode())
@@ -33,11 +38,16 @@ def write_card(directory: RunDirectory, experiment: Experiment, metadata: ModelM
 
 def gives_only_logits(file: Path) -> bool:
     """Whether the description beside an exported model says that it has no other output."""
+    description = described(file)
+    return description is not None and "logits" in description.signature and "labels" not in description.signature
+
+
+def described(file: Path) -> ModelMetadata | None:
+    """The description beside an exported model; None where it is lost or damaged."""
     try:
-        signature = ModelMetadata.from_json(file.with_suffix(".json").read_text(encoding="utf-8"), file.name).signature
+        return ModelMetadata.from_json(file.with_suffix(".json").read_text(encoding="utf-8"), file.name)
     except (OSError, UnicodeDecodeError, UserError):
-        return False
-    return "logits" in signature and "labels" not in signature
+        return None
 
 
 def model_card(metadata: ModelMetadata, files: Sequence[Path], licence_id: str) -> str:

@@ -26,7 +26,7 @@ def fill_inputs(graph: onnx.GraphProto, values: Mapping[str, np.ndarray]) -> Non
 def drop_unused(graph: onnx.GraphProto) -> None:
     """Leave out operators and constants that nothing reads.
 
-    Also the empty tensors that tf2onnx gives a Resize for "not used", over which float16 conversion trips.
+    Also the empty tensors that tf2onnx gives a Resize for "not used", with which the float16 conversion fails.
     """
     empty = {tensor.name for tensor in graph.initializer if 0 in tensor.dims}
     for node in graph.node:

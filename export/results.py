@@ -1,6 +1,7 @@
 """What `predict.py` writes: pictures by kind and name, pseudo-labels with their manifest, the table of class shares."""
 
 import argparse
+import contextlib
 import csv
 import io
 from dataclasses import dataclass
@@ -175,17 +176,29 @@ class ShareTable:
         except OSError as error:
             raise UserError(f"Cannot write {self.path} ({error.strerror}): choose another --out.") from error
         self.table = csv.writer(self.file)
-        self.table.writerow(("file", "height", "width", "confidence", *self.names))
+        try:
+            self._write_row(("file", "height", "width", "confidence", *self.names))
+        except UserError:
+            self.__exit__()
+            raise
         return self
 
     def add(self, file: Path, shares: Shares) -> None:
-        """One row."""
+        """One row; UserError where it cannot be written."""
         values = (shares.confidence, *(shares.by_class[name] for name in self.names))
-        self.table.writerow((file, *shares.size, *(f"{value:.5f}" for value in values)))
-        self.file.flush()
+        self._write_row((file, *shares.size, *(f"{value:.5f}" for value in values)))
+
+    def _write_row(self, row: tuple) -> None:
+        try:
+            self.table.writerow(row)
+            self.file.flush()
+        except OSError as error:
+            message = f"Cannot write {self.path} ({error.strerror}): free space or choose another --out."
+            raise UserError(message) from error
 
     def __exit__(self, *exception) -> None:
-        self.file.close()
+        with contextlib.suppress(OSError):  # a row that the full disk did not take has been told of
+            self.file.close()
 
 
 def make_folder(folder: Path) -> None:

@@ -124,7 +124,7 @@ class OnnxSegmenter:
     def probs(self, image: Picture, size: tuple[int, int] | None = None) -> np.ndarray:
         """Class probabilities float32 [h, w, c] of one picture at `size` (height, width).
 
-        None: on the network's own coarse grid, a sixteenth to a sixty-fourth of the pixels it looks at.
+        None: on the network's own coarse grid, one cell for `output_stride` x `output_stride` pixels.
         """
         picture = load_picture(image, self.max_pixels, self.sixteen_bit_range)
         coarse = self._coarse_probs([picture], self._size(picture))[0]

@@ -110,6 +110,8 @@ class VideoWriter:
                 self._sink.close(whole=kind is None)
                 if kind is None:
                     self._partial.replace(self.path)
+        except OSError as error:
+            raise UserError(f"Cannot write {self.path} ({error.strerror or error}): choose another folder.") from error
         finally:
             self._partial.unlink(missing_ok=True)
 

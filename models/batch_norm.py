@@ -26,7 +26,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         statistics: what `training=True` means. "train": normalise with the batch's statistics and update the moving
             ones. "batch": normalise with the batch's statistics, whatever `training` is; leave the moving ones alone.
             "frozen": normalise with the moving statistics and leave them alone; gamma and beta still learn.
-            Self-training on two domains lives or dies by this choice, so every stage of a run states it
+            Self-training on two domains hangs on this choice, so every stage of a run states it
             (`set_batch_norm`). It is read when a graph is traced: change it before `compile` or a new `tf.function`.
         **keywords: as in Keras; `synchronized=True` uses Keras' own computation.
     """

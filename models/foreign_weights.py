@@ -65,7 +65,7 @@ def load_foreign_weights(model: keras.Model, network: Network, path: Path) -> Lo
         )
     tensors = scheme.adapted(tensors)
     found = found_for(model, scheme, tensors)
-    check_size(model, network, scheme, found, tensors, path)
+    check_size(network, scheme, found, tensors, path)
     for name, values in found.values.items():
         model.get_layer(name).set_weights(values)
     unexpected = sorted(name for name in tensors if name not in found.used and not name.endswith("num_batches_tracked"))
@@ -185,18 +185,16 @@ def in_keras_order(layer: keras.Layer, value: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(value.transpose((2, 3, 0, 1) if is_depthwise else (2, 3, 1, 0)))
 
 
-def check_size(
-    model: keras.Model, network: Network, scheme: NamingScheme, found: Found, tensors: Tensors, path: Path
-) -> None:
+def check_size(network: Network, scheme: NamingScheme, found: Found, tensors: Tensors, path: Path) -> None:
     """Refuse a backbone of another width or depth; single tensors that are missing, and heads, are reported only."""
-    for difference in differences(model, scheme, found, tensors):
+    for difference in differences(scheme, found, tensors):
         raise WeightsError(
             f"{path} holds {scheme.title}, but of another size than {network.title} ({difference}): choose --model to "
             "suit the file, or other weights"
         )
 
 
-def differences(model: keras.Model, scheme: NamingScheme, found: Found, tensors: Tensors) -> Iterator[str]:
+def differences(scheme: NamingScheme, found: Found, tensors: Tensors) -> Iterator[str]:
     """What tells that the file's backbone is another one."""
     for layer, (there, here) in found.mismatched.items():
         if not layer.startswith("head_"):

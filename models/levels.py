@@ -29,8 +29,8 @@ LEVELS: dict[str, tuple[str, ...]] = {
 def with_levels(network: keras.Model) -> keras.Model:
     """The same network, weights shared, whose outputs have "levels" too: a list of maps, from fine to coarse.
 
-    Each is float `[batch, height_i, width_i, channels_i]` in the layer's own precision; of a network that
-    pads its images, without the cells beyond the image.
+    Each is float `[batch, height_i, width_i, channels_i]` in the layer's own precision; of `compact`, which pads its
+    images, without the cells beyond the image.
 
     Args:
         network: one of `build_segmenter`, or a clone of it under the same name.

@@ -100,7 +100,7 @@ def test_what_is_no_picture_is_told_so(tmp_path, content):
     assert "0f3a" not in str(error.value)
 
 
-def test_a_photo_cut_short_is_told_so(tmp_path, save, ramp):
+def test_a_photo_cut_short_is_told_so(save, ramp):
     upload = save("short.jpg", np.tile(ramp, (10, 10, 1)))
     upload.path.write_bytes(upload.path.read_bytes()[:4000])
     with pytest.raises(UserError, match=r"^short\.jpg is damaged"):

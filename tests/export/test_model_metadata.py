@@ -127,7 +127,7 @@ def test_the_labelled_share_of_the_target_is_told_of():
     assert domain_titles(experiment_of(parse(["--recipe", "oracle"])))[0] == "streetsim city train"
 
 
-def test_a_model_without_rounds_has_no_selection(run, tmp_path):
+def test_a_model_without_rounds_has_no_selection(tmp_path):
     directory = RunDirectory.create(tmp_path / "run", experiment_of(parse(["--recipe", "source_only", "--smoke"])))
     experiment = RunDirectory.reopen(directory.path)[1]
     metadata = metadata_of_run(directory, experiment, SPACE, "final", "fp32")
@@ -188,7 +188,7 @@ def test_keys_of_a_later_version_are_left_out(metadata):
     assert ModelMetadata.from_json(text).names == metadata.names
 
 
-def test_no_path_of_the_user_leaves_the_house():
+def test_no_path_of_the_user_is_in_what_is_published():
     assert domain_title(Domain(reader="folders", root="/home/ada/secret/photos")) == "photos"
     assert domain_title(Domain(reader="cross_city", root="/data", city="Rome", split="test")) == "cross_city Rome test"
 
@@ -240,7 +240,7 @@ def test_the_licence_note_follows_the_starting_weights(weights, bound):
     assert ("not for commercial use: https://github.com/NVlabs" in licence(experiment_of(parse(options)))) is bound
 
 
-def test_the_range_of_16_bit_photos_is_kept(tmp_path):
+def test_the_range_of_16_bit_photos_is_kept():
     metadata = some_metadata(("road", "car"), sixteen_bit_range=(7200, 8220))
     assert ModelMetadata.from_json(metadata.to_json()) == metadata
     plain = json.loads(metadata.to_json())

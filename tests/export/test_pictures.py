@@ -76,7 +76,7 @@ def test_the_first_frame_of_an_animation(tmp_path):
 
 
 def png_start(height: int, width: int) -> bytes:
-    """The first bytes of a grey PNG of any size: what a decompression bomb shows before it goes off."""
+    """The first bytes of a grey PNG of any size: all that a decompression bomb shows before it is decoded."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))))
     packed = (

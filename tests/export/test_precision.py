@@ -73,7 +73,7 @@ def test_the_plain_graph_can_be_smaller_too(network, streets, precision, agreeme
     assert parity.agreement >= agreement
 
 
-def test_float16_leaves_sizes_and_the_decision_in_float32(converted, network):
+def test_float16_leaves_sizes_and_the_decision_in_float32(converted):
     """Rows and columns beyond 2048 have no exact float16."""
     image = np.random.default_rng(0).integers(0, 256, (1, 4, 4100, 3), dtype=np.uint8)
     confidence, expected = (

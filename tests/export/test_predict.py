@@ -13,7 +13,7 @@ from PIL import Image
 from export import video_reading
 from export.predict import found_files, main, named
 from export.progress import Progress
-from export.results import RAW, Results, save
+from export.results import RAW, Results, ShareTable, save
 from export.segmenter import OnnxSegmenter
 from export.video import segment_video
 from export.video_reading import read_frames
@@ -84,6 +84,14 @@ def test_old_and_new_pseudo_labels_do_not_mix(report, photos, tmp_path, capsys):
 def test_a_picture_that_its_format_cannot_hold_is_told():
     with pytest.raises(UserError, match="JPEG cannot hold 70000 x 1 pixels"):
         save(Image.new("RGB", (70_000, 1)), Path("overlays") / "wide.jpg")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here, a file on a full disk")
+def test_a_full_disk_is_told_in_one_sentence(tmp_path):
+    (tmp_path / "class_shares.csv").symlink_to("/dev/full")
+    told = r"class_shares\.csv \(No space left on device\): free space"
+    with pytest.raises(UserError, match=told), ShareTable(tmp_path, ("road",)):
+        pass
 
 
 def test_the_table_of_class_shares(report, photos, segmenter, tmp_path):

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 from export import precision as precision_module
-from export.model_card import model_card
+from export.model_card import model_card, write_card
 from export.parity import Parity, check_parity
 from export.pictures import network_size
 from export.run import default_path, export_run, main
@@ -108,7 +108,20 @@ def test_other_stages_and_precisions_have_their_own_files(report, run, streets):
     assert "model_int8.onnx" in (run / "MODEL_CARD.md").read_text()
 
 
-def test_the_plain_graph_has_a_file_of_its_own_that_says_what_it_takes(report, run, streets):
+def test_the_example_of_the_card_has_the_model_whose_figures_it_shows(report, run, tmp_path):
+    moved = tmp_path / "run"
+    shutil.copytree(run, moved, ignore=shutil.ignore_patterns("MODEL_CARD.md"))
+    earlier = moved / "a_stage.onnx"  # comes before model.onnx by name
+    shutil.copy(report.path, earlier)
+    earlier.with_suffix(".json").write_text(replace(OnnxSegmenter(report.path).metadata, stage="a_stage").to_json())
+    directory, experiment = RunDirectory.reopen(moved)
+    write_card(directory, experiment, OnnxSegmenter(report.path).metadata)
+    card = (moved / "MODEL_CARD.md").read_text()
+    assert "| a_stage.onnx |" in card
+    assert '.InferenceSession("model.onnx")' in card
+
+
+def test_the_plain_graph_has_a_file_of_its_own_that_says_what_it_takes(report, run):
     plain = export_run(run, outputs="logits", opset=13)
     assert plain.path.name == "model_logits.onnx"
     assert default_path(run, "source", "int8", "logits").name == "source_logits_int8.onnx"

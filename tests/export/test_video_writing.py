@@ -72,6 +72,16 @@ def test_a_place_that_cannot_be_written_to_is_told(encoder, tmp_path):
         write()
 
 
+def test_a_name_that_is_taken_by_a_folder_is_told(encoder, tmp_path):
+    def write() -> None:
+        with VideoWriter(tmp_path, "film", 5) as writer:
+            writer.path.mkdir()
+            writer.add(np.zeros((64, 64, 3), np.uint8))
+
+    with pytest.raises(UserError, match=r"Cannot write .*film\."):
+        write()
+
+
 def test_without_any_encoder_it_is_told_what_to_install(monkeypatch):
     monkeypatch.setattr(video_writing, "OPENCV_ENCODERS", ())
     monkeypatch.setattr(video_writing.shutil, "which", lambda name: None)
