@@ -112,7 +112,7 @@ def test_other_files_are_refused_in_one_sentence(tmp_path, capsys, content, reas
 
 
 @pytest.mark.parametrize(("offset", "shape", "strides"), [(0, (3, 2), (2, 2)), (5, (2,), (1,)), (3, (2,), (-1,))])
-def test_a_tensor_beyond_its_storage_is_refused(writer, tmp_path, capsys, offset, shape, strides):
+def test_a_tensor_beyond_its_storage_is_refused(offset, shape, strides):
     """Else memory of this process would be written out as weights."""
     tensor = Tensor(Storage("FloatStorage", "0", 6), offset, shape, strides)
     with pytest.raises(ValueError, match="w does not fit the bytes"):

@@ -6,6 +6,7 @@ Of the larger Mix Transformers `test_mix_transformer.py` counts the parameters.
 import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,6 +19,8 @@ from models.heads import classifier_bias, head_variables
 from models.levels import with_levels
 from models.segmenter import BUILDERS, build_segmenter
 from tests.kinds import EACH_KIND, SMALL, each_kind
+
+ROOT = Path(__file__).resolve().parents[2]
 
 CLASSES = 19
 
@@ -210,4 +213,5 @@ def test_wrong_requests_are_clear():
 def test_catalogue_and_builders_name_the_same_networks_and_listing_needs_no_tensorflow():
     assert list(BUILDERS) == list(NETWORKS)
     code = "import sys, models.catalogue; print('tensorflow' in sys.modules or 'keras' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

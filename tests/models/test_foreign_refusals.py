@@ -30,18 +30,14 @@ def mobilenet():
     return build_segmenter("deeplab_v2_mobilenet_v2_035", 11)
 
 
-@pytest.mark.parametrize(
-    "parts", [PUBLISHED_PARTS, MODULE_PARTS, AUTHORS_PARTS], ids=["published", "modules", "authors"]
-)
+@SCHEMES
 def test_another_width_is_refused(network, tmp_path, parts):
     file = mit_file(parts, channels=(64, 128, 320, 512))  # MiT-B1
     sentence = refused(network, file.save(tmp_path), "of another size than SegFormer, MiT-B0")
     assert "stage1_embed is (7, 7, 3, 64) there and (7, 7, 3, 32) here" in sentence
 
 
-@pytest.mark.parametrize(
-    "parts", [PUBLISHED_PARTS, MODULE_PARTS, AUTHORS_PARTS], ids=["published", "modules", "authors"]
-)
+@SCHEMES
 @pytest.mark.parametrize(
     ("depths", "difference"), [((2, 2, 3, 2), "has no counterpart here"), ((2, 2, 1, 2), "it lacks stage3_block2")]
 )

@@ -250,14 +250,16 @@ for stream in (evaluation_stream(data, (24, 48), 2), training.batches()):
 """
 
 
-def test_a_damaged_file_prints_nothing(tmp_path):
+def test_a_damaged_file_prints_nothing(tmp_path, pytestconfig):
     """TensorFlow's C++ part logs the traceback of any Python error that it meets, where pytest cannot look."""
     layouts.write_folders(tmp_path, 5)
     image = tmp_path / "images/004.png"
     image.write_bytes(image.read_bytes()[:-40])
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
     command = [sys.executable, "-c", PRINTED, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(
+        command, cwd=pytestconfig.rootpath, capture_output=True, text=True, env=environment, check=True
+    )
     assert done.stdout.count("004.png is damaged") == 2
     assert "Traceback" not in done.stderr
     assert "004.png" not in done.stderr

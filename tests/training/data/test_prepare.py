@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from tests.training.data import published_layouts as layouts
 from tests.training.data.published_layouts import save
 from training.data import prepare
+
+ROOT = Path(__file__).resolve().parents[3]
 
 WRITERS = {
     "gta5": layouts.write_gta5,
@@ -82,7 +85,7 @@ def test_runs_as_a_script_without_tensorflow(tmp_path):
         "except SystemExit as end: assert end.code == 0, end.code\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
 
 
 def test_labels_without_a_labelled_pixel_are_a_problem(tmp_path, capsys):

@@ -7,7 +7,7 @@ from training.distribution.shares import Workers
 from training.errors import UserError
 from training.probability_maps.class_entropies import ClassEntropies
 
-CERTAIN, EVEN, NEARLY = [1, 0, 0], [0.5, 0.5, 0], [0.7, 0.2, 0.1]
+CERTAIN, NEARLY = [1, 0, 0], [0.7, 0.2, 0.1]
 
 
 def maps(seed: int, count: int) -> np.ndarray:
