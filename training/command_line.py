@@ -80,7 +80,7 @@ class Arguments:
     colours)."""
     size: str | None = None
     """HEIGHTxWIDTH that images are brought to, in training and prediction: the aspect ratio of your photos, multiples
-    of 32."""
+    of 16."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = ()
     """Overrides, e.g. --set adaptation.rounds=5 data.most_rounds=5; --show prints the keys."""
     list: bool = False
