@@ -16,7 +16,8 @@ from training.errors import UserError
 from training.evaluation.confusion import Confusion
 from training.evaluation.tables import told_miou
 from training.prediction.predictor import Predictor, enlarged_label, images_at_once
-from training.probability_maps.scores import softmax
+from training.probability_maps.enlarging import Enlarged
+from training.probability_maps.scores import best_class, softmax
 
 FP32_DIFFERENCE = 1e-3  # of a logit; of logits beyond +-10 a ten-thousandth of the largest, float32's rounding
 LEAST_AGREEMENT = {"fp32": 0.9999, "fp16": 0.99, "int8": 0.9}
@@ -129,7 +130,7 @@ def compared_scores(
             label = dataset.read_label(int(index))
             logits = form.on_grid(session.run(["logits"], {INPUT: form.image_of(images[row : row + 1])})[0])
             for confusion, probs in zip(counts, (keras_probs[row : row + 1], softmax(logits)), strict=True):
-                confusion.add(label, enlarged_label(probs, label.shape).numpy()[0])
+                confusion.add(label, best_class(Enlarged(np.asarray(probs)[0], label.shape))[1])
     ours, theirs = (told_miou(confusion.scores(dataset.label_space)) for confusion in counts)
     return None if ours is None or theirs is None else Scores(ours, theirs, len(dataset))
 

@@ -56,12 +56,13 @@ class ResizeLike(layers.Layer):
         return (*reference_shape[:3], x_shape[-1])
 
 
-def scaled(image, scale: float):
-    """Images `[b, h, w, c]`, `scale` times as large, bilinearly; at scale 1 as they are."""
-    if scale == 1:
+def scaled(image, scale: float | tuple[float, float]):
+    """Images `[b, h, w, c]`, `scale` times as large, bilinearly; at scale 1 as they are. A pair: (height, width)."""
+    factors = scale if isinstance(scale, tuple) else (scale, scale)
+    if factors == (1, 1):
         return image
-    size = tf.cast(tf.round(tf.cast(tf.shape(image)[1:3], tf.float32) * scale), tf.int32)
-    return tf.image.resize(image, size, antialias=scale < 1)
+    size = tf.cast(tf.round(tf.cast(tf.shape(image)[1:3], tf.float32) * factors), tf.int32)
+    return tf.image.resize(image, size, antialias=min(factors) < 1)
 
 
 def padded_with_grey(image, size):

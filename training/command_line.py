@@ -141,11 +141,11 @@ def experiment_of(arguments: Arguments) -> Experiment:
     )
     names = {"recipe": name, "data": arguments.data, "model": network}
     experiment = Experiment(recipe=recipe, data=data, model=model, names=names, seed=arguments.seed)
-    if arguments.labelled_share is not None:
-        experiment = semi_supervised(experiment, _share(arguments.labelled_share))
     suited = SUITED.get((name, arguments.data))
     if suited is not None:
         experiment = with_overrides(experiment, suited)
+    if arguments.labelled_share is not None:
+        experiment = semi_supervised(experiment, _share(arguments.labelled_share))
     if arguments.size is not None:
         experiment = replace(experiment, data=_with_size(experiment.data, _size(arguments.size)))
     experiment = with_overrides(tiny(experiment) if arguments.smoke else experiment, arguments.set)
@@ -246,7 +246,7 @@ def _source_at(source: Domain, root: Path) -> Domain:
 
 def _absolute(path: Path) -> str:
     """The path from wherever the run will be resumed, exported or evaluated."""
-    return os.path.abspath(path.expanduser())
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _absolute_if_file(text: str) -> str:

@@ -204,6 +204,8 @@ def test_a_labelled_share_takes_the_place_of_the_source():
     assert resolved.recipe.adaptation.source_share is None
     assert source_share_of(resolved.recipe.adaptation, resolved.data).share == 1.0
     assert all(term.own_mean for term in round_terms(resolved.recipe.adaptation, True)[:2])
+    resolved = experiment("--recipe", "best", "--labelled-share", "1/8", "--data", "folders", "--target-root", ".")
+    assert source_share_of(resolved.recipe.adaptation, resolved.data).share == 1.0  # not left out as without labels
 
 
 def test_iast_and_hiast_have_their_own_schedules_on_the_published_pairs():

@@ -157,13 +157,16 @@ def load_domains(experiment: Experiment) -> Domains:
     notes = []
     try:
         evaluation = evaluation_of(experiment, target.sixteen_bit_range)
-    except MissingFolder as error:
-        if not _is_split_of_target(data.evaluation, data.target):
-            raise
+        if evaluation is not None:
+            check_no_overlap(target, evaluation)
+    except UserError as error:
         evaluation = None
-        notes.append(f"The run goes on without figures on the target, for its labelled part is not there: {error}")
-    if evaluation is not None:
-        check_no_overlap(target, evaluation)
+        if data.evaluation is None:  # found beside the target, not asked for
+            notes.append(f"The run goes on without figures on the target, for val beside it is of no use: {error}")
+        elif isinstance(error, MissingFolder) and _is_split_of_target(data.evaluation, data.target):
+            notes.append(f"The run goes on without figures on the target, for its labelled part is not there: {error}")
+        else:
+            raise
     if share:
         source, target = split_labelled(target, share, experiment.seed)
     else:
@@ -285,5 +288,8 @@ def _evaluation(evaluation: Domain | None, target: Domain) -> Domain | None:
     root = Path(os.path.realpath(Path(target.root).expanduser()))
     if not root.is_dir():  # a list or a pattern
         return None
-    beside = _first_labelled(root.parent.parent / "val", root.parent / "val")
+    places = (root.parent.parent, root.parent) if root.name == "images" else (root.parent,)
+    beside = _first_labelled(*(place / "val" for place in places))
+    if beside in (root, root.parent):  # the target itself
+        return None
     return beside and Domain(reader="folders", root=str(beside), count=target.count)

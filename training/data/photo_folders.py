@@ -294,7 +294,7 @@ def listed_paths(file: Path) -> list[Path]:
         entry = line.strip()
         if not entry or entry.startswith("#"):
             continue
-        path = file.parent / Path(entry).expanduser()
+        path = file.parent / os.path.expanduser(entry)  # Path.expanduser fails where there is no such user
         paths.append(path)
         if not _exists(path):
             missing.append(f"line {number}: {entry}")
@@ -322,8 +322,9 @@ def matching(pattern: Path) -> Iterator[Path]:
     Raises:
         UserError: it is no pattern.
     """
-    root = Path(pattern.anchor or ".")
-    inner = pattern.relative_to(root) if pattern.anchor else pattern
+    # A folder that exists may have brackets in its name.
+    root = next((each for each in pattern.parents if os.path.lexists(each)), Path(pattern.anchor or "."))
+    inner = pattern.relative_to(root)
     try:
         yield from root.glob(str(inner))
     except (ValueError, NotImplementedError, IndexError, OSError) as error:

@@ -4,6 +4,7 @@ A photo is turned as its EXIF orientation says. A TIFF Pillow turns itself while
 stands before its pixels counts. 16 bits become 8 by `to_8_bits`.
 """
 
+import struct
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -52,7 +53,10 @@ def orientation_of(image: Image.Image) -> int:
     """EXIF orientation of a picture that is not decoded yet, 1 to 8; 1 = as stored, also for what is no orientation."""
     if image.format == "PNG" and not PNG_EXIF & image.info.keys():
         return 1
-    value = Image.Image.getexif(image).get(ORIENTATION, 1)  # a PNG's own method would decode the whole picture
+    try:
+        value = Image.Image.getexif(image).get(ORIENTATION, 1)  # a PNG's own method would decode the whole picture
+    except (OSError, SyntaxError, ValueError, struct.error):  # the pixels may be whole all the same
+        return 1
     return value if isinstance(value, int) and 2 <= value <= 8 else 1
 
 

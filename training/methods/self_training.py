@@ -32,10 +32,18 @@ class SoftLabeller:
         thresholds: float `[classes]`, lambda of the round per class, 1 for a class without pixels.
         alpha: temperature; as it goes to 0 the soft label becomes CBST's hard one.
         scales: p is the mean of the predictions for the image at these scales, every second one of the mirrored image.
+        larger: (height, width), how much larger `network` is to see the images than the student does.
     """
 
-    def __init__(self, network: keras.Model, thresholds, alpha: float, scales: Sequence[float] = (1.0,)):
-        self.network, self.alpha = network, alpha
+    def __init__(
+        self,
+        network: keras.Model,
+        thresholds,
+        alpha: float,
+        scales: Sequence[float] = (1.0,),
+        larger: tuple[float, float] = (1.0, 1.0),
+    ):
+        self.network, self.alpha, self.larger = network, alpha, larger
         self.views = [(scale, bool(number % 2)) for number, scale in enumerate(scales)]
         self.log_thresholds = tf.constant(thresholds, tf.float32)[None, None, None]
         self.log_thresholds = tf.math.log(self.log_thresholds)
@@ -62,7 +70,9 @@ class SoftLabeller:
 
     def _log_probs(self, image, label, scale: float, mirrored: bool):
         """Of one view, turned back, on the grid of `label`."""
-        logits = self.network(scaled(image[:, :, ::-1] if mirrored else image, scale), training=False)["logits"]
+        height, width = self.larger
+        seen = scaled(image[:, :, ::-1] if mirrored else image, (scale * height, scale * width))
+        logits = self.network(seen, training=False)["logits"]
         return ops.log_softmax(on_grid_of(label, logits[:, :, ::-1] if mirrored else logits), axis=-1)
 
 

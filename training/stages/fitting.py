@@ -3,6 +3,7 @@
 One loop for one device and for many (Keras' `fit` cannot train on several machines, see `distributed_step`).
 """
 
+import math
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from training.data.input_pipeline import raise_unreadable
 from training.distribution.devices import is_chief, share_of_this_process
 from training.distribution.memory import out_of_memory_said
 from training.distribution.shares import Share
+from training.errors import UserError
 from training.methods.method import Method
 from training.methods.optimizers import build_optimizer
 from training.progress import Meter
@@ -58,6 +60,11 @@ class _StageCallback(keras.callbacks.Callback):
         at_checkpoint = step % self.checkpoint_every == 0
         if step % LOG_EVERY == 0 or at_checkpoint or step == self.steps:  # no mean reaches over a checkpoint
             values = {name: float(_of_first_replica(value)) for name, value in logs.items()}
+            if broken := [name for name, value in values.items() if not math.isfinite(value)]:
+                raise UserError(
+                    f"The training of stage {self.stage} diverged before step {step} ({broken[0]} is "
+                    f"{values[broken[0]]}): start again with a smaller data.schedules.*.optimizer.learning_rate"
+                )
             if is_chief():
                 self._record(step, values)
             note = " ".join(f"{name} {value:.3f}" for name, value in values.items())

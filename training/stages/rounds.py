@@ -30,7 +30,9 @@ from training.methods.mixture import mixture_terms
 from training.methods.online_labels import ImageWeights
 from training.methods.self_training import SelfTraining, SoftLabeller
 from training.methods.terms import CrossEntropyTerm, SoftCrossEntropyTerm, TermContext, terms_of
+from training.prediction.foreign_predictor import ForeignPredictor
 from training.prediction.label_images import LabelledImages
+from training.prediction.predictor import Predictor
 from training.progress import console
 from training.pseudo_labels import build_selector, portion_at, selector_class
 from training.settings.data import Data
@@ -145,7 +147,7 @@ class RoundStage(Stage):
         # 1. Labels of the target, by the network or in round 1 by another model.
         labeller = (run.first_labeller if self.number == 1 else None) or run.labeller
         labelled = label_round(labeller, run.domains, adaptation, data, run.directory, self.number)
-        soft = soft_labeller(labeller.network, labelled, adaptation.label_scales)
+        soft = soft_labeller(labeller, labelled, adaptation.label_scales, data.size)
         # 2. The student of the round before goes on; else the network that labelled.
         lasting = run.read_lasting(self)
         if "student" in lasting:
@@ -253,16 +255,22 @@ def _method_class(adaptation: Rounds) -> type[Method]:
     return kinds[adaptation.mean_teacher is not None]
 
 
-def soft_labeller(network, labelled: RoundLabels, scales: Sequence[float]) -> SoftLabeller | None:
+def soft_labeller(
+    predictor: Predictor | ForeignPredictor, labelled: RoundLabels, scales: Sequence[float], size: tuple[int, int]
+) -> SoftLabeller | None:
     """LRENT's soft labels come from what labelled: a copy of the network as it is now, or another model that stays.
 
-    scales: of the images, at which it predicts. Other selectors give none.
+    scales: of the images, at which it predicts. size: (height, width) of the student's images; a run of another network
+    sees them at the size that it was trained at. Other selectors give none.
     """
     soft = labelled.found.fitted.soft
     if soft is None:
         return None
-    labeller = teacher_of(network) if isinstance(network, keras.Model) else network
-    return SoftLabeller(labeller, soft.thresholds, soft.alpha, scales)
+    network = predictor.network
+    if not isinstance(network, keras.Model):  # somebody else's file, which brings images to its own size
+        return SoftLabeller(network, soft.thresholds, soft.alpha, scales)
+    height, width = predictor.image_size or size
+    return SoftLabeller(teacher_of(network), soft.thresholds, soft.alpha, scales, (height / size[0], width / size[1]))
 
 
 def source_part(count: int, share: SourceShare, data: Data, number: int, seed: int = 0) -> np.ndarray:

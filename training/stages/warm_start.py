@@ -125,7 +125,11 @@ def _found(
             adapted = was_adapted(other.stages, taken)
             adjusted = _adjustment_of(other, trained, taken)
             if not experiment.recipe.warms_up_again:
-                _refuse_shift(path, adjusted, experiment.recipe)
+                same_data = (trained.data.source, trained.data.target) == (
+                    experiment.data.source,
+                    experiment.data.target,
+                )
+                _refuse_shift(path, adjusted, experiment.recipe, same_data)
             start = WarmStart(str(path), "weights", str(weights), _sha256(weights), baseline, adapted, **adjusted)
             modes = _modes_of(other, taken)
             if modes is None or getattr(experiment.recipe.adaptation, "mixture", None) is None:
@@ -173,10 +177,15 @@ def _adjustment_of(other: RunDirectory, trained: Experiment, taken: str) -> dict
     return {name: recorded[name] for name in ADJUSTED} if recorded.get("logits") else {}
 
 
-def _refuse_shift(path: Path, adjusted: dict, recipe: Recipe) -> None:
-    """UserError where the recipe would measure a label shift on logits that are adjusted already, see `ADJUSTED`."""
+def _refuse_shift(path: Path, adjusted: dict, recipe: Recipe, same_data: bool) -> None:
+    """UserError where the recipe would measure a label shift on logits that are adjusted already, see `ADJUSTED`.
+
+    same_data: the other run has the source and the target of this one, so with equal strengths its shift is this one's.
+    """
+    if not adjusted or not recipe.label_shift:
+        return
     strengths = (recipe.logit_adjustment, recipe.label_shift)
-    if adjusted and recipe.label_shift and strengths != (adjusted["logit_adjustment"], adjusted["label_shift"]):
+    if not same_data or strengths != (adjusted["logit_adjustment"], adjusted["label_shift"]):
         raise UserError(
             f"label_shift goes by what the source model says of the target, and the logits of --warm-start "
             f"{path} are adjusted already: start from a source model, or set label_shift=0"

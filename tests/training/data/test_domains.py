@@ -13,6 +13,7 @@ from training.command_line import experiment_of, parse
 from training.data.domains import load_domains
 from training.data.fixed_lists import with_fixed_lists
 from training.errors import UserError
+from training.settings.data import Domain
 
 
 def experiment(*options: str):
@@ -70,6 +71,46 @@ def test_a_target_that_is_a_data_set_gives_its_images(tmp_path):
     assert found.image_counts == {"source": 3, "target": 3, "evaluation": 0}
     assert "3 in" in found.all_notes[0]
     assert "labels, beside images/" in found.all_notes[0]
+
+
+@pytest.mark.parametrize(("target", "figures"), [("train/images", True), ("train", True), ("photos/day", False)])
+def test_val_beside_the_target_is_scored_on_and_one_farther_away_is_not(tmp_path, target, figures):
+    masks(tmp_path / "source", 0, 1)
+    save(tmp_path / f"town/{target}/a.png", np.full((4, 4, 3), 9, np.uint8))
+    masks(tmp_path / "town/val", 0, 1)
+    classes = space(tmp_path / "two.json")
+    found = load_domains(
+        own(tmp_path / "source", "--target-root", str(tmp_path / "town" / target), "--classes", classes)
+    )
+    assert (found.evaluation is not None) == figures
+
+
+def test_val_beside_the_target_with_labels_of_other_classes_does_not_stop_a_run(tmp_path):
+    masks(tmp_path / "source", 0, 1)
+    save(tmp_path / "town/train/images/a.png", np.full((4, 4, 3), 9, np.uint8))
+    masks(tmp_path / "town/val", 0, 33)
+    classes = ("--classes", space(tmp_path / "two.json"))
+    found = load_domains(own(tmp_path / "source", "--target-root", str(tmp_path / "town/train/images"), *classes))
+    assert found.evaluation is None
+    assert "val beside it is of no use" in " ".join(found.as_sentences())
+    asked = own(tmp_path / "source", "--target-root", str(tmp_path / "town/train/images"), *classes)
+    with pytest.raises(UserError, match="33"):
+        load_domains(
+            replace(
+                asked, data=replace(asked.data, evaluation=Domain(reader="folders", root=str(tmp_path / "town/val")))
+            )
+        )
+
+
+@pytest.mark.parametrize("target", ["val", "val/images"])
+def test_a_target_that_is_called_val_is_not_scored_on(tmp_path, target):
+    masks(tmp_path / "source", 0, 1)
+    masks(tmp_path / "town/val", 0, 0)
+    classes = space(tmp_path / "two.json")
+    found = load_domains(
+        own(tmp_path / "source", "--target-root", str(tmp_path / "town" / target), "--classes", classes)
+    )
+    assert found.evaluation is None
 
 
 def published(tmp_path, *options: str):

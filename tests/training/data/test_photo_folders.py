@@ -176,6 +176,20 @@ def test_a_folder_whose_name_looks_like_a_pattern_is_a_folder(tmp_path):
     assert found(tmp_path / "[day]") == ["a.jpg"]
 
 
+def test_a_pattern_below_a_folder_whose_name_looks_like_one(tmp_path, monkeypatch):
+    pictures(tmp_path / "trip [2024]/day", "a.png", "b.png")
+    names = lambda pattern: [photo.name for photo in found_photos(Path(pattern)).photos]  # noqa: E731
+    assert names(tmp_path / "trip [2024]/day/*.png") == ["a.png", "b.png"]
+    monkeypatch.chdir(tmp_path)
+    assert names("trip [2024]/*/a.png") == ["a.png"]
+
+
+def test_a_name_that_begins_with_a_tilde_is_a_name(tmp_path):
+    pictures(tmp_path, "~nobody.png")
+    (tmp_path / "list.txt").write_text("~nobody.png\n")
+    assert found(tmp_path / "list.txt") == ["~nobody.png"]
+
+
 def test_a_link_that_leads_back_ends(tmp_path):
     pictures(tmp_path, "a.jpg", "images/b.jpg", "labels/b.png")
     (tmp_path / "images/again").symlink_to(tmp_path)

@@ -14,7 +14,7 @@ from training.data.datasets import image_folder
 from training.data.domains import load_domains
 from training.data.fixed_lists import target_range, with_fixed_lists
 from training.data.images import image_size, read_image
-from training.data.picture_pixels import deep_colors, range_of_files, to_8_bits, turned
+from training.data.picture_pixels import deep_colors, orientation_of, range_of_files, to_8_bits, turned
 from training.errors import UserError
 
 RANDOM = np.random.default_rng(0)
@@ -52,6 +52,16 @@ def test_size_and_pixels_agree_in_every_format(tmp_path, suffix, orientation):
 def test_what_is_no_orientation_turns_nothing(tmp_path, value):
     Image.fromarray(PICTURE).save(tmp_path / "p.png", exif=exif(value))
     np.testing.assert_array_equal(read_image(tmp_path / "p.png"), PICTURE)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_damaged_exif_damages_no_picture(tmp_path, suffix):
+    path = tmp_path / f"p.{suffix}"
+    Image.fromarray(PICTURE).save(
+        path, exif=b"Exif\0\0no EXIF at all", **({"lossless": True} if suffix == "webp" else {})
+    )
+    with Image.open(path) as image:
+        assert orientation_of(image) == 1
 
 
 def thermal(folder, low=7200, high=8220, count=3):

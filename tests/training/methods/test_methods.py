@@ -83,6 +83,17 @@ def test_lrent_soft_labels_of_several_scales_are_of_the_mean_prediction():
     np.testing.assert_allclose(soft(image, label), (views[0] + views[1]) / 2, rtol=1e-4, atol=1e-6)
 
 
+def test_lrent_soft_labels_of_a_labeller_that_sees_larger_images():
+    """Of a run of another network, trained at another size, `--warm-start` labels at that size."""
+    labeller, image = tiny_network(seed=1), batch(1, 0.5)["image"]
+    label = thin_label(batch(1, 0.5)["label"], 2)
+    height, width = image.shape[1:3]
+    larger = labeller(tf.image.resize(image, (2 * height, 3 * width)))["logits"]
+    expected = tf.nn.softmax(tf.image.resize(larger, label.shape[1:3]))
+    soft = SoftLabeller(labeller, np.ones(expected.shape[-1]), 1.0, larger=(2.0, 3.0))
+    np.testing.assert_allclose(soft(image, label), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_the_head_learns_at_its_multiple():
     def moved(multiple):
         network = tiny_network()

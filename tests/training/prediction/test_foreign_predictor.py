@@ -100,7 +100,7 @@ def test_it_gives_lrents_soft_labels(tmp_path):
     predictor = ForeignPredictor(channels_first_logits(tmp_path / "a.onnx"), SPACE, SIZE, "bytes")
     fitted = with_thresholds(LabelEntropySelector(alpha=1.0), 1, 1, 1, 1)
     labelled = SimpleNamespace(found=SimpleNamespace(fitted=fitted))
-    soft = soft_labeller(predictor.network, labelled, (1.0,))
+    soft = soft_labeller(predictor, labelled, (1.0,), predictor.image_size)
     label = tf.zeros((2, *SIZE), tf.uint8)
     np.testing.assert_allclose(tf.function(soft)(tf.constant(IMAGE), label), expected(), atol=1e-6)
 

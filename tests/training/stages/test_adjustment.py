@@ -119,10 +119,13 @@ def test_a_model_that_is_adjusted_stays_so_whatever_the_recipe_asks(target):
 def test_what_an_adjusted_model_says_of_the_target_is_no_measure_of_it():
     adjusted = {"logits": {"road": 0.5}, "logit_adjustment": 0.4, "label_shift": 0.0}
     with pytest.raises(UserError, match=r"--warm-start RUN are adjusted already: start from a source model"):
-        _refuse_shift(Path("RUN"), adjusted, Recipe(paper="", logit_adjustment=0.4, label_shift=0.5))
-    _refuse_shift(Path("RUN"), adjusted, Recipe(paper="", logit_adjustment=0.2))
-    _refuse_shift(Path("RUN"), {}, Recipe(paper="", label_shift=0.5))
-    _refuse_shift(Path("RUN"), adjusted | {"label_shift": 0.5}, Recipe(paper="", logit_adjustment=0.4, label_shift=0.5))
+        _refuse_shift(Path("RUN"), adjusted, Recipe(paper="", logit_adjustment=0.4, label_shift=0.5), True)
+    _refuse_shift(Path("RUN"), adjusted, Recipe(paper="", logit_adjustment=0.2), False)
+    _refuse_shift(Path("RUN"), {}, Recipe(paper="", label_shift=0.5), False)
+    alike, recipe = adjusted | {"label_shift": 0.5}, Recipe(paper="", logit_adjustment=0.4, label_shift=0.5)
+    _refuse_shift(Path("RUN"), alike, recipe, True)
+    with pytest.raises(UserError, match="are adjusted already"):  # on other photos: the shift is theirs
+        _refuse_shift(Path("RUN"), alike, recipe, False)
 
 
 def test_a_source_model_on_translated_images_has_not_gone_through_what_the_model_of_the_warm_start_has():

@@ -17,6 +17,7 @@ from models.layers import Dropout
 from models.segmenter import build_segmenter
 from tests.training.methods.tiny import CLASSES, batch, tiny_network
 from training.distribution.shares import Share
+from training.errors import UserError
 from training.methods.adversarial import AdversarialTraining
 from training.methods.mean_teacher import MeanTeacherTraining, teacher_of
 from training.methods.method import Method
@@ -112,6 +113,12 @@ def with_teacher(network) -> MeanTeacherTraining:
 def trained(method, directory, name: str = "source", schedule: Schedule = SCHEDULE, seed: int = 0, size: int = 16):
     train_stage(method, schedule, name, stream_of(size), directory, [], seed)
     return method
+
+
+def test_a_training_that_diverges_ends_in_a_sentence(directory):
+    diverging = replace(SCHEDULE, optimizer=Optimizer("sgd", learning_rate=1e30))
+    with pytest.raises(UserError, match=r"stage source diverged before step 2 .*learning_rate"):
+        trained(supervised(tiny()), directory, schedule=diverging)
 
 
 def digests(method) -> list[str]:
