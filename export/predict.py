@@ -161,7 +161,7 @@ def found_files(text: str, out: Path) -> list[Path]:
     Raises:
         UserError: there is none, a name is no text, or results would lie among the pictures.
     """
-    place = Path(text).expanduser()
+    place = Path(os.path.expanduser(text))  # Path.expanduser fails where there is no such user
     if place.is_file() and not is_list(place):
         return [with_text_name(place)]
     if place.is_dir() and os.path.realpath(place) == os.path.realpath(out):  # resolve() does not survive circles

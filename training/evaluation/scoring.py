@@ -48,11 +48,11 @@ def confusion_of(
                 probs, (_, features) = predictor.probs_and_cells(image)
             for position, index in enumerate(batch["index"].numpy()):
                 label = dataset.read_label(int(index))
+                cells = probs[position].numpy()
                 # In pieces: whole, the probabilities of a photo of 12 megapixels take 1 GB.
-                prediction = best_class(Enlarged(probs[position].numpy(), label.shape))[1]
-                confusion.add(label, prediction)
+                confusion.add(label, best_class(Enlarged(cells, label.shape))[1])
                 if watcher is not None:
-                    watcher.add(probs[position].numpy(), features[position].numpy(), label)
+                    watcher.add(cells, features[position].numpy(), label)
             meter.advance(len(probs))
     counts = (sum_over_workers(confusion.matrix), sum_over_workers(confusion.unpredicted))
     return Confusion(dataset.label_space.count, *counts)

@@ -125,10 +125,8 @@ def _found(
             adapted = was_adapted(other.stages, taken)
             adjusted = _adjustment_of(other, trained, taken)
             if not experiment.recipe.warms_up_again:
-                same_data = (trained.data.source, trained.data.target) == (
-                    experiment.data.source,
-                    experiment.data.target,
-                )
+                there, here = trained.data, experiment.data
+                same_data = (there.source, there.target) == (here.source, here.target)
                 _refuse_shift(path, adjusted, experiment.recipe, same_data)
             start = WarmStart(str(path), "weights", str(weights), _sha256(weights), baseline, adapted, **adjusted)
             modes = _modes_of(other, taken)

@@ -32,7 +32,7 @@ def test_matplotlib_is_not_imported_with_the_module():
     code = (
         "import sys, training.evaluation.report; sys.exit('matplotlib' in sys.modules or 'tensorflow' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=False).returncode == 0
 
 
 def test_confusion_chart_is_dark_on_the_diagonal_of_a_good_model(tmp_path):
