@@ -2,6 +2,7 @@
 
 import gc
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,12 @@ def graphs_as_traced():
     run_graphs_as_traced(True)
     yield
     run_graphs_as_traced(False)
+
+
+@pytest.fixture
+def small_discriminators(monkeypatch):
+    """Runs have discriminators with 4 channels: with 64, each checkpoint has 33 MB."""
+    from models.discriminator import build_discriminator
+
+    small = partial(build_discriminator, channels=4)
+    monkeypatch.setattr("training.stages.alignment.build_discriminator", small)

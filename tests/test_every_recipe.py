@@ -5,16 +5,17 @@ import shutil
 
 import pytest
 from keras import layers
+from matplotlib.figure import Figure
 
 from models import compact
 from models.layers import Doubled, convolution
 from models.segmenter import build_segmenter
 from training import run as run_script
-from training.evaluation import plots
+from training.evaluation import canvas, plots
 from training.recipes import RECIPES
 from training.settings.stages import Online, Rounds
 
-pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+pytestmark = pytest.mark.usefixtures("graphs_as_traced", "small_discriminators")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,10 +46,11 @@ def fewer_layers():
 
 
 @pytest.fixture(autouse=True)
-def without_charts_of_scores(monkeypatch):
-    """They are the same for every recipe, and take longer to draw than all other charts."""
+def coarse_charts(monkeypatch):
+    """Without those of scores: they are the same for every recipe, and take longer to draw than all others."""
     for chart in ("confusion_chart", "per_class_chart"):
         monkeypatch.setattr(plots, chart, lambda path, *_, **__: path)
+    monkeypatch.setattr(canvas, "figure", lambda width, height: Figure((width, height), dpi=20))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from training.stages import plan
 
 
 @pytest.fixture
-def start(tmp_path, monkeypatch, graphs_as_traced):
+def start(tmp_path, monkeypatch, graphs_as_traced, small_discriminators):
     """The main job in this process: on small data, with a network of two layers, without charts and exports."""
     monkeypatch.setattr(plan, "build_network", two_layers)
     give_levels(monkeypatch, "two_layers", "batch_norm")

@@ -24,7 +24,7 @@ METHODS = (
     *("source", "self_training", "mean_teacher", "adversarial"),
     *("pasted", "online_thresholds", "online_pooled", "adversarial_pasted"),
 )
-KINDS = ("source", "self_training", "mean_teacher", "online_thresholds")  # of steps with one optimiser
+KINDS = ("mean_teacher", "online_thresholds")  # of steps with one optimiser; they hold the losses of the others
 WHOLE = ("pixel_contrast", "prototype_contrast", "mixture", "cycle_gan")  # which cannot be computed in parts
 COMBINED = ("adversarial_mixture",)  # of these, what two others are together
 

@@ -70,6 +70,7 @@ def kill_in_metrics(monkeypatch, stage: str, step: int) -> None:
     monkeypatch.setattr(fitting, "append_metrics", killed)
 
 
+@pytest.mark.slow
 def test_a_second_head_without_weights_is_plain_cbst(start, tmp_path):
     without = [f"adaptation.mixture.{name}=0" for name in ("triplet", "cross_entropy", "consistency")]
     for name, more in (("plain", []), ("head", ["adaptation.mixture=on", *without])):

@@ -126,8 +126,8 @@ ALIGNMENT = ("alignment.rounds=2", "data.schedules.alignment.steps=1", "watch.st
 @pytest.mark.parametrize(
     ("recipe", "stage", "part", "settings"),
     [
-        ("dacs", "online_2", "adaptation", (*SHORT, "watch.every=2")),
-        pytest.param("cbst", "round_1", "adaptation", ROUND, marks=pytest.mark.slow),
+        pytest.param("dacs", "online_2", "adaptation", (*SHORT, "watch.every=2"), marks=pytest.mark.slow),
+        ("cbst", "round_1", "adaptation", ROUND),
         pytest.param("adaptseg", "alignment_2", "alignment", ALIGNMENT, marks=pytest.mark.slow),
     ],
     ids=["online", "rounds", "alignment"],
