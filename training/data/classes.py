@@ -189,6 +189,14 @@ def load_label_space(name_or_json_path: str | Path) -> LabelSpace:
     return _parse_label_space(path, read_json(path, MOST_BYTES))
 
 
+def own_label_space(name_or_json_path: str | Path) -> dict | None:
+    """What the user's file of a label space holds, with its name; None for a built-in one. UserError as above."""
+    space = load_label_space(name_or_json_path)
+    if str(name_or_json_path) in LABEL_SPACES:
+        return None
+    return {"name": space.name, **read_json(Path(name_or_json_path), MOST_BYTES)}
+
+
 def _parse_label_space(path: Path, content: dict) -> LabelSpace:
     known = {"name", "names", "colors", "raw_ids", "from_cityscapes", "class_sets", "things"}
     if unknown := sorted(set(content) - known):

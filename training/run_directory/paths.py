@@ -3,6 +3,7 @@
 recipe.json         the resolved experiment (recipe, data, model, seed), the warm start and the command line, with the
                     working directory that its relative paths start from
 environment.json    versions and machine, and what else it was continued with
+classes.json        the user's own label space, as it was when the run began (`--classes FILE`)
 images.json         the images it began with, where they lie in folders of the user's; the range of 16-bit ones; target
                     photos that were left out, and what was said of them
 state.json          finished stages with their figures, the warm start; state.previous.json is the one before
@@ -51,10 +52,12 @@ import platform
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 from models.terminal import shell_words
+from training.data.classes import own_label_space
 from training.errors import UserError
 from training.experiment_json import VERSION, experiment_from_json, experiment_to_json
 from training.files.atomic import PARTIAL, check_room, digest_of, whole_file, write_atomically
@@ -89,6 +92,7 @@ class RunDirectory:
         self.tensorboard = path / "tensorboard"
         self.metrics = path / "metrics.csv"
         self.images = path / "images.json"
+        self.classes = path / "classes.json"
         self.spatial_prior = path / "spatial_prior.npy"
         self.final_weights = path / "final.weights.h5"
         self.stage_began = time.monotonic()  # of the stage under way; a checkpoint moves it back by what it has taken
@@ -110,6 +114,7 @@ class RunDirectory:
         """
         run = cls(path)
         run._check_empty()
+        own_label_space(experiment.data.label_space)  # refused before anything is written
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -123,7 +128,7 @@ class RunDirectory:
             "arguments": list(arguments),
             "working_directory": os.getcwd(),
         })  # fmt: skip
-        run.begin()
+        run.begin(experiment.data.label_space)
         return run
 
     def _check_empty(self) -> None:
@@ -149,14 +154,16 @@ class RunDirectory:
         for folder in (self.checkpoints, self.pseudo_labels, self.report, self.tensorboard):
             shutil.rmtree(folder, ignore_errors=True)
         files = [self.path / name for name in ("recipe.json", "environment.json", STATE, STATE_BEFORE, LOCK, HOLDER)]
-        for file in [*files, self.images, self.metrics, self.spatial_prior, *self.path.glob("class_counts_*.npy")]:
+        for file in [*files, self.images, self.classes, self.metrics, self.spatial_prior, *self.path.glob("class_counts_*.npy")]:
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty
             self.path.rmdir()
 
-    def begin(self) -> None:
+    def begin(self, label_space: str) -> None:
         """Make what every run holds besides its recipe, where it is not there yet."""
         self.checkpoints.mkdir(exist_ok=True)
+        if not self.classes.exists() and (classes := own_label_space(label_space)) is not None:
+            self.write_json(self.classes.name, classes)
         if not (self.path / "environment.json").exists():
             self.write_json("environment.json", environment())
         if not (self.path / STATE).exists() and not (self.path / STATE_BEFORE).exists():
@@ -169,7 +176,11 @@ class RunDirectory:
         if not (path / "recipe.json").is_file():
             raise UserError(f"{path} is not a run: it holds no recipe.json; give the directory that --out named")
         check_links(path)
-        return run, experiment_from_json(run.read_json("recipe.json").get("experiment"), str(path / "recipe.json"))
+        experiment = experiment_from_json(run.read_json("recipe.json").get("experiment"), str(path / "recipe.json"))
+        if run.classes.is_file():  # the user's file may be another by now, or elsewhere
+            data = replace(experiment.data, label_space=str(run.classes.resolve()))
+            experiment = replace(experiment, data=data)
+        return run, experiment
 
     def lock(self) -> None:
         """Keep other runs from writing here until `unlock` or the end of the process."""

@@ -39,7 +39,7 @@ def resume(path: Path, arguments: Sequence[str]) -> tuple[RunDirectory, Experime
     directory, experiment = RunDirectory.reopen(path)
     directory.lock()
     try:
-        directory.begin()
+        directory.begin(experiment.data.label_space)
         refuse_other_settings(directory, experiment)
         state = sound_state(directory)
         experiment = with_changes(directory, experiment, arguments)
@@ -71,6 +71,11 @@ def with_changes(directory: RunDirectory, experiment: Experiment, arguments: Seq
         control=begun.control or given.control,
     )
     other = experiment_of(asked)
+    # The user's label space is known by where it lay when the run began; the run goes on with its own copy.
+    space = recipe["experiment"]["data"]["label_space"]
+    experiment, copy = _in_space(experiment, space), experiment.data.label_space
+    if asked.classes == begun.classes:
+        other = _in_space(other, space)
     was = {"out": directory.path.resolve(), **_start(begun), **_fixed(experiment)}
     now = {"out": asked.out.resolve(), **_start(asked), **_fixed(other)}
     if changes := differences(was, now):
@@ -80,7 +85,11 @@ def with_changes(directory: RunDirectory, experiment: Experiment, arguments: Seq
         )
     if other != experiment:
         directory.write_json("recipe.json", {**recipe, "experiment": experiment_to_json(other)})
-    return other
+    return _in_space(other, copy)
+
+
+def _in_space(experiment: Experiment, label_space: str) -> Experiment:
+    return replace(experiment, data=replace(experiment.data, label_space=label_space))
 
 
 def begun_with(recipe: dict) -> Arguments:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from training.command_line import experiment_of, parse
+from training.data.classes import load_label_space
 from training.errors import UserError
 from training.experiment_json import VERSION
 from training.files.atomic import write_atomically
@@ -96,6 +97,28 @@ def test_options_beside_resume_are_understood_from_anywhere(tmp_path, monkeypatc
     assert "data.target.root" in refusal(run, "--devices", "cpu")
     monkeypatch.chdir(tmp_path)
     resumed(run, "--devices", "cpu")
+
+
+def test_a_run_keeps_its_label_space_whatever_becomes_of_the_users_file(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    yard = tmp_path / "data" / "yard.json"
+    yard.write_text('{"names": ["ground", "sky"]}')
+    monkeypatch.chdir(tmp_path)
+    arguments = RELATIVE[: RELATIVE.index("--weights")]
+    run = tmp_path / "run"
+    RunDirectory.create(run, experiment_of(parse(arguments)), arguments).unlock()
+    for change in (lambda: yard.write_text('{"names": ["ground", "sea", "sky"]}'), yard.unlink):
+        change()
+        for more in ((), ("--devices", "cpu"), ("--set", "data.schedules.warm_up.accumulate=2")):
+            directory, experiment = resume(run, ["--resume", str(run), *more])
+            directory.unlock()
+            space = load_label_space(experiment.data.label_space)
+            assert (space.name, space.names) == ("yard", ("ground", "sky"))
+    (tmp_path / "data" / "other.json").write_text('{"names": ["sky"]}')
+    assert "data.label_space" in refusal(run, "--classes", "data/other.json")
+    with pytest.raises(UserError, match="yard.json"):
+        RunDirectory.create(tmp_path / "second", experiment_of(parse(arguments)), arguments)
+    assert not (tmp_path / "second").exists()
 
 
 def test_sha256sum_reads_the_digests(run):

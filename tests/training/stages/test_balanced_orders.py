@@ -123,7 +123,7 @@ def test_each_round_draws_for_what_the_target_is_least_certain_of(start, small, 
 def test_a_resumed_stage_draws_for_what_it_began_with(tmp_path, uncertain):
     """Also if this machine would measure something else; the next stage measures anew."""
     directory = RunDirectory(tmp_path)
-    directory.begin()
+    directory.begin("cityscapes19")
     space = SimpleNamespace(count=3)
     run = SimpleNamespace(directory=directory, domains=SimpleNamespace(label_space=space))
     uncertain((0.1, np.nan, 0.3), (0.3, 0.2, 0.1))

@@ -40,7 +40,7 @@ LIGHT = Schedule(STEPS, batch_size=2, optimizer=Optimizer("sgd", 0.01, momentum=
 @pytest.fixture
 def directory(tmp_path):
     directory = RunDirectory(tmp_path)
-    directory.begin()
+    directory.begin("cityscapes19")
     return directory
 
 

@@ -74,7 +74,7 @@ def test_a_stage_says_what_it_needs_and_warns_where_that_is_not_there(start, tmp
 
 def test_the_estimate_takes_the_trace_that_the_steps_use(tmp_path):
     directory = RunDirectory(tmp_path)
-    directory.begin()
+    directory.begin("cityscapes19")
     traced = []
 
     class Counted(SourceTraining):
