@@ -11,7 +11,7 @@ from training.data import datasets
 from training.data.classes import IGNORE, LabelSpace, load_label_space
 from training.data.picture_pixels import Range
 from training.data.readers import MissingFolder, own_id_decoder
-from training.data.samples import Dataset, check_no_overlap
+from training.data.samples import Dataset, check_no_overlap, listing, shared_images
 from training.data.sampling import evenly_spaced
 from training.data.streetsim.frames import ensure_frames
 from training.distribution.threads import in_order
@@ -58,6 +58,11 @@ class Domains:
         """Class shares of the source labels, float64 `[classes]`, from evenly spaced labels."""
         counts = self.source_table.sum(axis=0)[: self.label_space.count]
         return counts / max(counts.sum(), 1)
+
+    @property
+    def all_source_labels_counted(self) -> bool:
+        """Are `source_shares` of all labels? Else a class that they lack may be in one of the others."""
+        return len(self.source_table) == len(self.source)
 
     @property
     def unseen_classes(self) -> list[str]:
@@ -172,6 +177,11 @@ def load_domains(experiment: Experiment) -> Domains:
     else:
         source = load_domain(data.source, space, data.size)
     require_labelled_pixels(target if oracle else source, "The data to train on", "")
+    if evaluation is not None and not oracle and (shared := shared_images(source, evaluation)):
+        notes.append(
+            f"The source '{source.name}' shares {listing(shared)} with the evaluation data '{evaluation.name}': the "
+            "figures tell how well the model knows images whose labels it has learned, not how well it does on new ones"
+        )
     source_evaluation = None
     if not share and data.source_evaluation is not None:
         source_evaluation = load_domain(data.source_evaluation, space, data.size, True, source.sixteen_bit_range)

@@ -231,26 +231,32 @@ def listing(names: list[str], shown: int = 5) -> str:
 def check_no_overlap(target: Dataset, evaluation: Dataset) -> None:
     """Refuse a target list that shares images with the evaluation list: adapting to the test images is no test.
 
-    Two images are the same if they are one file, or if name and content agree.
-
     Raises:
         UserError: with the names of the shared images.
     """
-    evaluated = {os.path.realpath(sample.image) for sample in evaluation.samples}
-    by_name: dict[str, list[Path]] = {}
-    for sample in evaluation.samples:
-        by_name.setdefault(sample.image.name, []).append(sample.image)
-    shared = [
-        sample.image.name
-        for sample in target.samples
-        if os.path.realpath(sample.image) in evaluated
-        or any(_same_content(sample.image, other) for other in by_name.get(sample.image.name, ()))
-    ]
-    if shared:
+    if shared := shared_images(target, evaluation):
         raise UserError(
             f"The target '{target.name}' shares {listing(shared)} with the evaluation data '{evaluation.name}': "
             "give two disjoint folders, or the score would be of images the model adapted to."
         )
+
+
+def shared_images(first: Dataset, second: Dataset) -> list[str]:
+    """Names of the images of `first` that are in `second` too: they are one file, or name and content agree.
+
+    Raises:
+        UserError: an image with the name of another cannot be read.
+    """
+    files = {os.path.realpath(sample.image) for sample in second.samples}
+    by_name: dict[str, list[Path]] = {}
+    for sample in second.samples:
+        by_name.setdefault(sample.image.name, []).append(sample.image)
+    return [
+        sample.image.name
+        for sample in first.samples
+        if os.path.realpath(sample.image) in files
+        or any(_same_content(sample.image, other) for other in by_name.get(sample.image.name, ()))
+    ]
 
 
 def _same_content(first: Path, second: Path) -> bool:

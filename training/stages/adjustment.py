@@ -48,7 +48,7 @@ class AdjustmentStage(Stage):
 
     def run(self, run: Run) -> dict:
         recipe, names = run.experiment.recipe, run.domains.label_space.names
-        prior = log_shares(run.domains.source_shares)
+        prior = log_shares(run.domains.source_shares, run.domains.all_source_labels_counted)
         gained = -recipe.logit_adjustment * prior
         if recipe.label_shift:
             gained = gained + recipe.label_shift * shift_from(prior, on_chief(lambda: predicted_shares(run)))
@@ -64,9 +64,15 @@ class AdjustmentStage(Stage):
         return {"logits": {name: float(value) for name, value in zip(names, gained, strict=True)}}
 
 
-def log_shares(shares: np.ndarray) -> np.ndarray:
-    """Logarithms of the classes' shares of the source `[classes]`; of one that it does not show the largest of them."""
-    return np.log(np.where(shares > 0, np.maximum(shares, LEAST_SHARE), shares.max()))
+def log_shares(shares: np.ndarray, all_counted: bool) -> np.ndarray:
+    """Logarithms of the classes' shares of the source `[classes]`.
+
+    A class without a pixel has the largest of them, so that nothing raises what nothing has taught; where not all
+    labels were counted, it may be in one of the others and has the mean of them, so that its logit stays.
+    """
+    seen = np.log(np.maximum(shares, LEAST_SHARE))
+    unseen = np.log(shares.max()) if all_counted else seen[shares > 0].mean()
+    return np.where(shares > 0, seen, unseen)
 
 
 def shift_from(prior: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -102,6 +102,17 @@ def test_val_beside_the_target_with_labels_of_other_classes_does_not_stop_a_run(
         )
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_a_source_that_is_the_images_for_the_figures_too_is_said(tmp_path, same):
+    masks(tmp_path / "source", 0, 1)
+    masks(tmp_path / "val", 1, 1, 0)
+    save(tmp_path / "photos/a.png", np.full((4, 4, 3), 9, np.uint8))
+    folders = ("--target-root", str(tmp_path / "photos"), "--eval-root", str(tmp_path / ("source" if same else "val")))
+    found = load_domains(own(tmp_path / "source", *folders, "--classes", space(tmp_path / "two.json")))
+    said = "The source 'source' shares 3 files (0.png, 1.png, 2.png) with the evaluation data 'source': the figures"
+    assert [sentence.startswith(said) for sentence in found.as_sentences()[1:]] == [True] * same
+
+
 @pytest.mark.parametrize("target", ["val", "val/images"])
 def test_a_target_that_is_called_val_is_not_scored_on(tmp_path, target):
     masks(tmp_path / "source", 0, 1)

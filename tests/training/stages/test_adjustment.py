@@ -26,7 +26,9 @@ START = WarmStart("RUN", "weights", "", "", "source", True)
 def run_with(factor: float, shift: float = 0.0, shares=SHARES, start: WarmStart | None = None) -> Run:
     """A run whose source shows the classes with these shares."""
     experiment = SimpleNamespace(recipe=Recipe(paper="", logit_adjustment=factor, label_shift=shift))
-    domains = SimpleNamespace(source_shares=np.array(shares), label_space=TINY_SPACE)
+    domains = SimpleNamespace(
+        source_shares=np.array(shares), all_source_labels_counted=True, label_space=TINY_SPACE
+    )
     plan = (Stage(name="source", title="", phrase=""), AdjustmentStage())
     directory = SimpleNamespace(stages={"source": {}})
     return Run(experiment, directory, domains, tiny_network(), plan, start)
@@ -55,9 +57,17 @@ def test_logits_lose_the_logarithm_of_the_classes_shares():
 
 
 def test_a_class_that_the_source_never_shows_gains_nothing_and_a_very_rare_one_no_more_than_a_rare_one():
-    never = log_shares(np.array([0.6, 0.4, 0.0]))
+    never = log_shares(np.array([0.6, 0.4, 0.0]), True)
     assert never[2] == never.max() == never[0]
-    np.testing.assert_array_equal(log_shares(np.array([0.5, 0.4, 1e-6]))[2], log_shares(np.array([0.5, 0.4, 1e-4]))[2])
+    rare, rarer = (log_shares(np.array([0.5, 0.4, share]), True) for share in (1e-4, 1e-6))
+    np.testing.assert_array_equal(rare[2], rarer[2])
+
+
+def test_a_class_that_may_be_in_labels_that_were_not_counted_keeps_its_logit():
+    perhaps = log_shares(np.array([0.6, 0.4, 0.0]), False)
+    assert perhaps[2] == pytest.approx(perhaps[:2].mean())
+    gained = -0.5 * (perhaps - perhaps.mean())
+    assert gained[2] == pytest.approx(0)
 
 
 @pytest.fixture

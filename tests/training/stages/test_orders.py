@@ -163,6 +163,7 @@ def test_every_label_is_read_once_and_counted_at_the_size_of_the_data(small, mon
     assert counts.tolist() == [[3072, 1024, 0], [0, 3072, 0], [0, 0, 4096], [0, 0, 0]]
     assert read == dict.fromkeys([f"source{index}" for index in range(4)], 1)
     np.testing.assert_array_equal(shares, [0.75, 0.25, 0])  # of the first and the last label alone
+    assert not run.domains.all_source_labels_counted
     np.testing.assert_array_equal(class_counts(run, "source"), counts)
     assert max(read.values()) == 1
 
