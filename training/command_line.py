@@ -139,6 +139,8 @@ def experiment_of(arguments: Arguments) -> Experiment:
         weights=_absolute_if_file(arguments.weights or usual_weights),
         output_stride=data.output_stride if same_network else None,
     )
+    if model.weights == "none":
+        data = _from_scratch(data)
     names = {"recipe": name, "data": arguments.data, "model": network}
     experiment = Experiment(recipe=recipe, data=data, model=model, names=names, seed=arguments.seed)
     suited = SUITED.get((name, arguments.data))
@@ -155,6 +157,15 @@ def experiment_of(arguments: Arguments) -> Experiment:
             "translate them: leave one of the two out"
         )
     return control_of(experiment) if arguments.control else experiment
+
+
+def _from_scratch(data: Data) -> Data:
+    """With batch-norm that is trained: frozen, it would keep mean 0 and variance 1 in a network without weights."""
+    schedules = {
+        name: schedule if name == "translation" else replace(schedule, batch_norm="train")
+        for name, schedule in data.schedules.items()
+    }
+    return replace(data, schedules=schedules)
 
 
 def usual_recipe(data: str) -> str:

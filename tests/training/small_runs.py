@@ -34,7 +34,7 @@ def write_data(root: Path) -> None:
 def options(root: Path, recipe: str, *settings: str) -> list[str]:
     """The command line of a run on that data, with a checkpoint every second step."""
     schedule = [f"data.schedules.{name}.{key}" for name in ("warm_up", "alignment", "rounds", "online")
-                for key in ("steps=5", "checkpoint_every=2", "batch_size=2")]  # fmt: skip
+                for key in ("steps=5", "checkpoint_every=2", "batch_size=2", "batch_norm=frozen")]  # fmt: skip
     roots = {"source": root / "source", "target": root / "target" / "images", "eval": root / "eval"}
     return [
         *("--recipe", recipe, "--data", "folders", "--model", "compact", "--weights", "none", "--size", "64x64"),

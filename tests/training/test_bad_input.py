@@ -162,7 +162,7 @@ def test_full_disk_keeps_what_is_finished_and_resumes(folders, capsys, light):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_directory.os, "replace", full)
         assert "No space left" in said(capsys, folders)
-    assert list(json.loads((folders / "out" / "state.json").read_text())["stages"]) == ["source"]
+    assert list(json.loads((folders / "out" / "state.json").read_text())["stages"]) == ["source", "statistics"]
     assert run_script.main(["--resume", str(folders / "out")]) == 0
     assert (folders / "out" / "report" / "report.md").exists()
 
