@@ -79,9 +79,8 @@ def test_limits_are_tried_on_the_choices_that_the_rule_makes():
     for rule in (rules.TODAY, rules.RULE, Rule(margin=1.0), joint):
         for pair in pairs.values():
             choices = [rules.choice_of(rule, run) for run in pair.runs]
-            harm = sum(choice.gained < -rules.HARM for choice in choices) / len(choices)
-            regret = sum(choice.regret for choice in choices) / len(choices)
-            assert pair.cost(rule) == pytest.approx((harm, regret))
+            costs = [each.regret + rules.PENALTY * max(0, -each.gained - rules.HARM) for each in choices]
+            assert pair.cost(rule) == pytest.approx(sum(costs) / len(costs))
 
 
 def test_the_rule_itself_is_chosen_on_the_other_pairs(states):

@@ -13,7 +13,9 @@ import numpy as np
 from training.evaluation.rule import RULE, Rule, change
 
 HARM = 0.5  # points of mIoU below the model before adaptation that no choice should lose
+PENALTY = 5.0  # what a point below that costs, in points of regret
 JOINT = 10  # limits per measurement, where two measurements are limited together
+FINE = 80  # the same for the product's own two
 TODAY = Rule(weights={"consistency": 1.0, "drift": -0.5})
 SIGNS = {
     **{"consistency": 1, "agreement_reference": 1, "drift": -1, "share_excess": -1, "source_miou": 1},
@@ -44,8 +46,8 @@ class Pair:
                     found = change(state["measured"], run[0]["measured"], name)
                     self.gained[name][row, column] = np.nan if found is None else found
 
-    def cost(self, rule: Rule) -> tuple[float, float]:
-        """Share of the choices that harm, and mean regret; the choices are those of `Rule.choice`."""
+    def cost(self, rule: Rule) -> float:
+        """Mean regret, and PENALTY times what the choices harm; they are those of `Rule.choice`."""
         gain = sum((weight * np.nan_to_num(self.gained[name]) for name, weight in rule.weights.items()), 0 * self.free)
         allowed = self.free & (gain >= rule.margin)
         for name, limit, sign in rule.limits:
@@ -53,7 +55,8 @@ class Pair:
         last = np.where(allowed, gain, -np.inf)[:, ::-1].argmax(axis=1)
         taken = np.where(allowed.any(axis=1), allowed.shape[1] - 1 - last, 0)
         mious = self.truth[np.arange(len(taken)), taken]
-        return (mious - self.truth[:, 0] < -HARM).mean(), (self.truth.max(axis=1) - mious).mean()
+        harm = np.maximum(self.truth[:, 0] - mious - HARM, 0)
+        return float((self.truth.max(axis=1) - mious + PENALTY * harm).mean())
 
 
 Pairs = dict[str, Pair]
@@ -107,7 +110,9 @@ def candidates() -> list[Candidate]:
         for name, sign in SIGNS.items()
     ]
     held_out = replace(
-        _limited(*RULE.least, *RULE.most), title="the product's, limits chosen on the others", chosen_by_hand=True
+        _limited(*RULE.least, *RULE.most, tried=FINE),
+        title="the product's, limits chosen on the others",
+        chosen_by_hand=True,
     )
     return [*fixed, held_out, *alone, *(_limited(name) for name in SIGNS)]
 
@@ -117,12 +122,15 @@ def joint_candidates() -> list[Candidate]:
     return [_limited(*names) for names in itertools.combinations(SIGNS, 2)]
 
 
-def _limited(*names: str) -> Candidate:
-    """Today's score with a limit of each of these measurements: of the change that speaks against a state."""
+def _limited(*names: str, tried: int = JOINT) -> Candidate:
+    """Today's score with a limit of each of these measurements: of the change that speaks against a state.
+
+    tried: limits of each, where there are several measurements.
+    """
 
     def limits(pairs: Sequence[Pair]) -> Iterable[tuple[float, ...]]:
         found = [_between(pair.gained[name] for pair in pairs)[:: SIGNS[name]] for name in names]
-        return itertools.product(*(found if len(names) == 1 else map(_few, found)))
+        return itertools.product(*(found if len(names) == 1 else (_few(each, tried) for each in found)))
 
     def rule(*chosen: float) -> Rule:
         limit = dict(zip(names, chosen, strict=True))
@@ -141,9 +149,9 @@ def _between(changes: Iterable[np.ndarray]) -> list[float]:
     return [found[0] - 1e-6, *((found[:-1] + found[1:]) / 2), found[-1] + 1e-6]
 
 
-def _few(limits: list[float]) -> list[float]:
-    """`JOINT` of them, evenly over their order, the first and the last among them."""
-    places = np.linspace(0, len(limits) - 1, min(JOINT, len(limits))).round().astype(int)
+def _few(limits: list[float], count: int) -> list[float]:
+    """So many of them, evenly over their order, the first and the last among them."""
+    places = np.linspace(0, len(limits) - 1, min(count, len(limits))).round().astype(int)
     return [limits[place] for place in places]
 
 
@@ -165,11 +173,11 @@ def rank_correlation(rule: Rule, run: list[dict]) -> float | None:
 
 
 def fitted(candidate: Candidate, pairs: Pairs) -> Rule:
-    """The candidate with the constants that harm least on these pairs, each weighing the same, then regret least; of
-    equal ones the tightest."""
+    """The candidate with the constants that cost least on these pairs, each weighing the same; of equal ones the
+    tightest."""
 
-    def cost(rule: Rule) -> tuple[float, ...]:
-        return tuple(np.mean([pair.cost(rule) for pair in pairs.values()], axis=0).round(9))
+    def cost(rule: Rule) -> float:
+        return round(np.mean([pair.cost(rule) for pair in pairs.values()]), 9)
 
     limits = list(candidate.limits(list(pairs.values())))
     return min((candidate.rule(*each) for each in reversed(limits)), key=cost)
@@ -186,15 +194,15 @@ def without(pair: str, pairs: Pairs) -> Pairs:
 
 
 def nested(pairs: Pairs) -> dict[str, tuple[str, Rule]]:
-    """By pair, title and rule that the others choose: the candidate that harms least, then regrets least, on each of
-    them with its constants set on the rest of them, and then its constants on all of them."""
+    """By pair, title and rule that the others choose: the candidate that costs least on each of them with its constants
+    set on the rest of them, and then its constants on all of them."""
     found = {}
     for pair in pairs:
         others = without(pair, pairs)
 
-        def cost(candidate: Candidate, others: Pairs = others) -> tuple[float, ...]:
+        def cost(candidate: Candidate, others: Pairs = others) -> float:
             rules = left_out(candidate, others)
-            return tuple(np.mean([others[name].cost(rule) for name, rule in rules.items()], axis=0).round(9))
+            return round(np.mean([others[name].cost(rule) for name, rule in rules.items()]), 9)
 
         offered = [each for each in (*candidates(), *joint_candidates()) if not each.chosen_by_hand]
         best = min(offered, key=cost)
