@@ -15,7 +15,7 @@ from training.evaluation.rule import RULE, Rule, change
 HARM = 0.5  # points of mIoU below the model before adaptation that no choice should lose
 PENALTY = 5.0  # what a point below that costs, in points of regret
 JOINT = 10  # limits per measurement, where two measurements are limited together
-FINE = 80  # the same for the product's own two
+FINE = 30  # the same for the three of the product
 TODAY = Rule(weights={"consistency": 1.0, "drift": -0.5})
 SIGNS = {
     **{"consistency": 1, "agreement_reference": 1, "drift": -1, "share_excess": -1, "source_miou": 1},
