@@ -154,7 +154,8 @@ class RunDirectory:
         for folder in (self.checkpoints, self.pseudo_labels, self.report, self.tensorboard):
             shutil.rmtree(folder, ignore_errors=True)
         files = [self.path / name for name in ("recipe.json", "environment.json", STATE, STATE_BEFORE, LOCK, HOLDER)]
-        for file in [*files, self.images, self.classes, self.metrics, self.spatial_prior, *self.path.glob("class_counts_*.npy")]:
+        files += [self.images, self.classes, self.metrics, self.spatial_prior]
+        for file in [*files, *self.path.glob("class_counts_*.npy")]:
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty
             self.path.rmdir()

@@ -28,9 +28,9 @@ def test_a_negative_gain_is_told_by_what_changed():
     assert PRODUCT.refusals({"consistency": 0.46, "drift": 0.0}, before) == [
         "views of one image get less equal labels (label-free gain -0.040, limit 0)"
     ]
-    assert PRODUCT.refusals({"consistency": 0.51, "drift": 0.06}, before) == [
+    assert PRODUCT.refusals({"consistency": 0.503, "drift": 0.01}, before) == [
         "views of one image get more equal labels, but its class shares drifted too far for that "
-        "(label-free gain -0.020, limit 0)"
+        "(label-free gain -0.002, limit 0)"
     ]
 
 

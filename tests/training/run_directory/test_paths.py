@@ -116,7 +116,7 @@ def test_a_run_keeps_its_label_space_whatever_becomes_of_the_users_file(tmp_path
             assert (space.name, space.names) == ("yard", ("ground", "sky"))
     (tmp_path / "data" / "other.json").write_text('{"names": ["sky"]}')
     assert "data.label_space" in refusal(run, "--classes", "data/other.json")
-    with pytest.raises(UserError, match="yard.json"):
+    with pytest.raises(UserError, match=r"yard\.json"):
         RunDirectory.create(tmp_path / "second", experiment_of(parse(arguments)), arguments)
     assert not (tmp_path / "second").exists()
 

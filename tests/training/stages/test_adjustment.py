@@ -26,9 +26,7 @@ START = WarmStart("RUN", "weights", "", "", "source", True)
 def run_with(factor: float, shift: float = 0.0, shares=SHARES, start: WarmStart | None = None) -> Run:
     """A run whose source shows the classes with these shares."""
     experiment = SimpleNamespace(recipe=Recipe(paper="", logit_adjustment=factor, label_shift=shift))
-    domains = SimpleNamespace(
-        source_shares=np.array(shares), all_source_labels_counted=True, label_space=TINY_SPACE
-    )
+    domains = SimpleNamespace(source_shares=np.array(shares), all_source_labels_counted=True, label_space=TINY_SPACE)
     plan = (Stage(name="source", title="", phrase=""), AdjustmentStage())
     directory = SimpleNamespace(stages={"source": {}})
     return Run(experiment, directory, domains, tiny_network(), plan, start)
