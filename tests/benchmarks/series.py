@@ -38,9 +38,9 @@ def is_finished(path: Path) -> bool:
 
 def refuse_another_run(path: Path, arguments: Sequence[str]) -> None:
     """Raise UserError, with the differences, if the run in `path` is not the one that these options would begin."""
-    directory, begun = RunDirectory.reopen(path)
+    directory, _ = RunDirectory.reopen(path)
     given = parse(arguments)
-    was = {"warm_start": directory.warm_start, **decisive_settings(begun)}
+    was = {"warm_start": directory.warm_start, **decisive_settings(directory.asked_experiment)}
     now = {"warm_start": asked_start(given), **decisive_settings(experiment_of(given))}
     if changes := differences(was, now):
         raise UserError(

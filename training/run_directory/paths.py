@@ -177,11 +177,15 @@ class RunDirectory:
         if not (path / "recipe.json").is_file():
             raise UserError(f"{path} is not a run: it holds no recipe.json; give the directory that --out named")
         check_links(path)
-        experiment = experiment_from_json(run.read_json("recipe.json").get("experiment"), str(path / "recipe.json"))
+        experiment = run.asked_experiment
         if run.classes.is_file():  # the user's file may be another by now, or elsewhere
-            data = replace(experiment.data, label_space=str(run.classes.resolve()))
-            experiment = replace(experiment, data=data)
+            experiment = replace(experiment, data=replace(experiment.data, label_space=str(run.classes.resolve())))
         return run, experiment
+
+    @property
+    def asked_experiment(self) -> Experiment:
+        """The experiment as it was asked for: a label space of the user's is the file that the options named."""
+        return experiment_from_json(self.read_json("recipe.json").get("experiment"), str(self.path / "recipe.json"))
 
     def lock(self) -> None:
         """Keep other runs from writing here until `unlock` or the end of the process."""

@@ -71,25 +71,24 @@ def with_changes(directory: RunDirectory, experiment: Experiment, arguments: Seq
         control=begun.control or given.control,
     )
     other = experiment_of(asked)
-    # The user's label space is known by where it lay when the run began; the run goes on with its own copy.
-    space = recipe["experiment"]["data"]["label_space"]
-    experiment, copy = _in_space(experiment, space), experiment.data.label_space
+    begun_as = directory.asked_experiment  # with the user's own label space file; the run goes on with its copy
     if asked.classes == begun.classes:
-        other = _in_space(other, space)
-    was = {"out": directory.path.resolve(), **_start(begun), **_fixed(experiment)}
+        other = _in_space(other, begun_as)
+    was = {"out": directory.path.resolve(), **_start(begun), **_fixed(begun_as)}
     now = {"out": asked.out.resolve(), **_start(asked), **_fixed(other)}
     if changes := differences(was, now):
         raise UserError(
             f"{directory.path} was begun with other settings than are asked for now ({changes}): give --resume alone "
             "to go on as it was begun, or begin another run with --out"
         )
-    if other != experiment:
+    if other != begun_as:
         directory.write_json("recipe.json", {**recipe, "experiment": experiment_to_json(other)})
-    return _in_space(other, copy)
+    return _in_space(other, experiment)
 
 
-def _in_space(experiment: Experiment, label_space: str) -> Experiment:
-    return replace(experiment, data=replace(experiment.data, label_space=label_space))
+def _in_space(experiment: Experiment, other: Experiment) -> Experiment:
+    """The experiment with the label space of another."""
+    return replace(experiment, data=replace(experiment.data, label_space=other.data.label_space))
 
 
 def begun_with(recipe: dict) -> Arguments:
