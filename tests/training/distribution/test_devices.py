@@ -24,9 +24,9 @@ METHODS = (
     *("source", "self_training", "mean_teacher", "adversarial"),
     *("pasted", "online_thresholds", "online_pooled", "adversarial_pasted"),
 )
-KINDS = ("mean_teacher", "online_thresholds")  # of steps with one optimiser; they hold the losses of the others
 WHOLE = ("pixel_contrast", "prototype_contrast", "mixture", "cycle_gan")  # which cannot be computed in parts
 COMBINED = ("adversarial_mixture",)  # of these, what two others are together
+DAILY = ("mean_teacher", "online_thresholds", "prototype_contrast", "mixture")  # of each kind one; the others nightly
 
 
 def assert_same_training(file: Path, replicas: int, methods: tuple[str, ...] = METHODS + WHOLE + COMBINED) -> None:
@@ -47,9 +47,9 @@ def assert_same_training(file: Path, replicas: int, methods: tuple[str, ...] = M
 @pytest.mark.parametrize(
     ("accumulate", "methods"),
     [
-        (1, (*KINDS, *WHOLE)),
+        (1, DAILY),
         (2, ("adversarial",)),  # two optimisers
-        pytest.param(1, METHODS + COMBINED, marks=pytest.mark.slow),
+        pytest.param(1, METHODS + WHOLE + COMBINED, marks=pytest.mark.slow),
         pytest.param(2, METHODS, marks=pytest.mark.slow),
     ],
 )
